@@ -1,0 +1,121 @@
+"""What can go wrong, as one tree.
+
+::
+
+    HistomendError                      exit code 2, shown without a traceback
+    ├── InputError                      something the user handed in
+    │   ├── UnreadableImageError        truncated, empty, not an image, wrong extension
+    │   ├── UnsupportedImageError       an image, but not of a kind that can be restored
+    │   ├── ImageSizeError              too small, too large, a decompression bomb
+    │   ├── ValueRangeError             NaN, infinite, or of unknown range
+    │   ├── MaskError                   other size, empty, everything masked
+    │   ├── PixelSizeError              micrometres per pixel missing or impossible
+    │   ├── RegionError                 outside the image, malformed
+    │   ├── SettingError                an option that does not exist or does not fit
+    │   └── LedgerError                 a ledger that is damaged or belongs to another image
+    ├── ModelError                      something about weights
+    │   ├── ModelNotFoundError          no bundled model and no folder of that name
+    │   ├── WeightsError                wrong hash, damaged, missing tensors
+    │   ├── UnsafeWeightsError          a pickle where safetensors are expected
+    │   └── ModelMismatchError          the model does not fit the image or the method
+    ├── ResourceError                   something about this machine
+    │   ├── MissingDependencyError      an optional package; the message has the pip line
+    │   ├── OutputError                 exists, cannot be written, disk full
+    │   └── DeviceError                 the device asked for is not there
+    └── JobError                        a long job that cannot go on
+        └── TrainingError               no data, a diverged loss, a run that does not match
+
+Every message says what, where (file, level, x, y), why, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class HistomendError(Exception):
+    """Root of every error that Histomend raises on purpose."""
+
+    exit_code = 2
+
+
+class InputError(HistomendError):
+    """Something the user handed in cannot be used."""
+
+
+class UnreadableImageError(InputError):
+    """The file is truncated, empty, or not an image of the kind its name says."""
+
+
+class UnsupportedImageError(InputError):
+    """The file is an image, but not of a kind that can be restored."""
+
+
+class ImageSizeError(InputError):
+    """The image is too small, too large, or a decompression bomb."""
+
+
+class ValueRangeError(InputError):
+    """Pixel values are NaN, infinite, or of an unknown range."""
+
+
+class MaskError(InputError):
+    """The mask has another size than the image, is empty, or covers everything."""
+
+
+class PixelSizeError(InputError):
+    """The pixel size is missing where it is needed, or is not a possible one."""
+
+
+class RegionError(InputError):
+    """The region is malformed or lies outside the image."""
+
+
+class SettingError(InputError):
+    """An option does not exist, or does not go together with another one."""
+
+
+class LedgerError(InputError):
+    """The ledger is damaged, of another schema, or belongs to another image."""
+
+
+class ModelError(HistomendError):
+    """Something is wrong with a model."""
+
+
+class ModelNotFoundError(ModelError):
+    """Neither a bundled model nor a folder of weights has this name."""
+
+
+class WeightsError(ModelError):
+    """The weights are damaged, incomplete, or not those the card describes."""
+
+
+class UnsafeWeightsError(ModelError):
+    """The file is a pickle, which could run code; only safetensors are opened."""
+
+
+class ModelMismatchError(ModelError):
+    """The model does not fit the image or the method."""
+
+
+class ResourceError(HistomendError):
+    """This machine lacks something."""
+
+
+class MissingDependencyError(ResourceError, ImportError):
+    """An optional package is not installed; the message has the pip line."""
+
+
+class OutputError(ResourceError):
+    """The output exists already, cannot be written, or the disk is full."""
+
+
+class DeviceError(ResourceError):
+    """The device that was asked for is not there."""
+
+
+class JobError(HistomendError):
+    """A long job cannot go on."""
+
+
+class TrainingError(JobError):
+    """Training has no data, diverged, or was asked to resume a different run."""
