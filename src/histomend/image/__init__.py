@@ -1,0 +1,37 @@
+"""Images in and out of files: pixels, physical size, intensity, and what files may hold."""
+
+from histomend.image.pixels import (
+    MAX_PIXELS,
+    MIN_SIDE,
+    Image,
+    Intensity,
+    bands,
+    check_mpp,
+    check_region,
+    pixels_sha256,
+)
+from histomend.image.png import decode_deep_png, encode_png
+from histomend.image.rasters import open_picture
+from histomend.image.reading import as_image, content_kind, read_image
+from histomend.image.writing import check_output, check_target, write_atomically, write_image
+
+__all__ = [
+    "MAX_PIXELS",
+    "MIN_SIDE",
+    "Image",
+    "Intensity",
+    "as_image",
+    "bands",
+    "check_mpp",
+    "check_output",
+    "check_region",
+    "check_target",
+    "content_kind",
+    "decode_deep_png",
+    "encode_png",
+    "open_picture",
+    "pixels_sha256",
+    "read_image",
+    "write_atomically",
+    "write_image",
+]

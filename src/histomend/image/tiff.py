@@ -1,0 +1,295 @@
+"""TIFF and OME-TIFF: one RGB page, whole or a region, with its pixel size."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from histomend.errors import (
+    HistomendError,
+    MissingDependencyError,
+    ResourceError,
+    UnreadableImageError,
+    UnsupportedImageError,
+    ValueRangeError,
+)
+from histomend.image.pixels import (
+    Image,
+    Pixels,
+    Region,
+    bands,
+    check_region,
+    check_size,
+    length_um,
+    ome_mpp,
+    plausible_mpp,
+)
+from histomend.image.rasters import (
+    CMYK_REASON,
+    GREY_REASON,
+    ONE_BIT_REASON,
+    alpha_notices,
+    depth_notices,
+    orientation_notice,
+)
+
+_SCANNERS = {
+    "is_svs": "Aperio SVS",
+    "is_ndpi": "Hamamatsu NDPI",
+    "is_scn": "Leica SCN",
+    "is_bif": "Ventana BIF",
+    "is_philips": "Philips TIFF",
+}
+_LOSSLESS = {1, 5, 8, 32773, 32946, 34925, 50000}  # none, LZW, deflate, PackBits, LZMA, zstd
+_LARGE_TILE = 1 << 24  # pixels
+_ENCODED_COLOUR = {6, 7, 33003, 33005, 33007, 34712, 50001, 50002}  # decoders give RGB
+
+
+def slide_scanner(path: Path) -> tuple[str, int, int] | None:
+    """Tell a scanner's whole-slide TIFF from an ordinary one.
+
+    Returns
+    -------
+    (name, width, height) of level 0, or None for ordinary TIFF and OME-TIFF files
+
+    Raises
+    ------
+    UnreadableImageError
+    """
+    try:
+        with tifffile.TiffFile(path) as file:
+            for flag, name in _SCANNERS.items():
+                if getattr(file, flag):
+                    page = file.pages.first
+                    return name, int(page.imagewidth), int(page.imagelength)
+    except Exception as error:  # damaged headers raise anything
+        raise _damaged(path, error) from error
+    return None
+
+
+def read_tiff(path: Path, region: Region | None) -> Image:
+    """Read the RGB page of a TIFF or OME-TIFF, or a region of it.
+
+    Of a pyramid the full-resolution level is read. A region of a tiled file is read without
+    decoding the rest.
+
+    Raises
+    ------
+    UnreadableImageError, UnsupportedImageError, ValueRangeError, ImageSizeError, RegionError,
+    MissingDependencyError
+    """
+    try:
+        with tifffile.TiffFile(path) as file:
+            return _read(file, path, region)
+    except HistomendError:
+        raise
+    except MemoryError as error:
+        raise ResourceError(f"{path}: not enough memory to decode the image") from error
+    except Exception as error:  # decoders raise anything on damaged bytes
+        if "imagecodecs" in str(error):
+            raise MissingDependencyError(
+                f"{path}: this kind of TIFF needs imagecodecs: pip install imagecodecs"
+            ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> UnreadableImageError:
+    return UnreadableImageError(
+        f"{path}: the TIFF data are truncated or damaged ({error}). Copy or export the file again."
+    )
+
+
+def _read(file: tifffile.TiffFile, path: Path, region: Region | None) -> Image:
+    page = file.pages.first
+    where = str(path)
+    width, height = int(page.imagewidth), int(page.imagelength)
+    if region is None:
+        hint = "Restore a part of it with --region x,y,w,h."
+        check_size(width, height, where, hint=hint)
+    else:
+        region = check_region(region, width, height, where)
+    notices = _check_single(file, where)
+    _check_kind(page, where)
+    _check_complete(file, page, where)
+    values = _decode(page, region)
+    notices += orientation_notice(page.tags.valueof(274))
+    if int(page.photometric) == 3:
+        values = _expand_palette(values, page.colormap)
+        notices += ("the palette was expanded to RGB",)
+    pixels = values if values.shape[2] == 3 else np.ascontiguousarray(values[..., :3])
+    alpha = np.ascontiguousarray(values[..., 3]) if values.shape[2] == 4 else None
+    if alpha is not None and 1 in page.extrasamples and alpha.min() < np.iinfo(alpha.dtype).max:
+        raise UnsupportedImageError(
+            f"{where}: colours are stored multiplied by the transparency (associated alpha), so "
+            "they are not the tissue's. Flatten the image or save it with plain alpha."
+        )
+    return Image(
+        pixels,
+        _mpp(file, page),
+        alpha,
+        notices=notices + alpha_notices(alpha) + depth_notices(pixels),
+        lossy=int(page.compression) not in _LOSSLESS,
+        icc=_icc(page),
+    )
+
+
+def _check_single(file: tifffile.TiffFile, where: str) -> tuple[str, ...]:
+    """Refuse stacks and channels; smaller pages (pyramid levels, thumbnails) are passed over."""
+    first = file.pages.first
+    planes = 1
+    if file.is_imagej and file.imagej_metadata:
+        planes = int(file.imagej_metadata.get("images", 1))
+    smaller = 0
+    pages: list[Any] = list(file.pages)
+    for page in pages[1:]:
+        if page.imagewidth >= first.imagewidth or page.imagelength >= first.imagelength:
+            planes += 1
+        else:
+            smaller += 1
+    if planes > 1:
+        raise UnsupportedImageError(
+            f"{where}: the file holds {planes} full-size pages (a z-stack, a time series or "
+            "separate channels), and which of them is meant cannot be known. Save the one to "
+            "restore as an RGB image; in Python tifffile.imread(IN, key=0) gives the first."
+        )
+    if smaller:
+        return (f"only the full-resolution page was read; {smaller} smaller page(s) were not",)
+    return ()
+
+
+def _check_kind(page: Any, where: str) -> None:
+    bits = page.bitspersample
+    bits = set(bits) if isinstance(bits, tuple) else {bits}
+    photometric = int(page.photometric)
+    if bits == {1}:
+        raise UnsupportedImageError(f"{where}: {ONE_BIT_REASON}.")
+    if photometric == 5:
+        raise UnsupportedImageError(f"{where}: {CMYK_REASON}.")
+    if photometric in (0, 1) and int(page.samplesperpixel) < 3:
+        raise UnsupportedImageError(f"{where}: {GREY_REASON}.")
+    if photometric == 3:
+        if bits != {8}:
+            raise UnsupportedImageError(f"{where}: palette with {bits} bits; save it as RGB.")
+        return
+    colour = photometric == 2 or (photometric == 6 and int(page.compression) in _ENCODED_COLOUR)
+    if not colour or int(page.samplesperpixel) not in (3, 4) or int(page.imagedepth) != 1:
+        raise UnsupportedImageError(
+            f"{where}: {page.samplesperpixel} samples of kind {page.photometric!s} per pixel are "
+            "not RGB. Save the image as RGB, or RGB with alpha."
+        )
+    if page.dtype is None or page.dtype.kind == "f":
+        raise ValueRangeError(
+            f"{where}: floating-point TIFF, of which the range is not known. Scale it to 0..255 "
+            "and save it as uint8, or to 0..65535 as uint16."
+        )
+    if bits not in ({8}, {16}) or page.dtype.kind != "u":
+        raise ValueRangeError(
+            f"{where}: {sorted(bits)} bits of type {page.dtype} per sample; only 8 and 16 bit "
+            "unsigned values have a known range. Save the image as 8 or 16 bit RGB."
+        )
+
+
+def _check_complete(file: tifffile.TiffFile, page: Any, where: str) -> None:
+    size = file.filehandle.size
+    ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)]
+    rows, columns = _chunk(page)
+    needed = math.ceil(int(page.imagelength) / rows) * math.ceil(int(page.imagewidth) / columns)
+    if len(ends) < needed:
+        raise UnreadableImageError(
+            f"{where}: the TIFF is damaged: its header tells of {needed:,} tiles or strips and "
+            f"lists {len(ends):,}. Copy or export the file again."
+        )
+    if max(ends) > size:
+        raise UnreadableImageError(
+            f"{where}: the TIFF is truncated: its pixels need {max(ends):,} bytes and "
+            f"the file has {size:,}. Copy or export the file again."
+        )
+
+
+def _chunk(page: Any) -> tuple[int, int]:
+    """Give (height, width) of a tile or strip."""
+    if page.is_tiled:
+        return int(page.tilelength), int(page.tilewidth)
+    return min(int(page.rowsperstrip), int(page.imagelength)), int(page.imagewidth)
+
+
+def _decode(page: Any, region: Region | None) -> Pixels:
+    """Decode all or a region into (H, W, S), S being 1, 3 or 4, in the machine's byte order."""
+    rows, columns = _chunk(page)
+    # Tiles may reach over the border, but only a damaged header asks for far more than the image.
+    if rows * columns > max(_LARGE_TILE, 4 * int(page.imagewidth) * int(page.imagelength)):
+        raise UnreadableImageError(f"a tile or strip of {columns} x {rows} px cannot be decoded")
+    samples = int(page.samplesperpixel)
+    planar = samples > 1 and int(page.planarconfig) == 2
+    if region is None and not planar:
+        values: Pixels = page.asarray()
+        if values.ndim == 2:
+            values = values[..., None]
+        native: Pixels = values.astype(values.dtype.newbyteorder("="), copy=False)
+        return native
+    x, y, w, h = region or (0, 0, int(page.imagewidth), int(page.imagelength))
+    across = math.ceil(int(page.imagewidth) / columns)
+    down = math.ceil(int(page.imagelength) / rows)
+    wanted = [
+        (plane * down + row) * across + column
+        for plane in range(samples if planar else 1)
+        for row in range(y // rows, (y + h - 1) // rows + 1)
+        for column in range(x // columns, (x + w - 1) // columns + 1)
+    ]
+    out = np.zeros((h, w, samples), page.dtype.newbyteorder("="))
+    extra: dict[str, Any] = {"_fullsize": False}
+    if int(page.compression) in (6, 7, 33007):
+        extra |= {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
+    handle = page.parent.filehandle
+    offsets = [page.dataoffsets[index] for index in wanted]
+    counts = [page.databytecounts[index] for index in wanted]
+    for segment, index in handle.read_segments(offsets, counts, indices=wanted):
+        part, (plane, _, top, left, _), _ = page.decode(segment, index, **extra)
+        if part is None:
+            continue  # a tile that the file leaves out: zeros, as other readers give
+        part = part[0]
+        bottom, right = min(top + part.shape[0], y + h), min(left + part.shape[1], x + w)
+        t, s = max(top, y), max(left, x)
+        target = slice(plane, plane + 1) if planar else slice(None)
+        out[t - y : bottom - y, s - x : right - x, target] = part[
+            t - top : bottom - top, s - left : right - left
+        ]
+    return out
+
+
+def _expand_palette(indices: Pixels, colormap: Any) -> Pixels:
+    table = np.asarray(colormap).T  # (3, 256) of 16-bit values in the file
+    if table.max() > 255:
+        table = table >> 8
+    table = np.ascontiguousarray(table.astype(np.uint8))
+    height, width = indices.shape[:2]
+    out = np.empty((height, width, 3), np.uint8)
+    for start, stop in bands(height, width * 3):
+        out[start:stop] = table[indices[start:stop, :, 0]]
+    return out
+
+
+def _icc(page: Any) -> bytes | None:
+    value = page.tags.valueof(34675)
+    return bytes(value) if value else None
+
+
+def _mpp(file: tifffile.TiffFile, page: Any) -> float | None:
+    if file.is_ome:
+        found = ome_mpp(page.description or "")
+        if found is not None:
+            return found
+    resolution = page.tags.valueof(282)
+    if not resolution or not resolution[0] or not resolution[1]:
+        return None
+    per_unit = resolution[0] / resolution[1]
+    if file.is_imagej and file.imagej_metadata:
+        unit = str(file.imagej_metadata.get("unit", ""))
+    else:
+        unit = {2: "inch", 3: "cm"}.get(int(page.tags.valueof(296, 2)), "")
+    length = length_um(1.0, unit)
+    return None if length is None else plausible_mpp(length / per_unit)

@@ -1,0 +1,280 @@
+"""Images out: PNG and TIFF without loss, JPEG on demand, never half a file."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import PIL.Image
+import tifffile
+
+from histomend.errors import OutputError, SettingError, UnsupportedImageError
+from histomend.image.pixels import Pixels, check_mpp, check_rgb
+from histomend.image.png import encode_png
+
+_TILE = 512
+_BIG_TIFF = 3 << 30  # raw bytes; classic TIFF ends at 4 GiB and incompressible data grow a little
+_JPEG_SIDE = 65_500  # libjpeg's limit
+_SOFTWARE = "Histomend"
+
+
+def check_output(
+    path: Path | str, *, force: bool = False, lossy: bool = False, source: Path | None = None
+) -> None:
+    """Fail early if an image could not be written here, before hours are spent on it.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in .png, .tif, .tiff, or with `lossy` in .jpg, .jpeg.
+    force : bool
+        An existing file may be replaced.
+    lossy : bool
+        A lossy format is accepted.
+    source : Path or None
+        The file being restored, which is never overwritten, `force` or not.
+
+    Raises
+    ------
+    SettingError
+        The suffix is unknown, or lossy without `lossy`.
+    OutputError
+        The file exists, is the source, or the folder is missing or cannot be written.
+    """
+    path = Path(path)
+    _format(path, lossy=lossy)
+    if source is not None and path.exists() and source.exists() and path.samefile(source):
+        raise OutputError(f"{path}: is the source image itself. Choose another output.")
+    check_target(path, force=force)
+
+
+def check_target(path: Path, *, force: bool) -> None:
+    """Fail if a file could not be created at `path`, whatever its kind.
+
+    Raises
+    ------
+    OutputError
+    """
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder. Give the name of a file.")
+    if path.exists() and not force:
+        raise OutputError(f"{path}: exists already. Choose another name, or overwrite: --force.")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: the folder {path.parent} does not exist. Create it first.")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise _output_error(path, error) from error
+
+
+def write_image(
+    path: Path | str,
+    pixels: Pixels,
+    *,
+    alpha: Pixels | None = None,
+    mpp: float | None = None,
+    note: str | None = None,
+    lossy: bool = False,
+    force: bool = False,
+    icc: bytes | None = None,
+) -> None:
+    """Write an RGB image; the file appears complete or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Its suffix chooses the format: .png, .tif or .tiff (tiled, deflate, BigTIFF where
+        needed), or .jpg (quality 95, no chroma subsampling) with `lossy`.
+    pixels : (H, W, 3) uint8 or uint16
+    alpha : (H, W) of the same type, or None
+    mpp : float or None
+        Micrometres per pixel, written as the resolution of the file.
+    note : str or None
+        Stored in the file's metadata: PNG text, TIFF ImageDescription, JPEG comment.
+    lossy : bool
+        Accept JPEG.
+    force : bool
+        Replace an existing file.
+    icc : bytes or None
+        Colour profile.
+
+    Raises
+    ------
+    SettingError, OutputError, UnsupportedImageError, PixelSizeError
+    """
+    path = Path(path)
+    kind = _format(path, lossy=lossy)
+    check_rgb(pixels, str(path))
+    if alpha is not None and (alpha.shape != pixels.shape[:2] or alpha.dtype != pixels.dtype):
+        raise UnsupportedImageError(
+            f"{path}: alpha is {alpha.shape} {alpha.dtype}, and the pixels need "
+            f"{pixels.shape[:2]} {pixels.dtype}"
+        )
+    if mpp is not None:
+        mpp = check_mpp(mpp, str(path))
+    if kind == "JPEG":
+        _check_jpeg(path, pixels, alpha)
+    check_target(path, force=force)
+
+    def rows(start: int, stop: int) -> Pixels:
+        if alpha is None:
+            return pixels[start:stop]
+        return np.concatenate([pixels[start:stop], alpha[start:stop, :, None]], axis=2)
+
+    def encode(file: BinaryIO) -> None:
+        if kind == "PNG":
+            text = {"Software": _SOFTWARE} | ({"Comment": note} if note else {})
+            shape = (*pixels.shape[:2], 3 if alpha is None else 4)
+            encode_png(file, rows, shape=shape, dtype=pixels.dtype, mpp=mpp, text=text, icc=icc)
+        elif kind == "TIFF":
+            _encode_tiff(file, pixels, alpha, mpp, note, icc)
+        else:
+            _encode_jpeg(file, pixels, mpp, note, icc)
+
+    write_atomically(path, encode)
+
+
+def write_atomically(path: Path, encode: Callable[[BinaryIO], None]) -> None:
+    """Write through a temporary file in the same folder, which then takes the place of `path`.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full or the file cannot be written; nothing is left behind.
+    """
+    temporary: Path | None = None
+    try:
+        descriptor, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".part"
+        )
+        os.close(descriptor)
+        temporary = Path(name)
+        with temporary.open("w+b") as file:
+            encode(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only the owner reads
+        temporary.replace(path)
+        temporary = None
+    except OSError as error:
+        raise _output_error(path, error) from error
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError(
+            f"{path}: the disk is full. Nothing was written; free some space or choose another "
+            "folder."
+        )
+    return OutputError(
+        f"{path}: cannot be written ({error.strerror or error}). Check the permissions of "
+        f"{path.parent}, or choose another folder."
+    )
+
+
+def _format(path: Path, *, lossy: bool) -> str:
+    suffix = path.suffix.lower()
+    if suffix == ".png":
+        return "PNG"
+    if suffix in (".tif", ".tiff"):
+        return "TIFF"
+    if suffix in (".jpg", ".jpeg"):
+        if lossy:
+            return "JPEG"
+        raise SettingError(
+            f"{path}: JPEG changes every pixel, so that nobody could verify what was restored. "
+            "Write .png or .tif, or accept the loss: --lossy."
+        )
+    raise SettingError(
+        f"{path}: images are written as .png or .tif (or .jpg with --lossy), "
+        f"not as {suffix or 'a file without a suffix'}."
+    )
+
+
+def _check_jpeg(path: Path, pixels: Pixels, alpha: Pixels | None) -> None:
+    if pixels.dtype != np.uint8:
+        raise SettingError(f"{path}: JPEG holds 8 bits, the image has 16. Write .png or .tif.")
+    if alpha is not None:
+        raise SettingError(f"{path}: JPEG has no transparency, the image has. Write .png or .tif.")
+    if max(pixels.shape[:2]) > _JPEG_SIDE:
+        raise SettingError(f"{path}: JPEG ends at {_JPEG_SIDE} px a side. Write .png or .tif.")
+
+
+def _encode_tiff(
+    file: BinaryIO,
+    pixels: Pixels,
+    alpha: Pixels | None,
+    mpp: float | None,
+    note: str | None,
+    icc: bytes | None,
+) -> None:
+    height, width = pixels.shape[:2]
+    samples = 3 if alpha is None else 4
+    big = height * width * samples * pixels.dtype.itemsize > _BIG_TIFF
+    per_cm = None if mpp is None else (10_000 / mpp, 10_000 / mpp)
+    with tifffile.TiffWriter(file, bigtiff=big, byteorder="<") as writer:
+        writer.write(
+            _tiles(pixels, alpha),
+            shape=(height, width, samples),
+            dtype=pixels.dtype,
+            tile=(_TILE, _TILE),
+            photometric="rgb",
+            extrasamples=None if alpha is None else ["unassalpha"],
+            compression="zlib",
+            predictor=True,
+            resolution=per_cm,
+            resolutionunit=None if per_cm is None else "CENTIMETER",
+            description=None if note is None else note.encode("utf-8"),
+            software=_SOFTWARE,
+            iccprofile=icc,
+            metadata=None,
+            maxworkers=1,
+        )
+
+
+def _tiles(pixels: Pixels, alpha: Pixels | None) -> Iterator[Pixels]:
+    """Give tiles row by row, so that no second copy of the image is ever held."""
+    height, width = pixels.shape[:2]
+    samples = 3 if alpha is None else 4
+    for y in range(0, height, _TILE):
+        for x in range(0, width, _TILE):
+            part = pixels[y : y + _TILE, x : x + _TILE]
+            # Zeros rather than repeated edges: they compress best and no reader shows them.
+            tile = np.zeros((_TILE, _TILE, samples), pixels.dtype)
+            tile[: part.shape[0], : part.shape[1], :3] = part
+            if alpha is not None:
+                tile[: part.shape[0], : part.shape[1], 3] = alpha[y : y + _TILE, x : x + _TILE]
+            yield tile
+
+
+def _encode_jpeg(
+    file: BinaryIO, pixels: Pixels, mpp: float | None, note: str | None, icc: bytes | None
+) -> None:
+    picture = PIL.Image.fromarray(np.ascontiguousarray(pixels))
+    picture.save(
+        file, "JPEG", quality=95, subsampling=0, comment=(note or "").encode(), icc_profile=icc
+    )
+    density = 0 if mpp is None else round(10_000 / mpp)
+    if 0 < density < 65_536:
+        # JFIF header: unit at byte 13 (2 is per cm), then two 16-bit densities. Pillow writes
+        # them per inch only, where 40x images would not fit into 16 bits.
+        file.seek(13)
+        file.write(b"\x02" + density.to_bytes(2, "big") * 2)
+        file.seek(0, os.SEEK_END)
