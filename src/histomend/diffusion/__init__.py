@@ -1,0 +1,1 @@
+"""The diffusion core: loop, schedules, paths, samplers, noise, spaces, denoisers."""

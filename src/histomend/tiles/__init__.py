@@ -1,0 +1,1 @@
+"""Cutting large images into windows, and what is worked on where."""
