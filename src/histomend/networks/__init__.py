@@ -1,0 +1,1 @@
+"""Networks of the papers, and smaller ones of the same kind."""

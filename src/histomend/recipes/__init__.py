@@ -1,0 +1,1 @@
+"""Recipes: what makes each published system its own."""
