@@ -1,0 +1,1 @@
+"""What goes wrong with images, made on purpose, with the exact place of the damage."""

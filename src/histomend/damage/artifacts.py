@@ -1,0 +1,122 @@
+"""Simulate the artifacts of glass slides, with the exact place of the damage.
+
+Nine kinds, modelled on real ones: what happens to the section (fold, streak), to the mounting
+(bubble), what lies on or in it (ink, debris, dark_spot), and what microscope and laboratory do
+(out_of_focus, illumination, stain). Each renderer draws a mask of the wanted area first and then
+alters pixels under it, so the truth is known to the pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from histomend.damage import air, dirt, imaging, section
+from histomend.damage.optics import Renderer
+from histomend.errors import ImageSizeError, PixelSizeError, SettingError, UnsupportedImageError
+
+SMALLEST_PX = 64
+
+_RENDERERS: dict[str, Renderer] = {
+    "fold": section.fold,
+    "bubble": air.bubble,
+    "ink": dirt.ink,
+    "debris": dirt.debris,
+    "dark_spot": dirt.dark_spot,
+    "out_of_focus": imaging.out_of_focus,
+    "streak": section.streak,
+    "illumination": imaging.illumination,
+    "stain": section.stain,
+}
+KINDS = tuple(_RENDERERS)
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """An image with one simulated artifact.
+
+    Attributes
+    ----------
+    pixels : (H, W, 3) uint8 RGB, byte-identical to the input wherever ``mask`` is False.
+    mask : (H, W) bool, True where pixels may differ from the input.
+    kind : one of `KINDS`.
+    seed : the seed that it was drawn with.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    mask: npt.NDArray[np.bool_]
+    kind: str
+    seed: int
+
+
+def simulate(
+    pixels: npt.NDArray[np.uint8],
+    kind: str,
+    *,
+    seed: int,
+    area: float = 0.12,
+    mpp: float = 0.5,
+) -> Damaged:
+    """Damage an image with one artifact.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) uint8 RGB, each side at least 64 px; it is not changed.
+    kind : one of `KINDS`.
+    seed : not negative; the same seed, kind and image give the same bytes.
+    area : fraction of the image to be masked, greater than 0 and less than 1; met exactly.
+    mpp : micrometres per pixel, 0.05 to 20; grain, rims and blur are sized by it.
+
+    Returns
+    -------
+    Damaged
+        The damaged pixels and the mask.
+
+    Raises
+    ------
+    SettingError
+        For an unknown kind, a negative seed or an impossible area.
+    UnsupportedImageError
+        When ``pixels`` is not an (H, W, 3) uint8 array.
+    ImageSizeError
+        When a side is shorter than 64 px.
+    PixelSizeError
+        When ``mpp`` is outside 0.05 to 20.
+    """
+    if kind not in _RENDERERS:
+        raise SettingError(f"No artifact is called {kind!r}. Choose one of: {', '.join(KINDS)}.")
+    _check_pixels(pixels)
+    if seed < 0:
+        raise SettingError(f"seed must not be negative, but is {seed}. Use 0 or more.")
+    if not (math.isfinite(mpp) and 0.05 <= mpp <= 20):
+        raise PixelSizeError(
+            f"mpp is the pixel size in micrometres and must lie between 0.05 and 20, not {mpp!r}. "
+            "A 20x scan has about 0.5."
+        )
+    rng = np.random.default_rng((seed, KINDS.index(kind)))
+    altered, mask = _RENDERERS[kind](pixels, rng, area, 1.0 / mpp)
+    changed = np.clip(np.rint(altered), 0, 255).astype(np.uint8)
+    return Damaged(np.where(mask[..., None], changed, pixels), mask, kind, seed)
+
+
+def _check_pixels(pixels: npt.NDArray[np.uint8]) -> None:
+    shape = getattr(pixels, "shape", None)
+    if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise UnsupportedImageError(
+            f"An artifact can only be drawn into an RGB array of shape (H, W, 3), not {shape}. "
+            "Repeat a grey image three times, or drop the alpha channel."
+        )
+    if pixels.dtype != np.uint8:
+        raise UnsupportedImageError(
+            f"An artifact can only be drawn into 8-bit values (uint8), not {pixels.dtype}. "
+            "Scale the values to 0..255 first."
+        )
+    height, width = pixels.shape[:2]
+    if min(height, width) < SMALLEST_PX:
+        raise ImageSizeError(
+            f"The image is {width}x{height} px; an artifact needs at least "
+            f"{SMALLEST_PX} px on each side. Use a larger image."
+        )
