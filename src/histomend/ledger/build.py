@@ -1,0 +1,219 @@
+"""Write down what a restoration changed."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+
+import histomend
+from histomend.errors import LedgerError
+from histomend.image import Image, bands, encode_png, pixels_sha256
+from histomend.ledger.records import Change, Ledger, SourceRecord
+from histomend.ledger.schema import plain
+from histomend.masks import label_regions
+
+CELL = 16
+"""Masked parts whose cells of this many pixels touch are listed as one region."""
+
+Pixels = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+
+
+def build_ledger(
+    *,
+    source: Image,
+    restored: Pixels,
+    mask: Mask,
+    method: str,
+    model: dict[str, Any],
+    settings: dict[str, Any],
+    seed: int,
+    nfe: int,
+    windows: Sequence[dict[str, Any]] = (),
+    uncertainty: Pixels | None = None,
+    notices: Sequence[str] = (),
+) -> Ledger:
+    """Compare source and restored pixels, and record every change.
+
+    Parameters
+    ----------
+    source : Image
+    restored : (H, W, 3) of the type of the source
+    mask : (H, W) bool
+        Where pixels may differ; all others must be equal.
+    method : str
+    model : dict
+        Name, sha256, card.
+    settings : dict
+        All that is needed to do it again, `lossy` among them if the output is a JPEG.
+    seed, nfe : int
+    windows : list of dict
+    uncertainty : (H, W) float or None
+    notices : list of str
+
+    Returns
+    -------
+    Ledger
+
+    Raises
+    ------
+    LedgerError
+        If shapes differ, or a pixel outside the mask was changed: such a restoration is wrong
+        and no ledger should vouch for it.
+    """
+    pixels = source.pixels
+    if restored.shape != pixels.shape or restored.dtype != pixels.dtype:
+        raise LedgerError(
+            f"restored pixels are {restored.shape} {restored.dtype}, the source is "
+            f"{pixels.shape} {pixels.dtype}"
+        )
+    if mask.shape != pixels.shape[:2] or mask.dtype != np.bool_:
+        raise LedgerError(f"the mask is {mask.shape} {mask.dtype}, not bool {pixels.shape[:2]}")
+    _check_outside(pixels, restored, mask)
+    changes = tuple(_change(source, restored, part, box, uncertainty) for part, box in _parts(mask))
+    return Ledger(
+        histomend=histomend.__version__,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        source=SourceRecord(
+            name=source.source.name if source.source else None,
+            sha256=source.sha256,
+            pixels_sha256=pixels_sha256(pixels),
+            alpha_sha256=None if source.alpha is None else pixels_sha256(source.alpha),
+            width=source.width,
+            height=source.height,
+            dtype=pixels.dtype.name,
+            mpp=source.mpp,
+            lossy=source.lossy,
+            region=source.region,
+        ),
+        output_pixels_sha256=pixels_sha256(restored),
+        model=plain(model, "model"),
+        method=method,
+        settings=plain(settings, "settings"),
+        seed=int(seed),
+        nfe=int(nfe),
+        windows=tuple(plain(list(windows), "windows")),
+        regions=changes,
+        totals=_totals(changes, source),
+        notices=tuple(notices),
+    )
+
+
+def first_difference(one: Pixels, other: Pixels, mask: Mask | None = None) -> tuple[int, int, int]:
+    """Compare two images outside a mask.
+
+    Returns
+    -------
+    (count, x, y)
+        How many pixels differ, and where the first of them is, row by row; (0, -1, -1) if none.
+    """
+    count, x, y = 0, -1, -1
+    for start, stop in bands(one.shape[0], one[:1].size):
+        differs = (one[start:stop] != other[start:stop]).any(axis=2)
+        if mask is not None:
+            differs &= ~mask[start:stop]
+        found = int(np.count_nonzero(differs))
+        if found and not count:
+            row, column = np.argwhere(differs)[0]
+            x, y = int(column), int(row) + start
+        count += found
+    return count, x, y
+
+
+def _check_outside(source: Pixels, restored: Pixels, mask: Mask) -> None:
+    count, x, y = first_difference(source, restored, mask)
+    if count:
+        raise LedgerError(
+            f"{count} pixel(s) outside the mask were changed, the first at x={x}, y={y}. The "
+            "restoration is not written; please report this."
+        )
+
+
+def _parts(mask: Mask) -> Iterator[tuple[Mask, tuple[int, int, int, int]]]:
+    """Split a mask into regions: the part of the mask in a box, and the box.
+
+    Regions are told apart on a grid of cells, as labels for each pixel of a large image would
+    take four times the memory of its mask.
+    """
+    height, width = mask.shape
+    cells = np.zeros((-(-height // CELL), -(-width // CELL)), dtype=bool)
+    for row in range(cells.shape[0]):
+        line = mask[row * CELL : (row + 1) * CELL].any(axis=0)
+        cells[row] = np.logical_or.reduceat(line, np.arange(0, width, CELL))
+    labels, boxes = label_regions(cells)
+    for number, (x, y, w, h) in enumerate(boxes, start=1):
+        inside = labels[y : y + h, x : x + w] == number
+        left, top = x * CELL, y * CELL
+        part = np.repeat(np.repeat(inside, CELL, axis=0), CELL, axis=1)
+        rough = mask[top : top + h * CELL, left : left + w * CELL]
+        part = part[: rough.shape[0], : rough.shape[1]] & rough
+        rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
+        y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+        yield part[y0:y1, x0:x1], (left + x0, top + y0, x1 - x0, y1 - y0)
+
+
+def _change(
+    source: Image,
+    restored: Pixels,
+    part: Mask,
+    box: tuple[int, int, int, int],
+    uncertainty: Pixels | None,
+) -> Change:
+    x, y, w, h = box
+    before = source.pixels[y : y + h, x : x + w]
+    after = restored[y : y + h, x : x + w]
+    total, unsure = 0, 0.0
+    for start, stop in bands(h, w * 3):
+        inside = part[start:stop]
+        difference = before[start:stop][inside].astype(np.int64) - after[start:stop][inside]
+        total += int(np.abs(difference).sum())
+        if uncertainty is not None:
+            values = uncertainty[y + start : y + stop, x : x + w][inside]
+            unsure += float(values.sum(dtype=np.float64))
+    area = int(np.count_nonzero(part))
+
+    def rows(start: int, stop: int) -> Pixels:
+        return np.where(part[start:stop, :, None], before[start:stop], 0).astype(before.dtype)
+
+    original, outline = io.BytesIO(), io.BytesIO()
+    encode_png(original, rows, shape=(h, w, 3), dtype=before.dtype)
+    PIL.Image.fromarray(part).save(outline, "PNG")
+    return Change(
+        bbox=box,
+        area_px=area,
+        area_um2=_area_um2(area, source.mpp),
+        mean_change=total / (3 * area),
+        uncertainty=None if uncertainty is None else unsure / area,
+        original=base64.b64encode(original.getvalue()).decode("ascii"),
+        mask=base64.b64encode(outline.getvalue()).decode("ascii"),
+    )
+
+
+def _area_um2(area_px: int, mpp: float | None) -> float | None:
+    return None if mpp is None else round(area_px * mpp * mpp, 3)
+
+
+def _totals(changes: Sequence[Change], source: Image) -> dict[str, Any]:
+    area = sum(change.area_px for change in changes)
+
+    def mean(values: list[float | None]) -> float | None:
+        if not area or any(value is None for value in values):
+            return None
+        weighted = zip(values, changes, strict=True)
+        return sum((value or 0.0) * change.area_px for value, change in weighted) / area
+
+    return {
+        "regions": len(changes),
+        "area_px": area,
+        "area_um2": _area_um2(area, source.mpp),
+        "share": area / (source.width * source.height),
+        "mean_change": mean([change.mean_change for change in changes]),
+        "uncertainty": mean([change.uncertainty for change in changes]),
+    }

@@ -1,0 +1,227 @@
+"""The ledger as data and as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from histomend.errors import LedgerError
+from histomend.image import check_target, write_atomically
+from histomend.ledger.schema import check_box, checksum, fill_record, plain, take
+
+SCHEMA_VERSION = 1
+NOTE = "restored, not for diagnosis"
+
+
+@dataclass(frozen=True)
+class SourceRecord:
+    """The image that was restored.
+
+    Parameters
+    ----------
+    name : str or None
+        File name without folders; None for arrays.
+    sha256 : str or None
+        Of the file's bytes.
+    pixels_sha256 : str
+        Of shape, type and values, see `histomend.image.pixels_sha256`.
+    alpha_sha256 : str or None
+        The same of the transparency, if there is any.
+    width, height : int
+        In pixels.
+    dtype : "uint8" or "uint16"
+    mpp : float or None
+        Micrometres per pixel.
+    lossy : bool
+        The source itself was lossily compressed before it came to us.
+    region : (x, y, w, h) or None
+        The part of the file that was restored; None for all of it. Everything else in the ledger
+        counts from the corner of this region.
+    """
+
+    name: str | None
+    sha256: str | None
+    pixels_sha256: str
+    alpha_sha256: str | None
+    width: int
+    height: int
+    dtype: str
+    mpp: float | None
+    lossy: bool
+    region: tuple[int, int, int, int] | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """One region that was changed.
+
+    Parameters
+    ----------
+    bbox : (x, y, w, h)
+        In pixels.
+    area_px : int
+        Masked pixels.
+    area_um2 : float or None
+        The same in square micrometres; None if the pixel size is not known.
+    mean_change : float
+        Mean absolute difference over masked pixels and channels, in file units (0..255 or
+        0..65535).
+    uncertainty : float or None
+        Mean of the uncertainty map over masked pixels, in the map's units.
+    original : str
+        The source pixels under the mask, zeros elsewhere: a PNG of the box, in base64.
+    mask : str
+        The mask within the box: a one-bit PNG, in base64.
+    """
+
+    bbox: tuple[int, int, int, int]
+    area_px: int
+    area_um2: float | None
+    mean_change: float
+    uncertainty: float | None
+    original: str
+    mask: str
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What was changed in an image, where, by what, and the original pixels.
+
+    Parameters
+    ----------
+    histomend : str
+        Version that restored the image.
+    created : str
+        UTC, ISO 8601.
+    source : SourceRecord
+    output_pixels_sha256 : str
+        Of the restored pixels.
+    model, method, settings, seed, nfe, windows
+        What restored it: model name, sha256 and card; method; all settings; the seed; network
+        evaluations; the windows that were sampled.
+    regions : tuple of Change
+    totals : dict
+        regions, area_px, area_um2, share (of the image), mean_change, uncertainty.
+    notices : tuple of str
+    note : str
+    schema_version : int
+    """
+
+    histomend: str
+    created: str
+    source: SourceRecord
+    output_pixels_sha256: str
+    model: dict[str, Any]
+    method: str
+    settings: dict[str, Any]
+    seed: int
+    nfe: int
+    windows: tuple[dict[str, Any], ...]
+    regions: tuple[Change, ...]
+    totals: dict[str, Any]
+    notices: tuple[str, ...]
+    note: str = NOTE
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """Give the ledger as JSON text, with a checksum over all of it.
+
+        Raises
+        ------
+        LedgerError
+            If a setting or a model entry cannot be stored as JSON.
+        """
+        data = plain(asdict(self))
+        data["checksum"] = checksum(data)
+        return json.dumps(data, indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Ledger:
+        """Read a ledger from JSON text, and check that nothing in it was changed.
+
+        Raises
+        ------
+        LedgerError
+            Truncated, edited, of another schema, or not a ledger.
+        """
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise LedgerError(
+                f"the ledger is truncated or damaged: it is not JSON ({error})"
+            ) from error
+        if not isinstance(data, dict) or "schema_version" not in data:
+            raise LedgerError("this JSON is no Histomend ledger: it has no schema_version")
+        version = data["schema_version"]
+        if version != SCHEMA_VERSION or isinstance(version, bool):
+            raise LedgerError(
+                f"the ledger has schema version {version!r}, and this Histomend reads "
+                f"{SCHEMA_VERSION}. Use the version that wrote it: {data.get('histomend')!r}"
+            )
+        stated = data.pop("checksum", None)
+        if stated != checksum(data):
+            raise LedgerError(
+                "the ledger was changed after it was written: its checksum does not match. "
+                "Use an unchanged copy."
+            )
+        source = fill_record(SourceRecord, take(data, "source", (dict,)), "source")
+        if source.region is not None:
+            check_box(source.region, "source.region")
+        regions = tuple(
+            _change(item, source, f"regions[{i}]")
+            for i, item in enumerate(take(data, "regions", (list,)))
+        )
+        ledger = fill_record(cls, {**data, "source": source, "regions": regions}, "ledger")
+        if not all(isinstance(notice, str) for notice in ledger.notices):
+            raise LedgerError("the ledger is damaged: a notice is no text")
+        return ledger
+
+    def write(self, path: Path | str, force: bool = False) -> None:
+        """Write the ledger; the file appears complete or not at all.
+
+        Raises
+        ------
+        OutputError
+            The file exists (and not `force`), or cannot be written.
+        """
+        path = Path(path)
+        data = self.to_json().encode("utf-8")
+        check_target(path, force=force)
+
+        def encode(file: BinaryIO) -> None:
+            file.write(data)
+
+        write_atomically(path, encode)
+
+    @classmethod
+    def read(cls, path: Path | str) -> Ledger:
+        """Read a ledger file.
+
+        Raises
+        ------
+        LedgerError
+            Missing, unreadable, truncated, edited, of another schema, or not a ledger.
+        """
+        path = Path(path)
+        try:
+            return cls.from_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise LedgerError(
+                f"{path}: the ledger cannot be opened ({error.strerror or error})"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise LedgerError(f"{path}: is no ledger but a binary file") from error
+        except LedgerError as error:
+            raise LedgerError(f"{path}: {error}") from error
+
+
+def _change(item: Any, source: SourceRecord, where: str) -> Change:
+    if not isinstance(item, dict):
+        raise LedgerError(f"the ledger is damaged: {where} is {type(item).__name__}")
+    change = fill_record(Change, item, where)
+    x, y, w, h = check_box(change.bbox, f"{where}.bbox")
+    if min(x, y) < 0 or min(w, h) < 1 or x + w > source.width or y + h > source.height:
+        raise LedgerError(f"the ledger is damaged: {where}.bbox lies outside the image")
+    return change
