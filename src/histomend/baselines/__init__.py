@@ -1,0 +1,1 @@
+"""What a diffusion model has to beat."""

@@ -1,0 +1,1 @@
+"""How good is a restoration: measures, tables, and the experiment that fills them."""

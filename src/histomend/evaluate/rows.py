@@ -1,0 +1,81 @@
+"""The rows of the experiment: doing nothing, the classical baselines, and models."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from histomend.baselines import classical
+from histomend.evaluate.restoration import Row
+from histomend.models import load_model
+from histomend.recipes.settings import sampling
+from histomend.restore import restore
+
+
+def damaged_row() -> Row:
+    """Return the row that leaves the damage as it is."""
+
+    def leave(pixels: np.ndarray, mask: np.ndarray, seed: int) -> np.ndarray:
+        return pixels
+
+    return Row("damaged", leave)
+
+
+def classical_rows() -> list[Row]:
+    """Return OpenCV's two inpainters."""
+    settings = {"radius_px": classical.RADIUS_PX}
+    return [
+        Row("Telea", classical.telea, settings),
+        Row("Navier-Stokes", classical.navier_stokes, settings),
+    ]
+
+
+def model_row(
+    name: str,
+    model: str | Path,
+    *,
+    preset: str = "fast",
+    steps: int | None = None,
+    sampler: str | None = None,
+    device: str = "auto",
+) -> Row:
+    """Return the row of a model, which is loaded once.
+
+    The crops are taken to have the model's own pixel size.
+
+    Parameters
+    ----------
+    name : str
+        What to call the row.
+    model : str or Path
+        A bundled name or a folder of weights.
+    preset, steps, sampler, device
+        As for :func:`histomend.restore.restore`.
+
+    Raises
+    ------
+    ModelError, SettingError, DeviceError
+        See :func:`histomend.restore.restore`.
+    """
+    loaded = load_model(model, device)
+    chosen = sampling(preset, loaded.config, steps, sampler)
+
+    def run(pixels: np.ndarray, mask: np.ndarray, seed: int) -> np.ndarray:
+        result = restore(
+            pixels,
+            mask,
+            model=loaded,
+            preset=preset,
+            steps=steps,
+            sampler=sampler,
+            seed=seed,
+            mpp=loaded.config.mpp,
+        )
+        return np.asarray(result.image.pixels)
+
+    # The device is a setting too: CPU and GPU do not round alike.
+    settings = {**asdict(chosen), "device": str(loaded.device)}
+    calls = chosen.nfe(loaded.config.noise_schedule())
+    return Row(name, run, settings, loaded.config.sha256, calls)
