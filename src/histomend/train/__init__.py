@@ -1,0 +1,1 @@
+"""Training, one short file per thing that is trained."""

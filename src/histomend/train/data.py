@@ -1,0 +1,168 @@
+"""Training data: tiles in a folder, packed once, cropped at random."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image as PilImage
+
+from histomend.damage.shapes import random_mask
+from histomend.errors import TrainingError
+
+T = TypeVar("T")
+SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".avif", ".webp"}
+
+
+class Tiles:
+    """Equal-sized RGB tiles of a folder, with the slide each comes from.
+
+    A `manifest.csv` with columns `file` and `slide` names the slides; without one every folder
+    (or, in a flat folder, every file) counts as a slide. Tiles are decoded once into one flat
+    file, which is mapped into memory, so several trainings share it.
+
+    Parameters
+    ----------
+    folder : Path
+    cache : Path
+        Folder for the packed tiles.
+    report : function of str
+        Told what is being done.
+
+    Raises
+    ------
+    TrainingError
+        If there are no images, one cannot be read or is smaller than 64×64, or the manifest
+        does not fit the folder.
+    """
+
+    def __init__(self, folder: Path, cache: Path, report: Callable[[str], None] = print):
+        files, slides = _listed(folder)
+        if not files:
+            raise TrainingError(
+                f"No images were found in {folder}. Training needs a folder of artifact-free "
+                f"tiles ({', '.join(sorted(SUFFIXES))}), and a manifest.csv with the columns "
+                "file and slide if there is more than one slide."
+            )
+        self.files = files
+        key = hashlib.sha256("\n".join(map(_identity, files)).encode()).hexdigest()[:12]
+        packed = cache / f"tiles-{key}.npy"
+        if not packed.exists():
+            report(f"packing {len(files)} tiles of {folder} into {packed}")
+            _pack(files, packed)
+        self.pixels: np.ndarray = np.load(packed, mmap_mode="r")
+        by_slide: dict[str, list[int]] = defaultdict(list)
+        for index, slide in enumerate(slides):
+            by_slide[slide].append(index)
+        self.slides = [np.array(v) for _, v in sorted(by_slide.items())]
+
+    def crop(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        """Return a random (size, size, 3) uint8 crop, each slide being equally likely.
+
+        The crop is turned and mirrored at random, and its stain is varied: each channel's
+        optical density is scaled by 0.8 to 1.25, which is a gamma curve on the intensities.
+        """
+        slide = self.slides[rng.integers(len(self.slides))]
+        tile = self.pixels[slide[rng.integers(len(slide))]]
+        y, x = (int(rng.integers(n - size + 1)) for n in tile.shape[:2])
+        crop = np.rot90(tile[y : y + size, x : x + size], int(rng.integers(4)))
+        if rng.integers(2):
+            crop = crop[:, ::-1]
+        gains = np.exp(rng.uniform(-0.12, 0.12) + rng.uniform(-0.12, 0.12, 3))
+        levels = np.linspace(0, 1, 256)
+        tables = np.rint(255 * levels[:, None] ** gains).astype(np.uint8)
+        return np.stack([tables[:, c][crop[..., c]] for c in range(3)], -1)
+
+    def batch(
+        self, rng: np.random.Generator, count: int, size: int, unconditional: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return crops (count, 3, size, size) float32 in [-1, 1] and masks (count, 1, size, size).
+
+        Parameters
+        ----------
+        unconditional : float in [0, 1]
+            Share of samples whose mask covers everything, which trains the paper's
+            unconditional denoiser with the same weights.
+        """
+        images = np.stack([self.crop(rng, size) for _ in range(count)])
+        masks = np.stack(
+            [
+                np.ones((size, size), bool)
+                if rng.random() < unconditional
+                else random_mask((size, size), rng, area=float(rng.uniform(0.1, 0.6)))
+                for _ in range(count)
+            ]
+        )
+        pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
+        return pixels / 127.5 - 1, masks[:, None].astype(np.float32)
+
+
+def _identity(path: Path) -> str:
+    """Return what tells a file from others, and from what it was before it was exchanged."""
+    stat = path.stat()
+    return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def _listed(folder: Path) -> tuple[list[Path], list[str]]:
+    manifest = folder / "manifest.csv"
+    if manifest.exists():
+        with manifest.open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file)
+            missing = {"file", "slide"} - set(table.fieldnames or ())
+            rows = list(table) if not missing else []
+        if missing:
+            raise TrainingError(
+                f"{manifest} has no column {' and no column '.join(sorted(missing))}. Its first "
+                "line must name the columns file and slide; others are ignored."
+            )
+        rows = [row for row in rows if Path(row["file"] or "").suffix.lower() in SUFFIXES]
+        files = [folder / row["file"] for row in rows]
+        gone = [path for path in files if not path.is_file()]
+        if gone:
+            raise TrainingError(
+                f"{manifest} names {len(gone)} files that are not there, the first is {gone[0]}. "
+                "Copy them, or take their lines out."
+            )
+        return files, [row["slide"] or "" for row in rows]
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    flat = all(p.parent == folder for p in files)
+    return files, [str(p if flat else p.parent) for p in files]
+
+
+def _pack(files: list[Path], packed: Path) -> None:
+    """Decode all tiles, cut to the smallest height and width among them, into one .npy."""
+    sizes = [_opened(path, lambda image: image.size) for path in files]
+    width, height = (min(s[k] for s in sizes) for k in (0, 1))
+    if min(width, height) < 64:
+        raise TrainingError(
+            f"The smallest tile in {files[0].parent} is {width}×{height}; at least 64×64 is needed."
+        )
+    packed.parent.mkdir(parents=True, exist_ok=True)
+    # Two trainings may pack the same folder at once.
+    partial = packed.with_suffix(f".{os.getpid()}.partial")
+    shape = (len(files), height, width, 3)
+    try:
+        out = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+        for index, path in enumerate(files):
+            pixels = _opened(path, lambda image: np.asarray(image.convert("RGB")))
+            out[index] = pixels[:height, :width]
+        out.flush()
+        partial.replace(packed)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _opened(path: Path, read: Callable[[PilImage.Image], T]) -> T:
+    try:
+        with PilImage.open(path) as image:
+            return read(image)
+    except (OSError, ValueError, SyntaxError, PilImage.DecompressionBombError) as error:
+        raise TrainingError(
+            f"{path} cannot be read as an image ({error}). Replace it or take it out of the folder."
+        ) from error

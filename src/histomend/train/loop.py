@@ -1,0 +1,321 @@
+"""The training loop of denoisers: resumable at any moment, within a time budget."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from histomend.errors import TrainingError
+from histomend.models import ModelConfig, fill, load_weights, locate, save_model
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long, and how often something is written.
+
+    Parameters
+    ----------
+    minutes : float or None
+        Stop after so much time in this call; None trains until `steps`.
+    steps : int or None
+        Stop when the run has made so many steps in all.
+    save_minutes, validate_minutes : float
+    """
+
+    minutes: float | None
+    steps: int | None
+    save_minutes: float = 5
+    validate_minutes: float = 10
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """AdamW's settings and the running average of the weights.
+
+    Parameters
+    ----------
+    lr : float
+        Reached after `warmup` steps, and kept.
+    cooldown : float in [0, 1]
+        Last share of the budget, over which the rate falls in a straight line to zero. A run
+        that is to be continued at full rate does without.
+    clip : float
+        Largest norm of the gradient.
+    ema : float in [0, 1)
+        How much of the running average each step keeps, once it is long enough.
+    """
+
+    lr: float
+    weight_decay: float = 0.0
+    warmup: int = 200
+    cooldown: float = 0.0
+    clip: float = 1.0
+    ema: float = 0.9999
+
+
+class Run:
+    """One training run in a folder: network, averaged weights, optimiser, and its files.
+
+    Files: `last/` (everything that resuming needs), `model/` (averaged weights, ready for
+    `--model`), `log.jsonl` (loss, validation, images per second), `samples/`.
+
+    Every random choice is drawn from generators keyed by the seed and the step, so a run that
+    was killed goes on exactly as if it had not been.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        config: ModelConfig,
+        optimiser: Optimiser,
+        *,
+        resume: bool,
+        init: str | Path | None,
+        mixed_precision: bool,
+        device: torch.device,
+        shard_bytes: int | None = None,
+    ):
+        from accelerate import Accelerator
+
+        self.out, self.config, self.settings = out, config, optimiser
+        self.shard_bytes = shard_bytes
+        self.accelerator = Accelerator(
+            mixed_precision="bf16" if mixed_precision else "no", cpu=device.type == "cpu"
+        )
+        self.step = 0
+        self.seconds = 0.0
+        if self.accelerator.is_main_process:
+            for folder in (out / "last", out / "model"):
+                _recover(folder)
+        self.accelerator.wait_for_everyone()
+        network = config.network()
+        if init is not None:
+            folder = locate(init)
+            fill(network, load_weights(folder), str(folder))
+        self.average = {k: v.detach().clone().float() for k, v in network.state_dict().items()}
+        optim = torch.optim.AdamW(
+            network.parameters(), optimiser.lr, weight_decay=optimiser.weight_decay
+        )
+        if (out / "last").exists():
+            if not resume:
+                raise TrainingError(
+                    f"{out} holds a run already. Add --resume to go on with it, or name another "
+                    "folder with -o."
+                )
+            self._restore(network, optim)
+        self.network: nn.Module
+        self.network, self.optim = self.accelerator.prepare(network, optim)
+        self.average = {k: v.to(self.accelerator.device) for k, v in self.average.items()}
+
+    def _restore(self, network: nn.Module, optim: torch.optim.Optimizer) -> None:
+        last = self.out / "last"
+        try:
+            state = json.loads((last / "state.json").read_text(encoding="utf-8"))
+            weights = load_file(last / "network.safetensors")
+            self.average = load_file(last / "average.safetensors")
+            moments = load_file(last / "optimiser.safetensors")
+        except (OSError, ValueError, SafetensorError) as error:
+            raise TrainingError(
+                f"The run in {self.out} cannot be resumed: {last} is damaged ({error}). Start "
+                f"another run from its weights with --init {self.out / 'model'}."
+            ) from error
+        own = asdict(self.config)
+        for key in ("arch", "prediction", "schedule", "steps", "context"):
+            if state["config"][key] != own[key]:
+                raise TrainingError(
+                    f"{self.out} was trained with {key}={state['config'][key]}, not {own[key]}. "
+                    "Resume with the same settings, or name another folder with -o."
+                )
+        fill(network, weights, str(last))
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in moments.items():
+            index, key = name.split(".")
+            slots.setdefault(int(index), {})[key] = tensor
+        optim.load_state_dict({"state": slots, "param_groups": optim.state_dict()["param_groups"]})
+        self.step, self.seconds = state["step"], state["seconds"]
+        self._forget_later_lines()
+
+    def _forget_later_lines(self) -> None:
+        """Cut from the log what was written after the state that the run goes on from."""
+        path = self.out / "log.jsonl"
+        if not self.accelerator.is_main_process or not path.exists():
+            return
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+            # A kill may have cut the last line short.
+            if line.endswith("}\n") and json.loads(line)["step"] <= self.step:
+                kept.append(line)
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(kept), encoding="utf-8")
+        partial.replace(path)
+
+    def save(self) -> None:
+        """Write `last/` and `model/`; a kill in between leaves the older state whole."""
+        if not self.accelerator.is_main_process:
+            return
+        fresh = self.out / "last.partial"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        plain = self.accelerator.unwrap_model(self.network)
+        save_file(
+            {k: v.cpu().contiguous() for k, v in plain.state_dict().items()},
+            fresh / "network.safetensors",
+        )
+        save_file(
+            {k: v.cpu().contiguous() for k, v in self.average.items()},
+            fresh / "average.safetensors",
+        )
+        slots = self.optim.state_dict()["state"]
+        flat = {
+            f"{i}.{k}": torch.as_tensor(v).cpu().clone()
+            for i, s in slots.items()
+            for k, v in s.items()
+        }
+        save_file(flat, fresh / "optimiser.safetensors")
+        state = {"step": self.step, "seconds": self.seconds, "config": asdict(self.config)}
+        (fresh / "state.json").write_text(json.dumps(state), encoding="utf-8")
+        _swap(fresh, self.out / "last")
+        fresh = self.out / "model.partial"
+        shutil.rmtree(fresh, ignore_errors=True)
+        save_model(fresh, self.average, self.config, half=True, shard_bytes=self.shard_bytes)
+        _swap(fresh, self.out / "model")
+
+    def log(self, **record: float | int | str) -> None:
+        """Add a line to `log.jsonl`."""
+        if self.accelerator.is_main_process:
+            with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
+                file.write(
+                    json.dumps({"step": self.step, "s": round(self.seconds), **record}) + "\n"
+                )
+
+    def averaged(self) -> nn.Module:
+        """Return a network with the averaged weights, in evaluation mode."""
+        network = self.config.network()
+        fill(network, {k: v.cpu() for k, v in self.average.items()}, "the running average")
+        return network.eval().requires_grad_(False).to(self.accelerator.device)
+
+    def train(
+        self,
+        loss_at: Callable[[nn.Module, int, torch.device], tuple[Tensor, int]],
+        budget: Budget,
+        validate: Callable[[Run], dict[str, float]],
+        report: Callable[[int, float, float, float], None],
+    ) -> None:
+        """Train until the budget is spent.
+
+        Parameters
+        ----------
+        loss_at : function (network, step, device) -> (loss, images)
+            Must draw everything random from the step.
+        validate : function (run) -> figures for the log
+        report : function (step, loss, images per second, share of the budget that is spent)
+        """
+        began = now = time.monotonic()
+        saved = validated = began
+        smooth: float | None = None
+        device = self.accelerator.device
+        spent_before = self.seconds
+        self.network.train()
+        while True:
+            elapsed = self._common_clock(now - began) if budget.minutes is not None else 0.0
+            if self._is_spent(budget, elapsed):
+                break
+            for group in self.optim.param_groups:
+                group["lr"] = self._rate(self._share(budget, elapsed))
+            with self.accelerator.autocast():
+                loss, images = loss_at(self.network, self.step, device)
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"The loss is {value} at step {self.step}. The last good state is in "
+                    f"{self.out / 'last'}: resume from it with a smaller --lr."
+                )
+            self.accelerator.backward(loss)
+            self.accelerator.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+            self.optim.step()
+            self.optim.zero_grad()
+            self.step += 1
+            self._update_average()
+            smooth = value if smooth is None else 0.98 * smooth + 0.02 * value
+            last, now = now, time.monotonic()
+            self.seconds = spent_before + now - began
+            rate = images * self.accelerator.num_processes / max(now - last, 1e-9)
+            report(self.step, smooth, rate, self._share(budget, now - began))
+            if self.step % 50 == 0:
+                self.log(loss=smooth, images_per_s=round(rate, 2))
+            if now - saved > 60 * budget.save_minutes:
+                self.save()
+                saved = time.monotonic()
+            if now - validated > 60 * budget.validate_minutes:
+                self.log(**validate(self))
+                self.network.train()
+                validated = now = time.monotonic()
+        self.log(**validate(self))
+        self.save()
+        self.accelerator.wait_for_everyone()
+
+    def _is_spent(self, budget: Budget, elapsed: float) -> bool:
+        if budget.steps is not None and self.step >= budget.steps:
+            return True
+        return budget.minutes is not None and elapsed >= 60 * budget.minutes
+
+    def _common_clock(self, elapsed: float) -> float:
+        """Return the first process's time: the others stop with it and at its learning rate.
+
+        A process that stops alone leaves the others waiting for its gradients.
+        """
+        if self.accelerator.num_processes == 1:
+            return elapsed
+        from accelerate.utils import broadcast
+
+        return float(broadcast(torch.tensor([elapsed], device=self.accelerator.device)))
+
+    def _rate(self, share: float) -> float:
+        """Return the learning rate when `share` of the budget is spent."""
+        rate = self.settings.lr * min(1.0, (self.step + 1) / self.settings.warmup)
+        if self.settings.cooldown:
+            rate *= min(1.0, (1 - share) / self.settings.cooldown)
+        return rate
+
+    def _share(self, budget: Budget, elapsed: float) -> float:
+        shares = [0.0]
+        if budget.minutes:
+            shares.append(elapsed / (60 * budget.minutes))
+        if budget.steps:
+            shares.append(self.step / budget.steps)
+        return min(1.0, max(shares))
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        # The average starts short and grows long, so that early weights are forgotten.
+        keep = min(self.settings.ema, (1 + self.step) / (10 + self.step))
+        state = self.accelerator.unwrap_model(self.network).state_dict()
+        for name, tensor in self.average.items():
+            tensor.lerp_(state[name].float(), 1 - keep)
+
+
+def _swap(fresh: Path, place: Path) -> None:
+    """Put the folder `fresh` at `place`; after a kill `_recover` finds a whole one there."""
+    old = place.with_name(place.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        place.replace(old)
+    fresh.replace(place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _recover(place: Path) -> None:
+    """Undo a `_swap` that was killed between its two renames."""
+    old = place.with_name(place.name + ".old")
+    if old.exists() and not place.exists():
+        old.replace(place)

@@ -1,0 +1,46 @@
+"""Tiny networks and tiles, so that a run takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from histomend.networks.build import ARCHS, Arch
+from histomend.networks.conv_unet import ConvUNet
+from histomend.networks.swin_unet import SwinUNet
+
+
+@pytest.fixture(autouse=True)
+def tiny_archs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add "tiny" (convolutions) and "tiny-swin" (stochastic depth, learned variance)."""
+    convolutions = {"channels": 32, "multipliers": (2, 2), "blocks": 1, "patch": 4}
+    swin = {"channels": 32, "depths": (2, 2), "heads": (1, 2), "drop_path": 0.5}
+    monkeypatch.setitem(ARCHS, "tiny", Arch(ConvUNet, convolutions, "tests"))
+    monkeypatch.setitem(ARCHS, "tiny-swin", Arch(SwinUNet, swin, "tests", True))
+
+
+def write_tiles(folder: Path, files: dict[str, int], side: int = 64) -> Path:
+    """Write noisy tiles with a given mean level and return the folder."""
+    for number, (name, level) in enumerate(files.items()):
+        noise = np.random.default_rng(number).integers(-20, 20, (side, side + 8, 3))
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((level + noise).clip(0, 255).astype(np.uint8)).save(path)
+    return folder
+
+
+@pytest.fixture
+def tiles_in() -> Callable[..., Path]:
+    return write_tiles
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of four tiles without a manifest."""
+    return write_tiles(
+        tmp_path_factory.mktemp("data"), {f"{k}.png": 100 + 20 * k for k in range(4)}
+    )

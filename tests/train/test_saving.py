@@ -1,0 +1,99 @@
+"""A save that is killed after any of its actions on the disk."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from histomend.models import ModelConfig, load_model
+from histomend.train import loop
+from histomend.train.loop import Optimiser, Run
+
+
+class Killed(BaseException):
+    """Stands for a signal."""
+
+
+def opened(out: Path, *, resume: bool) -> Run:
+    config = ModelConfig("artifusion", "tiny")
+    return Run(
+        out,
+        config,
+        Optimiser(lr=1e-3),
+        resume=resume,
+        init=None,
+        mixed_precision=False,
+        device=torch.device("cpu"),
+        shard_bytes=200_000,
+    )
+
+
+def mark(run: Run, step: int) -> None:
+    """Make a state that can be told from others: everything is the number of the step."""
+    run.step = step
+    with torch.no_grad():
+        for tensor in (*run.network.parameters(), *run.average.values()):
+            tensor.fill_(step)
+
+
+def values(tensors: dict[str, Tensor]) -> set[float]:
+    return {float(end) for tensor in tensors.values() for end in tensor.aminmax()}
+
+
+def count_actions(monkeypatch: pytest.MonkeyPatch, allowed: int) -> list[int]:
+    """Let `allowed` actions on the disk pass and kill at the next one; return their counter."""
+    done = [0]
+
+    def counted(action: Callable[..., Any]) -> Callable[..., Any]:
+        def act(*args: Any, **kwargs: Any) -> Any:
+            if done[0] == allowed:
+                raise Killed
+            done[0] += 1
+            return action(*args, **kwargs)
+
+        return act
+
+    actions = {loop: ["save_file", "save_model"], shutil: ["rmtree"], Path: ["replace", "mkdir"]}
+    for place, names in actions.items():
+        for name in names:
+            monkeypatch.setattr(place, name, counted(getattr(place, name)))
+    return done
+
+
+def test_after_a_kill_at_any_moment_an_old_or_the_new_state_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    run = opened(out, resume=False)
+    mark(run, 1)
+    run.save()
+    allowed, last = 0, 1
+    while True:
+        mark(run, run.step + 1)
+        killed = False
+        with monkeypatch.context() as patched:
+            done = count_actions(patched, allowed)
+            try:
+                run.save()
+            except Killed:
+                killed = True
+        again = opened(out, resume=True)
+        assert again.step in (last, run.step)
+        assert values(again.network.state_dict()) == values(again.average) == {again.step}
+        model = values(load_model(out / "model", "cpu").denoiser.network.state_dict())
+        # The model is written after the state, so it may be older, but it is of one step.
+        assert len(model) == 1
+        assert max(model) <= again.step
+        last = again.step
+        allowed += 1
+        if not killed:
+            break
+    assert done[0] >= 10, "a save has become simpler: check that this test still sees it all"
+    assert again.step == run.step
+    assert sorted(p.name for p in out.iterdir()) == ["last", "model"]
