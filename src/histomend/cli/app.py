@@ -1,0 +1,97 @@
+"""The program `histomend`: its verbs, and how errors are shown."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import histomend
+from histomend.cli import images, ledgers, machine, training
+from histomend.cli.screen import say
+from histomend.errors import HistomendError
+
+EXIT_FAULT = 1
+EXIT_INTERRUPTED = 130
+DEBUG = "--debug"
+
+
+class _Verbs(TyperGroup):
+    """Show an error as one message, without a traceback unless it is asked for."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HistomendError as error:
+            if ctx.params.get("debug"):
+                raise
+            say(str(error), title="Error", style="bold red")
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            say("Files that were finished are complete.", title="Interrupted", style="bold")
+            raise typer.Exit(EXIT_INTERRUPTED) from error
+        except Exception as error:
+            # Usage errors and exits carry an exit code, and Typer knows how to show them.
+            usage = hasattr(error, "exit_code") or isinstance(error, typer.Abort)
+            if usage or ctx.params.get("debug"):
+                raise
+            say(
+                f"{type(error).__name__}: {error}\nThis is a fault in Histomend or in its "
+                f"installation. See `histomend doctor`; {DEBUG} shows where it happened.",
+                title="Unexpected error",
+                style="bold red",
+            )
+            raise typer.Exit(EXIT_FAULT) from error
+
+
+app = typer.Typer(
+    cls=_Verbs,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+train = typer.Typer(no_args_is_help=True, help="Train a model on artifact-free images.")
+train.command()(training.artifusion)
+
+for verb in (
+    images.restore,
+    images.detect,
+    images.simulate,
+    ledgers.undo,
+    ledgers.verify,
+    training.presets,
+    training.models,
+    machine.doctor,
+    machine.demo,
+):
+    app.command()(verb)
+app.add_typer(train, name="train")
+
+
+def main() -> None:
+    """Run the program on the arguments of the process."""
+    # An option of the program itself, but people add it at the end of the line that failed.
+    app(args=sorted(sys.argv[1:], key=lambda word: word != DEBUG), prog_name="histomend")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"histomend {histomend.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error.")] = False,
+) -> None:
+    """Find artifacts in histology images, restore them, and keep a ledger of every change.
+
+    Restored images are not for diagnosis.
+    """

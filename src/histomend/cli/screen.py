@@ -1,0 +1,78 @@
+"""What is printed: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+
+def say(message: str, *, title: str = "", style: str = "") -> None:
+    """Tell the user something on standard error.
+
+    Parameters
+    ----------
+    message : plain text, never read as markup: it may hold file names with brackets.
+    title, style : an optional word before it, and how rich shows it.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    text = Text.assemble((f"{title}: ", style), message) if title else Text(message)
+    Console(stderr=True, soft_wrap=True).print(text)
+
+
+def answer(result: object) -> None:
+    """Print a result as JSON on standard output."""
+    typer.echo(json.dumps(result, indent=2, ensure_ascii=False, default=str))
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print a table on standard output."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(*headings, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        drawn.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    Console().print(drawn)
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> None:
+    """Print names and values on standard output, one pair a line."""
+    table_of = [(f"{name}:", value) for name, value in pairs]
+    width = max((len(name) for name, _ in table_of), default=0)
+    for name, value in table_of:
+        typer.echo(f"{name:<{width}} {value}")
+
+
+Advance = Callable[[int, int], None]
+"""Told (done, in all) as work goes on."""
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Advance]:
+    """Show a bar on standard error while the block runs.
+
+    Parameters
+    ----------
+    what : shown before the bar.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("network calls"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+    )
+    with bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
