@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from histomend.errors import TrainingError
-from histomend.train.data import Tiles
+from histomend.errors import SettingError, TrainingError
+from histomend.train.data import Mixed, Tiles, batch, vary_stain
 
 Write = Callable[..., Path]
 
@@ -22,8 +22,9 @@ def manifest(folder: Path, rows: list[tuple[str, str]], header: str = "file,slid
 
 
 def test_slides_are_sampled_evenly_whatever_their_tile_counts(
-    tmp_path: Path, tiles_in: Write
+    tmp_path: Path, tiles_in: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("histomend.train.data.LIGHT_SHARE", 0)
     folder = tiles_in(tmp_path / "t", {"rare.png": 220, **{f"{k}.png": 60 for k in range(9)}})
     manifest(folder, [("rare.png", "A"), *((f"{k}.png", "B") for k in range(9))])
     tiles = Tiles(folder, tmp_path / "cache", quiet)
@@ -53,10 +54,44 @@ def test_crops_are_turned_and_their_stain_varies_but_tissue_stays_tissue(
     assert (tiles.crop(np.random.default_rng(0), 48) == 255).all(), "glass stays white"
 
 
+def test_a_foreign_stain_changes_colours_and_keeps_glass_and_structure() -> None:
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (40, 40), dtype=np.uint8)
+    crop = np.stack([grey, grey // 2 + 100, 255 - (255 - grey) // 3], -1)
+    crop[:5] = 255
+    varied = [vary_stain(crop, np.random.default_rng(k)) for k in range(100)]
+    hue = [v[20:, :, 0].mean() - v[20:, :, 2].mean() for v in varied]
+    own = float(crop[20:, :, 0].mean()) - crop[20:, :, 2].mean()
+    foreign = [abs(h - own) > 0.5 * abs(own) for h in hue]
+    assert 3 <= sum(foreign) <= 20, "about one in seven has other colours"
+    for v in varied:
+        assert (v[:5] == 255).all()
+        assert np.corrcoef(v[5:].mean(-1).ravel(), crop[5:].mean(-1).ravel())[0, 1] > 0.95
+
+
+def test_light_places_come_up_more_often_than_they_are(tmp_path: Path, tiles_in: Write) -> None:
+    """Tiles picked for their tissue hardly hold bare glass, and artifacts lie on glass too."""
+    folder = tiles_in(tmp_path / "t", {"light.png": 240, **{f"{k}.png": 90 for k in range(11)}})
+    tiles = Tiles(folder, tmp_path / "cache", quiet)
+    rng = np.random.default_rng(0)
+    light = np.mean([tiles.crop(rng, 32).mean() > 190 for _ in range(2000)])
+    assert 0.09 < light < 0.14, "one in twelve, and three more chances for one crop in ten"
+
+
+def test_further_tiles_are_a_share_of_the_crops(tmp_path: Path, tiles_in: Write) -> None:
+    main = Tiles(tiles_in(tmp_path / "a", {"1.png": 60}), tmp_path / "cache", quiet)
+    extra = Tiles(tiles_in(tmp_path / "b", {"1.png": 220}), tmp_path / "cache", quiet)
+    rng = np.random.default_rng(0)
+    both = Mixed(main, extra, 0.25)
+    assert 0.2 < np.mean([both.crop(rng, 32).mean() > 140 for _ in range(600)]) < 0.3
+    with pytest.raises(SettingError, match="between 0 and 1"):
+        Mixed(main, extra, 1.5)
+
+
 def test_a_batch_is_a_function_of_its_generator(data: Path, tmp_path: Path) -> None:
     tiles = Tiles(data, tmp_path / "cache", quiet)
-    images, masks = tiles.batch(np.random.default_rng(3), 5, 32, 0.2)
-    again = tiles.batch(np.random.default_rng(3), 5, 32, 0.2)
+    images, masks = batch(tiles, np.random.default_rng(3), 5, 32, 0.2)
+    again = batch(tiles, np.random.default_rng(3), 5, 32, 0.2)
     assert np.array_equal(images, again[0])
     assert np.array_equal(masks, again[1])
     assert (images.shape, masks.shape) == ((5, 3, 32, 32), (5, 1, 32, 32))
@@ -68,7 +103,7 @@ def test_a_batch_is_a_function_of_its_generator(data: Path, tmp_path: Path) -> N
 def test_the_share_without_context_has_everything_masked(data: Path, tmp_path: Path) -> None:
     tiles = Tiles(data, tmp_path / "cache", quiet)
     for share in (0.0, 1.0):
-        _, masks = tiles.batch(np.random.default_rng(0), 8, 32, share)
+        _, masks = batch(tiles, np.random.default_rng(0), 8, 32, share)
         assert bool(masks.reshape(8, -1).all(1).all()) is bool(share)
 
 

@@ -32,6 +32,12 @@ def artifusion(
     validation: Annotated[
         Path | None, typer.Option(help="Folder of images from other slides, for the figures.")
     ] = None,
+    extra: Annotated[
+        Path | None, typer.Option(help="Folder of further images: another stain, say.")
+    ] = None,
+    extra_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the crops that are taken from --extra.")
+    ] = 0.08,
     init: Annotated[
         str | None, typer.Option(metavar="NAME|FOLDER", help="Start from these weights.")
     ] = None,
@@ -58,6 +64,12 @@ def artifusion(
         bool, typer.Option(help="Show the network the visible pixels and the mask.")
     ] = True,
     mpp: Annotated[float, typer.Option(min=0, help="Pixel size of the images in um.")] = 0.5,
+    unconditional: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the crops without context.")
+    ] = 0.2,
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="Compile the network first: slow to start, faster.")
+    ] = False,
     shard_mb: Annotated[
         float | None, typer.Option(min=1, help="Largest size of one weight file.")
     ] = None,
@@ -94,6 +106,8 @@ def artifusion(
             out,
             arch=arch,
             validation=validation,
+            extra=extra,
+            extra_share=extra_share,
             init=init,
             resume=resume,
             minutes=minutes,
@@ -106,6 +120,8 @@ def artifusion(
             prediction=prediction.value,
             schedule=schedule,
             context=context,
+            unconditional=unconditional,
+            compiled=compiled,
             mpp=mpp,
             shard_mb=shard_mb,
             seed=seed,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +19,11 @@ from histomend.diffusion.noise import NoiseField, NoiseStream
 from histomend.diffusion.path import FixedPath
 from histomend.diffusion.samplers import ddim
 from histomend.errors import SettingError, TrainingError
-from histomend.models import ModelConfig, locate, read_config
+from histomend.models import ModelConfig, load_weights, locate, read_config, save_model
 from histomend.networks.build import arch_named
 from histomend.recipes.regional import Regional
-from histomend.train.data import Tiles
+from histomend.train.data import Mixed, Tiles
+from histomend.train.data import batch as drawn
 from histomend.train.loop import Budget, Optimiser, Run
 from histomend.train.objective import loss as denoising_loss
 from histomend.train.sheet import write_sheet
@@ -33,6 +35,8 @@ def train(
     *,
     arch: str = "small-unet",
     validation: Path | None = None,
+    extra: Path | None = None,
+    extra_share: float = 0.08,
     init: str | Path | None = None,
     resume: bool = False,
     minutes: float | None = None,
@@ -49,6 +53,7 @@ def train(
     mpp: float = 0.5,
     seed: int = 0,
     device: str = "auto",
+    compiled: bool = False,
     save_minutes: float = 5,
     validate_minutes: float = 10,
     shard_mb: float | None = None,
@@ -67,6 +72,8 @@ def train(
         Size of the network (`histomend presets artifusion`).
     validation : Path, optional
         Folder of tiles from other slides; figures and sample grids are made on it.
+    extra : Path, optional
+        Folder of further tiles, for a share `extra_share` of the crops.
     init : str or Path, optional
         Bundled name or folder to take the first weights from; it must be of the same arch,
         prediction, schedule and context.
@@ -82,6 +89,8 @@ def train(
         Show the network the visible pixels and the mask as four more channels.
     unconditional : float
         Share of samples without context, which keeps the paper's unconditional use.
+    compiled : bool
+        Compile the network first, which takes a minute or two and a C++ compiler.
     shard_mb : float, optional
         Largest size of one weight file.
 
@@ -112,30 +121,32 @@ def train(
     with PartialState(cpu=where.type == "cpu").local_main_process_first():
         tiles = Tiles(data, cache)
         held_out = Tiles(validation, cache) if validation is not None else tiles
-    for source in (tiles, held_out):
+        further = Tiles(extra, cache) if extra is not None else tiles
+    for source in (tiles, held_out, further):
         if min(source.pixels.shape[1:3]) < crop:
             raise TrainingError(
                 f"Crops of {crop} px do not fit into tiles of {source.pixels.shape[2]}×"
                 f"{source.pixels.shape[1]}. Use a smaller --crop or larger tiles."
             )
+    crops = Mixed(tiles, further, extra_share)
     # Fresh weights depend on the seed too, and are the same in every process.
     torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
     run = Run(
         out,
-        config,
+        DenoiserSubject(config, None if shard_mb is None else int(shard_mb * 1e6)),
         Optimiser(lr=lr, ema=ema, cooldown=cooldown),
         resume=resume,
         init=init,
         mixed_precision=has_fast_bf16(where),
         device=where,
-        shard_bytes=None if shard_mb is None else int(shard_mb * 1e6),
+        compiled=compiled,
     )
     share = unconditional if config.context else 1.0
 
     def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
         key = [seed, step, run.accelerator.process_index]
-        x0, mask = _tensors(tiles.batch(np.random.default_rng(key), batch, crop, share), where)
+        x0, mask = _tensors(drawn(crops, np.random.default_rng(key), batch, crop, share), where)
         number = int(np.random.default_rng([*key, 1]).integers(2**62))
         draws = torch.Generator().manual_seed(number)
         # Stochastic depth draws from the global generator.
@@ -149,11 +160,38 @@ def train(
         return denoising_loss(output, x0, x, eps, t, mask, noise_levels, kind), batch
 
     def validate(run: Run) -> dict[str, float]:
-        return _validate(run, held_out, crop, out) if run.accelerator.is_main_process else {}
+        if not run.accelerator.is_main_process:
+            return {}
+        return _validate(run, config, held_out, crop, out)
 
     budget = Budget(minutes, steps, save_minutes, validate_minutes)
     run.train(loss_at, budget, validate, report or (lambda *_: None))
     return out / "model"
+
+
+@dataclass(frozen=True)
+class DenoiserSubject:
+    """A denoiser as what is trained; `shard_bytes` is the largest size of one weight file."""
+
+    config: ModelConfig
+    shard_bytes: int | None = None
+
+    def network(self) -> nn.Module:
+        """Return the network with fresh weights."""
+        return self.config.network()
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings without which the weights mean something else."""
+        own = asdict(self.config)
+        return {key: own[key] for key in ("arch", "prediction", "schedule", "steps", "context")}
+
+    def weights(self, init: str | Path) -> dict[str, Tensor]:
+        """Return the weights of the bundled model or folder `init`."""
+        return load_weights(locate(init))
+
+    def write(self, folder: Path, average: dict[str, Tensor]) -> None:
+        """Write the averaged weights as a model folder, in fp16."""
+        save_model(folder, average, self.config, half=True, shard_bytes=self.shard_bytes)
 
 
 def _continued(config: ModelConfig, init: str | Path) -> ModelConfig:
@@ -176,19 +214,19 @@ def _tensors(batch: tuple[np.ndarray, np.ndarray], device: torch.device) -> tupl
 
 
 @torch.no_grad()
-def _validate(run: Run, tiles: Tiles, crop: int, out: Path) -> dict[str, float]:
+def _validate(
+    run: Run, config: ModelConfig, tiles: Tiles, crop: int, out: Path
+) -> dict[str, float]:
     """Return the error of x0 inside the mask at four noise levels, on always the same crops.
 
     Also restores the first eight crops in ten steps and writes damaged, restored and true crops
     side by side.
     """
-    config = run.config
     schedule = config.noise_schedule()
     device = run.accelerator.device
     denoiser = Denoiser(run.averaged(), schedule, config.prediction)
     share = 0.0 if config.context else 1.0
-    batch = tiles.batch(np.random.default_rng([20, 1]), 16, crop, share)
-    x0, mask = _tensors(batch, device)
+    x0, mask = _tensors(drawn(tiles, np.random.default_rng([20, 1]), 16, crop, share), device)
     streams = NoiseStream([NoiseField(k) for k in range(len(x0))], [(0, 0)] * len(x0))
     eps = streams.draw(x0)
     figures: dict[str, float] = {}

@@ -8,16 +8,18 @@ import os
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from PIL import Image as PilImage
 
 from histomend.damage.shapes import random_mask
-from histomend.errors import TrainingError
+from histomend.errors import SettingError, TrainingError
 
 T = TypeVar("T")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".avif", ".webp"}
+LIGHT_SHARE = 0.1
+FOREIGN_SHARE = 0.15
 
 
 class Tiles:
@@ -65,42 +67,94 @@ class Tiles:
     def crop(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """Return a random (size, size, 3) uint8 crop, each slide being equally likely.
 
-        The crop is turned and mirrored at random, and its stain is varied: each channel's
-        optical density is scaled by 0.8 to 1.25, which is a gamma curve on the intensities.
+        The crop is turned and mirrored at random, and its stain is varied (`vary_stain`). One in
+        `LIGHT_SHARE` is the lightest of a few: bare glass and fat are rare in tiles that were
+        picked for their tissue, and a model that never saw them paints tissue there.
         """
+        crop = self._cut(rng, size)
+        if rng.random() < LIGHT_SHARE:
+            crop = max([crop, *(self._cut(rng, size) for _ in range(3))], key=np.mean)
+        crop = np.rot90(crop, int(rng.integers(4)))
+        if rng.integers(2):
+            crop = crop[:, ::-1]
+        return vary_stain(crop, rng)
+
+    def _cut(self, rng: np.random.Generator, size: int) -> np.ndarray:
         slide = self.slides[rng.integers(len(self.slides))]
         tile = self.pixels[slide[rng.integers(len(slide))]]
         y, x = (int(rng.integers(n - size + 1)) for n in tile.shape[:2])
-        crop = np.rot90(tile[y : y + size, x : x + size], int(rng.integers(4)))
-        if rng.integers(2):
-            crop = crop[:, ::-1]
-        gains = np.exp(rng.uniform(-0.12, 0.12) + rng.uniform(-0.12, 0.12, 3))
+        return tile[y : y + size, x : x + size]
+
+
+class Mixed:
+    """Main tiles and, for a share of the crops, further ones: another stain or magnification.
+
+    Parameters
+    ----------
+    main, extra : Tiles
+    share : float in [0, 1]
+        Share of the crops that are taken from `extra`.
+    """
+
+    def __init__(self, main: Tiles, extra: Tiles, share: float):
+        if not 0 <= share <= 1:
+            raise SettingError(f"--extra-share is {share}, but it must be between 0 and 1.")
+        self.main, self.extra, self.share = main, extra, share
+
+    def crop(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        """Return a random (size, size, 3) uint8 crop."""
+        return (self.extra if rng.random() < self.share else self.main).crop(rng, size)
+
+
+class Crops(Protocol):
+    """Where training crops come from."""
+
+    def crop(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        """Return a random (size, size, 3) uint8 crop."""
+
+
+def vary_stain(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return an (H, W, 3) uint8 crop as if it were stained or scanned a little differently.
+
+    Each channel's optical density is scaled by 0.8 to 1.25. One crop in `FOREIGN_SHARE` gets
+    the channels' densities mixed as well, into colours that no H&E slide has: only the visible
+    surround says what colour a gap must get, and so the model learns to look there. Glass stays
+    white.
+    """
+    gains = np.exp(rng.uniform(-0.12, 0.12) + rng.uniform(-0.12, 0.12, 3))
+    if rng.random() >= FOREIGN_SHARE:
         levels = np.linspace(0, 1, 256)
         tables = np.rint(255 * levels[:, None] ** gains).astype(np.uint8)
         return np.stack([tables[:, c][crop[..., c]] for c in range(3)], -1)
+    mixing = np.eye(3) + rng.uniform(0, 1) * (rng.dirichlet(np.ones(3), 3) - np.eye(3))
+    density = -np.log(np.maximum(np.arange(256, dtype=np.float32), 1) / 255)
+    mixed = density[crop] @ (mixing.T * gains).astype(np.float32)
+    return np.rint(255 * np.exp(-mixed)).astype(np.uint8)
 
-    def batch(
-        self, rng: np.random.Generator, count: int, size: int, unconditional: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return crops (count, 3, size, size) float32 in [-1, 1] and masks (count, 1, size, size).
 
-        Parameters
-        ----------
-        unconditional : float in [0, 1]
-            Share of samples whose mask covers everything, which trains the paper's
-            unconditional denoiser with the same weights.
-        """
-        images = np.stack([self.crop(rng, size) for _ in range(count)])
-        masks = np.stack(
-            [
-                np.ones((size, size), bool)
-                if rng.random() < unconditional
-                else random_mask((size, size), rng, area=float(rng.uniform(0.1, 0.6)))
-                for _ in range(count)
-            ]
-        )
-        pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
-        return pixels / 127.5 - 1, masks[:, None].astype(np.float32)
+def batch(
+    source: Crops, rng: np.random.Generator, count: int, size: int, unconditional: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return crops (count, 3, size, size) float32 in [-1, 1] and masks (count, 1, size, size).
+
+    Parameters
+    ----------
+    source : Tiles or Mixed
+    unconditional : float in [0, 1]
+        Share of samples whose mask covers everything, which trains the paper's
+        unconditional denoiser with the same weights.
+    """
+    images = np.stack([source.crop(rng, size) for _ in range(count)])
+    masks = np.stack(
+        [
+            np.ones((size, size), bool)
+            if rng.random() < unconditional
+            else random_mask((size, size), rng, area=float(rng.uniform(0.1, 0.6)))
+            for _ in range(count)
+        ]
+    )
+    pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
+    return pixels / 127.5 - 1, masks[:, None].astype(np.float32)
 
 
 def _identity(path: Path) -> str:

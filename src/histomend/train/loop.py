@@ -7,8 +7,9 @@ import math
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from histomend.errors import TrainingError
-from histomend.models import ModelConfig, fill, load_weights, locate, save_model
+from histomend.models import fill
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,22 @@ class Optimiser:
     ema: float = 0.9999
 
 
+class Subject(Protocol):
+    """What is trained: a denoiser, an autoencoder."""
+
+    def network(self) -> nn.Module:
+        """Return the network with fresh weights."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be the same when a run is resumed, in values that JSON holds."""
+
+    def weights(self, init: str | Path) -> dict[str, Tensor]:
+        """Return the weights to start from, of the bundled name or folder `init`."""
+
+    def write(self, folder: Path, average: dict[str, Tensor]) -> None:
+        """Write the averaged weights as a model into the new folder."""
+
+
 class Run:
     """One training run in a folder: network, averaged weights, optimiser, and its files.
 
@@ -76,19 +93,18 @@ class Run:
     def __init__(
         self,
         out: Path,
-        config: ModelConfig,
+        subject: Subject,
         optimiser: Optimiser,
         *,
         resume: bool,
         init: str | Path | None,
         mixed_precision: bool,
         device: torch.device,
-        shard_bytes: int | None = None,
+        compiled: bool = False,
     ):
         from accelerate import Accelerator
 
-        self.out, self.config, self.settings = out, config, optimiser
-        self.shard_bytes = shard_bytes
+        self.out, self.subject, self.settings = out, subject, optimiser
         self.accelerator = Accelerator(
             mixed_precision="bf16" if mixed_precision else "no", cpu=device.type == "cpu"
         )
@@ -98,10 +114,9 @@ class Run:
             for folder in (out / "last", out / "model"):
                 _recover(folder)
         self.accelerator.wait_for_everyone()
-        network = config.network()
+        network = subject.network()
         if init is not None:
-            folder = locate(init)
-            fill(network, load_weights(folder), str(folder))
+            fill(network, subject.weights(init), str(init))
         self.average = {k: v.detach().clone().float() for k, v in network.state_dict().items()}
         optim = torch.optim.AdamW(
             network.parameters(), optimiser.lr, weight_decay=optimiser.weight_decay
@@ -114,6 +129,8 @@ class Run:
                 )
             self._restore(network, optim)
         self.network: nn.Module
+        if compiled:
+            network.compile()
         self.network, self.optim = self.accelerator.prepare(network, optim)
         self.average = {k: v.to(self.accelerator.device) for k, v in self.average.items()}
 
@@ -129,11 +146,10 @@ class Run:
                 f"The run in {self.out} cannot be resumed: {last} is damaged ({error}). Start "
                 f"another run from its weights with --init {self.out / 'model'}."
             ) from error
-        own = asdict(self.config)
-        for key in ("arch", "prediction", "schedule", "steps", "context"):
-            if state["config"][key] != own[key]:
+        for key, own in self.subject.identity().items():
+            if state["identity"].get(key) != own:
                 raise TrainingError(
-                    f"{self.out} was trained with {key}={state['config'][key]}, not {own[key]}. "
+                    f"{self.out} was trained with {key}={state['identity'].get(key)}, not {own}. "
                     "Resume with the same settings, or name another folder with -o."
                 )
         fill(network, weights, str(last))
@@ -182,12 +198,12 @@ class Run:
             for k, v in s.items()
         }
         save_file(flat, fresh / "optimiser.safetensors")
-        state = {"step": self.step, "seconds": self.seconds, "config": asdict(self.config)}
+        state = {"step": self.step, "seconds": self.seconds, "identity": self.subject.identity()}
         (fresh / "state.json").write_text(json.dumps(state), encoding="utf-8")
         _swap(fresh, self.out / "last")
         fresh = self.out / "model.partial"
         shutil.rmtree(fresh, ignore_errors=True)
-        save_model(fresh, self.average, self.config, half=True, shard_bytes=self.shard_bytes)
+        self.subject.write(fresh, self.average)
         _swap(fresh, self.out / "model")
 
     def log(self, **record: float | int | str) -> None:
@@ -200,7 +216,7 @@ class Run:
 
     def averaged(self) -> nn.Module:
         """Return a network with the averaged weights, in evaluation mode."""
-        network = self.config.network()
+        network = self.subject.network()
         fill(network, {k: v.cpu() for k, v in self.average.items()}, "the running average")
         return network.eval().requires_grad_(False).to(self.accelerator.device)
 

@@ -1,0 +1,214 @@
+"""Training of the autoencoder under the latent systems, on artifact-free images only."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from histomend.diffusion.device import has_fast_bf16, torch_device
+from histomend.errors import SettingError, TrainingError
+from histomend.networks.autoencoder import VAE_ARCHS, Autoencoding, build_vae
+from histomend.train.data import Crops, Mixed, Tiles
+from histomend.train.loop import Budget, Optimiser, Run
+from histomend.train.sheet import write_sheet
+
+# Keeps the latent near a standard normal without costing detail.
+KL_WEIGHT = 1e-4
+# The error of the differences between neighbouring pixels, at full and at half resolution,
+# beside that of the pixels: the eye reads edges and grain, of which the pixels' error says little.
+DETAIL_WEIGHT = 1.0
+FACTOR = 8
+WEIGHT_FILE = "diffusion_pytorch_model.safetensors"
+
+
+@dataclass(frozen=True)
+class VaeSubject:
+    """An autoencoder as what is trained.
+
+    Parameters
+    ----------
+    arch : str
+    channels : int
+        Of the latent.
+    gauge : (B, 3, H, W)
+        Clean crops whose latents say how they are to be scaled to a standard deviation of 1.
+    """
+
+    arch: str
+    channels: int
+    gauge: Tensor
+
+    def network(self) -> nn.Module:
+        """Return the network with fresh weights."""
+        return Autoencoding(build_vae(self.arch, self.channels))
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings without which the weights mean something else."""
+        return {"arch": self.arch, "channels": self.channels}
+
+    def weights(self, init: str | Path) -> dict[str, Tensor]:
+        """Return the weights of the autoencoder in the folder `init`, in diffusers' format."""
+        path = Path(init) / WEIGHT_FILE
+        if not path.is_file():
+            raise TrainingError(
+                f"There is no {WEIGHT_FILE} in {init}. Name a folder that `histomend train vae` "
+                "wrote (RUN/model), or an autoencoder in diffusers' format."
+            )
+        return {f"vae.{name}": tensor for name, tensor in load_file(path).items()}
+
+    @torch.no_grad()
+    def write(self, folder: Path, average: dict[str, Tensor]) -> None:
+        """Write the averaged weights in diffusers' format, in fp16."""
+        vae = build_vae(self.arch, self.channels).eval()
+        vae.load_state_dict({name.removeprefix("vae."): t.cpu() for name, t in average.items()})
+        spread = float(vae.encode(self.gauge).latent_dist.mean.std())
+        vae.register_to_config(scaling_factor=round(1 / max(spread, 1e-3), 5))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            vae.half().save_pretrained(folder)
+
+
+def train_vae(
+    data: Path,
+    out: Path,
+    *,
+    arch: str = "small",
+    channels: int = 8,
+    validation: Path | None = None,
+    extra: Path | None = None,
+    extra_share: float = 0.08,
+    init: str | Path | None = None,
+    resume: bool = False,
+    minutes: float | None = None,
+    steps: int | None = None,
+    batch: int = 8,
+    crop: int = 128,
+    lr: float = 5e-4,
+    ema: float = 0.999,
+    cooldown: float = 0.0,
+    seed: int = 0,
+    device: str = "auto",
+    compiled: bool = False,
+    save_minutes: float = 5,
+    validate_minutes: float = 10,
+    cache: Path | None = None,
+    report: Callable[[int, float, float, float], None] | None = None,
+) -> Path:
+    """Train an autoencoder and return its folder, in diffusers' format.
+
+    Parameters
+    ----------
+    data : Path
+        Folder of artifact-free RGB tiles, with a `manifest.csv` naming their slides.
+    out : Path
+        Folder of the run: `model/`, `last/`, `log.jsonl`, `samples/`.
+    arch : "paper" or "small"
+    channels : int
+        Of the latent: more keep more detail, and leave more for the denoiser to invent.
+    crop : int
+        Side in px, a multiple of 8.
+
+    The other parameters are those of `histomend.train.artifusion.train`.
+
+    Raises
+    ------
+    TrainingError
+        No usable tiles, a run or first weights that do not match, or a loss that diverged.
+    SettingError
+        An arch that does not exist, or a crop that is not a multiple of 8.
+    """
+    where = torch_device(device)
+    if arch not in VAE_ARCHS:
+        raise SettingError(f"No autoencoder is called {arch!r}. There are {', '.join(VAE_ARCHS)}.")
+    if crop % FACTOR or crop < 4 * FACTOR:
+        raise SettingError(f"--crop is {crop}, but must be a multiple of {FACTOR}, from 32 on.")
+    cache = out.parent / "cache" if cache is None else cache
+    with PartialState(cpu=where.type == "cpu").local_main_process_first():
+        tiles = Tiles(data, cache)
+        held_out = Tiles(validation, cache) if validation is not None else tiles
+        further = Tiles(extra, cache) if extra is not None else tiles
+    source = Mixed(tiles, further, extra_share)
+    torch.manual_seed(seed)
+    out.mkdir(parents=True, exist_ok=True)
+    run = Run(
+        out,
+        VaeSubject(arch, channels, _crops(tiles, np.random.default_rng([20, 2]), 16, crop)),
+        Optimiser(lr=lr, ema=ema, cooldown=cooldown),
+        resume=resume,
+        init=init,
+        mixed_precision=has_fast_bf16(where),
+        device=where,
+        compiled=compiled,
+    )
+    shape = (batch, channels, crop // FACTOR, crop // FACTOR)
+
+    def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
+        key = [seed, step, run.accelerator.process_index]
+        x = _crops(source, np.random.default_rng(key), batch, crop).to(where)
+        number = int(np.random.default_rng([*key, 1]).integers(2**62))
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(number)).to(where)
+        y, mean, log_variance = network(x, noise)
+        return reconstruction_loss(y.float(), x, mean.float(), log_variance.float()), batch
+
+    def validate(run: Run) -> dict[str, float]:
+        if not run.accelerator.is_main_process:
+            return {}
+        return _validate(run, held_out, crop, out)
+
+    budget = Budget(minutes, steps, save_minutes, validate_minutes)
+    run.train(loss_at, budget, validate, report or (lambda *_: None))
+    return out / "model"
+
+
+def reconstruction_loss(y: Tensor, x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Return the loss of a reconstruction, a scalar.
+
+    Parameters
+    ----------
+    y, x : (B, 3, H, W) in [-1, 1]
+        Reconstruction and original.
+    mean, log_variance : (B, C, h, w)
+        Of the latent's posterior.
+    """
+    loss = F.l1_loss(y, x)
+    fine = y - x
+    for _ in range(2):
+        across, down = fine.diff(dim=-1), fine.diff(dim=-2)
+        loss = loss + DETAIL_WEIGHT / 2 * (across.abs().mean() + down.abs().mean())
+        fine = F.avg_pool2d(fine, 2)
+    divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+    return loss + KL_WEIGHT * divergence
+
+
+def _crops(source: Crops, rng: np.random.Generator, count: int, size: int) -> Tensor:
+    images = np.stack([source.crop(rng, size) for _ in range(count)])
+    pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
+    return torch.from_numpy(pixels / 127.5 - 1)
+
+
+@torch.no_grad()
+def _validate(run: Run, tiles: Tiles, crop: int, out: Path) -> dict[str, float]:
+    """Return figures of always the same crops, and write the first eight beside the originals."""
+    x = _crops(tiles, np.random.default_rng([20, 1]), 32, crop).to(run.accelerator.device)
+    network = run.averaged()
+    y = torch.cat([network(part, part.new_zeros(()))[0].clamp(-1, 1) for part in x.split(8)])
+    error = (y - x).square().mean((1, 2, 3))
+    psnr = 10 * torch.log10(4 / error)
+    kernel = x.new_tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]).expand(3, 1, 3, 3)
+    edges = [F.conv2d(v, kernel, groups=3).var((1, 2, 3)) for v in (y, x)]
+    (out / "samples").mkdir(exist_ok=True)
+    write_sheet(out / "samples" / f"{run.step:07d}.png", [y[:8], x[:8]])
+    return {
+        "psnr": round(float(psnr.mean()), 3),
+        "laplacian_ratio": round(float((edges[0] / edges[1]).log().mean().exp()), 3),
+    }
