@@ -1,5 +1,7 @@
 """What several tests share: a tiny model in a folder, and tissue to work on."""
 
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,9 @@ import pytest
 import skimage.data
 import torch
 
-from histomend.models import ModelConfig, save_model
+from histomend.models import ModelConfig, fit_to_vae, save_model
+from histomend.networks.build import LATENT_ARCHS, Arch
+from histomend.networks.conv_unet import ConvUNet
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -39,6 +43,45 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("untrained")
     save_model(folder, network.state_dict(), config, half=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of an autoencoder with random weights, 8 px to a cell of 4 channels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from diffusers import AutoencoderKL
+
+        torch.manual_seed(0)
+        vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(8, 8, 8, 8),
+            norm_num_groups=4,
+            latent_channels=4,
+            mid_block_add_attention=False,
+            scaling_factor=0.5,
+        )
+        folder = tmp_path_factory.mktemp("vae")
+        vae.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def untrained_latent(tiny_vae: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return the folder of a latent model with random weights, of an arch of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        small = {"channels": 32, "multipliers": (2, 2), "blocks": 1}
+        patch.setitem(LATENT_ARCHS, "tiny", Arch(ConvUNet, small, "tests"))
+        torch.manual_seed(0)
+        config = fit_to_vae(ModelConfig("latent-artifusion", "tiny", fast_steps=2), tiny_vae)
+        network = config.network()
+        for parameter in network.parameters():
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.02)
+        folder = tmp_path_factory.mktemp("untrained_latent")
+        save_model(folder, network.state_dict(), config, vae=tiny_vae, half=True)
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -65,7 +65,7 @@ def test_damaged_weights_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with (folder / "model.safetensors").open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"\x7f")
-    monkeypatch.setattr(models, "WEIGHTS", tmp_path)
+    monkeypatch.setattr("histomend.models.loading.WEIGHTS", tmp_path)
     check = found("model broken", tmp_path)
     assert check.status == "fail"
 

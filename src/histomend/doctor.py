@@ -203,7 +203,7 @@ def _bf16() -> list[Check]:
 
 
 def _models() -> list[Check]:
-    from histomend.models import WEIGHTS, bundled, read_config, shards, weights_sha256
+    from histomend.models import bundled, locate, read_config, shards, weights_sha256
 
     names = bundled()
     if not names:
@@ -217,7 +217,7 @@ def _models() -> list[Check]:
         ]
     found = []
     for name in names:
-        folder = WEIGHTS / name
+        folder = locate(name)
         config, files = read_config(folder), shards(folder)
         size = sum(file.stat().st_size for file in files) / 1e6
         if weights_sha256(files) != config.sha256:

@@ -10,6 +10,7 @@ from torch import nn
 
 from histomend.errors import SettingError
 from histomend.networks.conv_unet import ConvUNet
+from histomend.networks.latent_unet import latent_unet
 from histomend.networks.swin_unet import SwinUNet
 
 
@@ -19,7 +20,7 @@ class Arch:
 
     Parameters
     ----------
-    make : SwinUNet or ConvUNet
+    make : SwinUNet, ConvUNet or latent_unet
     settings : keyword arguments of `make`, without channels in and out
     use : str
         What it is for, in a few words.
@@ -58,14 +59,41 @@ ARCHS: dict[str, Arch] = {
 }
 
 
-def arch_named(name: str) -> Arch:
-    """Return the arch `name`.
+# On a grid of cells, each of which stands for 8×8 pixels.
+LATENT_ARCHS: dict[str, Arch] = {
+    "paper": Arch(
+        latent_unet,
+        {
+            "channels": (128, 128, 256, 256, 512, 512),
+            "attention": (False, False, False, False, True, False),
+        },
+        "the paper's network, diffusers' U-Net",
+    ),
+    "small": Arch(
+        latent_unet,
+        {"channels": (64, 128, 192), "attention": (False, False, True), "head_channels": 32},
+        "diffusers' U-Net with three levels, for CPU",
+    ),
+    "swin": Arch(SwinUNet, {**SMALL_SWIN, "patch": 1}, "Swin with a time token, on latents"),
+}
+
+METHOD_ARCHS: dict[str, dict[str, Arch]] = {
+    "artifusion": ARCHS,
+    "latent-artifusion": LATENT_ARCHS,
+}
+
+
+def arch_named(name: str, method: str = "artifusion") -> Arch:
+    """Return the arch `name` of a method.
 
     Raises
     ------
     SettingError
-        If there is no such arch.
+        If there is no such method, or no such arch of it.
     """
-    if name not in ARCHS:
-        raise SettingError(f"No arch is called {name!r}. There are {', '.join(ARCHS)}.")
-    return ARCHS[name]
+    if method not in METHOD_ARCHS:
+        raise SettingError(f"No method is called {method!r}. There are {', '.join(METHOD_ARCHS)}.")
+    archs = METHOD_ARCHS[method]
+    if name not in archs:
+        raise SettingError(f"No arch of {method} is called {name!r}. There are {', '.join(archs)}.")
+    return archs[name]

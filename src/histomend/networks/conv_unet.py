@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from histomend.networks.padding import padded
 from histomend.networks.swin_unet import sinusoid
 
 
@@ -118,7 +119,7 @@ class ConvUNet(nn.Module):
         H and W are free: x is padded by reflection to what the levels need, and cropped after.
         """
         height, width = x.shape[-2:]
-        x = F.pad(x, (0, -width % self.unit, 0, -height % self.unit), mode="reflect")
+        x = padded(x, self.unit)
         if x.device.type == "cpu":
             # Convolutions on CPU run on channels-last data without reordering.
             x = x.contiguous(memory_format=torch.channels_last)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from histomend.networks.padding import padded
 from histomend.networks.swin import SwinBlock, TimeMode
 
 
@@ -125,8 +125,7 @@ class SwinUNet(nn.Module):
         H and W are free: x is padded by reflection to what the stages need, and cropped after.
         """
         height, width = x.shape[-2:]
-        unit = self.patch << (self.stages - 1)
-        x = F.pad(x, (0, -width % unit, 0, -height % unit), mode="reflect")
+        x = padded(x, self.patch << (self.stages - 1))
         embedding = self.embed_time(sinusoid(t, 128).to(x.dtype))
         h = self.embed_norm(self.embed(x).permute(0, 2, 3, 1))
         skips = []

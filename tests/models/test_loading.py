@@ -247,6 +247,7 @@ def test_a_damaged_config(folder: Path, text: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
+        {"method": "alchemy"},
         {"arch": "enormous"},
         {"schedule": "square"},
         {"prediction": "score"},
@@ -258,6 +259,8 @@ def test_a_damaged_config(folder: Path, text: str) -> None:
         {"mpp": None},
         {"channels": True},
         {"card": "text"},
+        {"latent_channels": 4},
+        {"factor": 8},
     ],
     ids=str,
 )
@@ -265,6 +268,16 @@ def test_a_config_with_a_value_that_no_model_has(folder: Path, change: dict[str,
     edit(folder, **change)
     with pytest.raises(WeightsError, match=f"says {next(iter(change))}="):
         load_model(folder, "cpu")
+
+
+def test_a_config_from_before_there_were_latent_models_still_loads(folder: Path) -> None:
+    path = folder / "config.json"
+    fields = json.loads(path.read_text())
+    for key in ("latent_channels", "factor", "vae_sha256", "vae_scaling", "vae_shift"):
+        del fields[key]
+    path.write_text(json.dumps(fields))
+    model = load_model(folder, "cpu")
+    assert (model.config.x_channels, model.space.factor) == (3, 1)
 
 
 def test_a_field_from_a_newer_version(folder: Path) -> None:

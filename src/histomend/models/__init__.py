@@ -1,0 +1,30 @@
+"""Models: weights and what they were made for, bundled, in a folder, or from the hub.
+
+A model is a folder with `config.json` and `model.safetensors` (or several shards
+`model-00001-of-0000N.safetensors`), as `histomend train` writes it and `huggingface_hub`
+downloads it. A latent model also has the folder `vae`, an autoencoder in diffusers' format.
+"""
+
+from histomend.models.config import ModelConfig, read_config
+from histomend.models.loading import WEIGHTS, Model, bundled, load_model, locate, save_model
+from histomend.models.vae import VaeFacts, fit_to_vae, load_vae, vae_facts
+from histomend.models.weights import fill, load_weights, shards, weights_sha256
+
+__all__ = [
+    "WEIGHTS",
+    "Model",
+    "ModelConfig",
+    "VaeFacts",
+    "bundled",
+    "fill",
+    "fit_to_vae",
+    "load_model",
+    "load_vae",
+    "load_weights",
+    "locate",
+    "read_config",
+    "save_model",
+    "shards",
+    "vae_facts",
+    "weights_sha256",
+]

@@ -1,0 +1,164 @@
+"""What is written beside weights: what they were made for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from torch import nn
+
+from histomend.diffusion.denoiser import PredictionType
+from histomend.diffusion.samplers import SAMPLERS
+from histomend.diffusion.schedule import SCHEDULES, Schedule, named
+from histomend.errors import WeightsError
+from histomend.networks.build import METHOD_ARCHS, arch_named
+
+CONFIG = "config.json"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What the weights were made for.
+
+    Parameters
+    ----------
+    method : str
+        The system the model belongs to, for instance "artifusion".
+    arch : str
+        Name of the network's size.
+    prediction : "epsilon", "x0" or "v"
+    schedule, steps : name and length of the noise schedule
+    mpp : float
+        Pixel size of the training images in um.
+    channels : int
+        Image channels, scaled to [-1, 1] from the file's whole range (`Intensity.for_dtype`).
+    context : bool
+        Whether the network also sees the visible pixels and the mask (4 more input channels).
+    learned_variance : bool
+    window : int
+        Side in px of the fields the model restores at once; larger ones are tiled.
+    fast_steps : int
+        Network calls of the preset `fast`, chosen by measurement.
+    sampler : str
+        Sampler of the preset `fast`.
+    latent_channels : int
+        Channels of x where it is the latent of an autoencoder; 0 where x is the image itself.
+    factor : int
+        Pixels that one cell of x stands for along a side; 1 without autoencoder.
+    vae_sha256, vae_scaling, vae_shift
+        Hash of the autoencoder's weights; x = (latent - shift) * scaling (`VaeFacts`).
+    sha256 : str
+        Of all weight shards in the order of their names; empty until saved.
+    card : dict
+        Data, licence, command, time and figures, as the model card states them.
+    """
+
+    method: str
+    arch: str
+    prediction: PredictionType = "x0"
+    schedule: str = "cosine"
+    steps: int = 1000
+    mpp: float = 0.5
+    channels: int = 3
+    context: bool = True
+    learned_variance: bool = False
+    window: int = 256
+    fast_steps: int = 12
+    sampler: str = "ddim"
+    latent_channels: int = 0
+    factor: int = 1
+    vae_sha256: str = ""
+    vae_scaling: float = 0.0
+    vae_shift: float = 0.0
+    sha256: str = ""
+    card: dict[str, Any] = field(default_factory=dict)
+
+    def noise_schedule(self) -> Schedule:
+        """Return the schedule the model was trained with."""
+        return named(self.schedule, self.steps)
+
+    @property
+    def x_channels(self) -> int:
+        """Channels of x, where diffusion happens: the latent's, or else the image's."""
+        return self.latent_channels or self.channels
+
+    def network(self) -> nn.Module:
+        """Return the network with fresh weights."""
+        return arch_named(self.arch, self.method).build(
+            self.x_channels + (self.x_channels + 1 if self.context else 0),
+            self.x_channels * (2 if self.learned_variance else 1),
+        )
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """Return the config of the model in `folder`.
+
+    Raises
+    ------
+    WeightsError
+        If the file is damaged or of another schema.
+    """
+    path = folder / CONFIG
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        version = fields.pop("schema_version")
+        if version != SCHEMA_VERSION:
+            raise WeightsError(
+                f"{path} has schema_version {version}; this Histomend reads {SCHEMA_VERSION}. "
+                "Update Histomend, or train the model again."
+            )
+        config = ModelConfig(**fields)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"{path} is not a model config ({error}). Restore the file from where it came, or "
+            "train the model again."
+        ) from error
+    _check_config(config, path)
+    return config
+
+
+def _check_config(config: ModelConfig, path: Path) -> None:
+    """Raise a WeightsError if a field has a value that no model can have."""
+    positive = ("steps", "channels", "window", "fast_steps", "mpp")
+    wrong = [
+        key
+        for key, default in asdict(ModelConfig("", "")).items()
+        if type(getattr(config, key)) is not type(default)
+        and not (key == "mpp" and type(config.mpp) is int)
+    ]
+    if not wrong:
+        wrong = [key for key in positive if not 0 < getattr(config, key) < float("inf")]
+    if not wrong:
+        known: dict[str, Collection[str]] = {
+            "method": METHOD_ARCHS,
+            "arch": METHOD_ARCHS.get(config.method, {}),
+            "prediction": get_args(PredictionType),
+            "schedule": SCHEDULES,
+            "sampler": SAMPLERS,
+        }
+        wrong = [key for key, choices in known.items() if getattr(config, key) not in choices]
+    if not wrong:
+        wrong = _wrong_latent(config)
+    if wrong:
+        raise WeightsError(
+            f"{path} says {wrong[0]}={getattr(config, wrong[0])!r}, which this Histomend cannot "
+            "use. The file is damaged or from a newer version: copy it again, or update."
+        )
+
+
+def _wrong_latent(config: ModelConfig) -> list[str]:
+    """Return the fields that do not go together with the method's space."""
+    if config.method == "latent-artifusion":
+        possible = {
+            "latent_channels": config.latent_channels > 0,
+            "factor": config.factor > 1,
+            "window": config.window % max(1, config.factor) == 0,
+            "vae_scaling": 0 < config.vae_scaling < float("inf"),
+        }
+    else:
+        possible = {"latent_channels": config.latent_channels == 0, "factor": config.factor == 1}
+    return [key for key, fine in possible.items() if not fine]
