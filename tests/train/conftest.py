@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from histomend.networks.autoencoder import VAE_ARCHS
 from histomend.networks.build import ARCHS, Arch
 from histomend.networks.conv_unet import ConvUNet
 from histomend.networks.swin_unet import SwinUNet
@@ -21,6 +22,15 @@ def tiny_archs(monkeypatch: pytest.MonkeyPatch) -> None:
     swin = {"channels": 32, "depths": (2, 2), "heads": (1, 2), "drop_path": 0.5}
     monkeypatch.setitem(ARCHS, "tiny", Arch(ConvUNet, convolutions, "tests"))
     monkeypatch.setitem(ARCHS, "tiny-swin", Arch(SwinUNet, swin, "tests", True))
+
+
+@pytest.fixture(scope="session")
+def tiny_vaes() -> Iterator[None]:
+    """Add "tiny" to the autoencoders."""
+    tiny = {**VAE_ARCHS["small"], "block_out_channels": (8, 8, 8, 8), "norm_num_groups": 4}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(VAE_ARCHS, "tiny", tiny)
+        yield
 
 
 def write_tiles(folder: Path, files: dict[str, int], side: int = 64) -> Path:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from histomend.diffusion.device import has_fast_bf16
 from histomend.models import ModelConfig, load_model
 from histomend.train import artifusion, loop
 from histomend.train.artifusion import DenoiserSubject
@@ -29,7 +30,8 @@ def opened(out: Path, *, resume: bool) -> Run:
         Optimiser(lr=1e-3),
         resume=resume,
         init=None,
-        mixed_precision=False,
+        # accelerate allows one precision per process, and other tests take this one.
+        mixed_precision=has_fast_bf16(torch.device("cpu")),
         device=torch.device("cpu"),
     )
 

@@ -2,21 +2,39 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from histomend.cli.training import artifusion
+import pytest
+
+from histomend.cli.training import artifusion, vae
 from histomend.train.artifusion import train
+from histomend.train.autoencoder import train_vae
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "train.md"
 # Of other commands in the guide.
 OTHERS = {"--model", "--mask", "--multi_gpu", "--num_processes"}
+VERBS: dict[Callable[..., None], Callable[..., Any]] = {artifusion: train, vae: train_vae}
+
+
+def parameters(function: Callable[..., Any]) -> set[str]:
+    return set(inspect.signature(function).parameters)
 
 
 def test_every_option_in_the_guide_exists() -> None:
     named = set(re.findall(r"--[a-z][a-z_-]*", GUIDE.read_text(encoding="utf-8"))) - OTHERS
-    options = {"--" + name.replace("_", "-") for name in inspect.signature(artifusion).parameters}
+    options = {"--" + name.replace("_", "-") for verb in VERBS for name in parameters(verb)}
     assert named - options - {"--no-context"} == set()
 
 
-def test_the_command_line_hands_on_only_what_training_takes() -> None:
-    assert set(inspect.signature(artifusion).parameters) <= set(inspect.signature(train).parameters)
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_command_line_hands_on_only_what_training_takes(verb: Callable[..., None]) -> None:
+    assert parameters(verb) <= parameters(VERBS[verb])
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_command_line_and_python_have_the_same_defaults(verb: Callable[..., None]) -> None:
+    theirs = inspect.signature(VERBS[verb]).parameters
+    for name, own in inspect.signature(verb).parameters.items():
+        assert getattr(own.default, "value", own.default) == theirs[name].default

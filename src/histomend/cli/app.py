@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 import histomend
-from histomend.cli import images, ledgers, machine, training
+from histomend.cli import catalogue, images, ledgers, machine, training
 from histomend.cli.screen import say
 from histomend.errors import HistomendError
 
@@ -55,6 +55,7 @@ app = typer.Typer(
 )
 train = typer.Typer(no_args_is_help=True, help="Train a model on artifact-free images.")
 train.command()(training.artifusion)
+train.command()(training.vae)
 
 for verb in (
     images.restore,
@@ -62,8 +63,8 @@ for verb in (
     images.simulate,
     ledgers.undo,
     ledgers.verify,
-    training.presets,
-    training.models,
+    catalogue.presets,
+    catalogue.models,
     machine.doctor,
     machine.demo,
 ):

@@ -1,16 +1,18 @@
-"""Verbs around models: train, presets, models."""
+"""Verbs that train: artifusion, vae."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from histomend.cli.options import AsJson, Device, Seed
-from histomend.cli.screen import answer, facts, say, table
+from histomend.cli.options import Device, Seed
+from histomend.cli.screen import say
 
 
 class Prediction(str, Enum):
@@ -21,58 +23,68 @@ class Prediction(str, Enum):
     v = "v"
 
 
+Data = Annotated[
+    Path, typer.Option(help="Folder of artifact-free images, with manifest.csv naming slides.")
+]
+RunFolder = Annotated[Path, typer.Option("-o", "--out", help="Folder of the run.")]
+Validation = Annotated[
+    Path | None, typer.Option(help="Folder of images from other slides, for the figures.")
+]
+Extra = Annotated[Path | None, typer.Option(help="Folder of further images: another stain, say.")]
+ExtraShare = Annotated[
+    float, typer.Option(min=0, max=1, help="Share of the crops that are taken from --extra.")
+]
+Init = Annotated[str | None, typer.Option(metavar="NAME|FOLDER", help="Start from these weights.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")]
+Minutes = Annotated[float | None, typer.Option(min=0, help="Stop after this time.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Stop at this step.")]
+Batch = Annotated[int, typer.Option(min=1, help="Crops per step and process.")]
+Crop = Annotated[int, typer.Option(min=32, help="Side of a crop in pixels.")]
+Rate = Annotated[float, typer.Option(min=0, help="Learning rate.")]
+Average = Annotated[
+    float, typer.Option(min=0, max=1, help="How long the average of the weights is.")
+]
+Cooldown = Annotated[
+    float, typer.Option(min=0, max=1, help="Last share of the budget, the rate falling to zero.")
+]
+Predicts = Annotated[Prediction, typer.Option(help="What the network learns to tell.")]
+Noise = Annotated[str, typer.Option(help="linear, scaled_linear or cosine.")]
+Context = Annotated[bool, typer.Option(help="Show the network the visible part and the mask.")]
+TileMpp = Annotated[float, typer.Option(min=0, help="Pixel size of the images in um.")]
+Unconditional = Annotated[
+    float, typer.Option(min=0, max=1, help="Share of the crops without context.")
+]
+Compiled = Annotated[
+    bool, typer.Option("--compiled", help="Compile the network first: slow to start, faster.")
+]
+ShardMb = Annotated[float | None, typer.Option(min=1, help="Largest size of one weight file.")]
+
+
 def artifusion(
-    data: Annotated[
-        Path, typer.Option(help="Folder of artifact-free images, with manifest.csv naming slides.")
-    ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run.")],
+    data: Data,
+    out: RunFolder,
     arch: Annotated[
         str, typer.Option(help="Size of the network; see `histomend presets artifusion`.")
     ] = "small-unet",
-    validation: Annotated[
-        Path | None, typer.Option(help="Folder of images from other slides, for the figures.")
-    ] = None,
-    extra: Annotated[
-        Path | None, typer.Option(help="Folder of further images: another stain, say.")
-    ] = None,
-    extra_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the crops that are taken from --extra.")
-    ] = 0.08,
-    init: Annotated[
-        str | None, typer.Option(metavar="NAME|FOLDER", help="Start from these weights.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in the output folder.")
-    ] = False,
-    minutes: Annotated[float | None, typer.Option(min=0, help="Stop after this time.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Stop at this step.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Crops per step and process.")] = 8,
-    crop: Annotated[int, typer.Option(min=32, help="Side of a crop in pixels.")] = 128,
-    lr: Annotated[float, typer.Option(min=0, help="Learning rate.")] = 1e-4,
-    ema: Annotated[
-        float, typer.Option(min=0, max=1, help="How long the average of the weights is.")
-    ] = 0.9999,
-    cooldown: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Last share of the budget, the rate falling to zero."),
-    ] = 0.0,
-    prediction: Annotated[
-        Prediction, typer.Option(help="What the network learns to tell.")
-    ] = Prediction.x0,
-    schedule: Annotated[str, typer.Option(help="linear, scaled_linear or cosine.")] = "cosine",
-    context: Annotated[
-        bool, typer.Option(help="Show the network the visible pixels and the mask.")
-    ] = True,
-    mpp: Annotated[float, typer.Option(min=0, help="Pixel size of the images in um.")] = 0.5,
-    unconditional: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the crops without context.")
-    ] = 0.2,
-    compiled: Annotated[
-        bool, typer.Option("--compiled", help="Compile the network first: slow to start, faster.")
-    ] = False,
-    shard_mb: Annotated[
-        float | None, typer.Option(min=1, help="Largest size of one weight file.")
-    ] = None,
+    validation: Validation = None,
+    extra: Extra = None,
+    extra_share: ExtraShare = 0.08,
+    init: Init = None,
+    resume: Resume = False,
+    minutes: Minutes = None,
+    steps: Steps = None,
+    batch: Batch = 8,
+    crop: Crop = 128,
+    lr: Rate = 1e-4,
+    ema: Average = 0.9999,
+    cooldown: Cooldown = 0.0,
+    prediction: Predicts = Prediction.x0,
+    schedule: Noise = "cosine",
+    context: Context = True,
+    mpp: TileMpp = 0.5,
+    unconditional: Unconditional = 0.2,
+    compiled: Compiled = False,
+    shard_mb: ShardMb = None,
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
@@ -80,27 +92,9 @@ def artifusion(
 
     Start several processes or GPUs with `accelerate launch -m histomend train artifusion ...`.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
     from histomend.train.artifusion import train
 
-    bar = Progress(
-        TextColumn("step {task.fields[step]}  loss {task.fields[loss]:.4f}"),
-        TextColumn("{task.fields[rate]:.1f} images/s"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        # Of several processes only the first one reports.
-        disable=os.environ.get("RANK", "0") != "0",
-    )
-    with bar:
-        task = bar.add_task("", total=1.0, step=0, loss=float("nan"), rate=0.0)
-
-        def report(step: int, loss: float, rate: float, share: float) -> None:
-            bar.update(task, completed=share, step=step, loss=loss, rate=rate)
-
+    with _progress() as report:
         model = train(
             data,
             out,
@@ -131,58 +125,79 @@ def artifusion(
     say(f"Use it: histomend restore ... --model {model}")
 
 
-def presets(
-    method: Annotated[str | None, typer.Argument(help="Only those of this method.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List archs and sampling presets: parameters, MACs of one 256x256 call, steps."""
-    from histomend.recipes.settings import table as list_presets
-
-    rows = list_presets(method)
-    if as_json:
-        answer(rows)
-        return
-    table(
-        ("method", "arch", "preset", "parameters", "GMAC", "steps", "use"),
-        (
-            (
-                row["method"],
-                row["arch"],
-                row["preset"],
-                f"{row['parameters']:,}",
-                f"{row['macs'] / 1e9:.2f}",
-                row["steps"],
-                row["use"],
-            )
-            for row in rows
-        ),
-    )
-
-
-def models(
-    model: Annotated[
-        str | None, typer.Argument(metavar="[NAME|FOLDER]", help="Show the card of this one.")
+def vae(
+    data: Data,
+    out: RunFolder,
+    arch: Annotated[str, typer.Option(help="small, or paper: Stable Diffusion's.")] = "small",
+    channels: Annotated[int, typer.Option(min=1, help="Of the latent: more keep more detail.")] = 8,
+    validation: Validation = None,
+    extra: Extra = None,
+    extra_share: ExtraShare = 0.08,
+    init: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Start from this autoencoder, in diffusers' format."),
     ] = None,
-    as_json: AsJson = False,
+    resume: Resume = False,
+    minutes: Minutes = None,
+    steps: Steps = None,
+    batch: Batch = 8,
+    crop: Crop = 128,
+    lr: Rate = 5e-4,
+    ema: Average = 0.999,
+    cooldown: Cooldown = 0.0,
+    compiled: Compiled = False,
+    seed: Seed = 0,
+    device: Device = "auto",
 ) -> None:
-    """List the models that come with the package, or show what is known of one."""
-    from dataclasses import asdict
+    """Train the autoencoder of a latent system; OUT/model is then in diffusers' format."""
+    from histomend.train.autoencoder import train_vae
 
-    from histomend.models import bundled, locate, read_config
+    with _progress() as report:
+        model = train_vae(
+            data,
+            out,
+            arch=arch,
+            channels=channels,
+            validation=validation,
+            extra=extra,
+            extra_share=extra_share,
+            init=init,
+            resume=resume,
+            minutes=minutes,
+            steps=steps,
+            batch=batch,
+            crop=crop,
+            lr=lr,
+            ema=ema,
+            cooldown=cooldown,
+            compiled=compiled,
+            seed=seed,
+            device=device,
+            report=report,
+        )
+    say(f"Use it: histomend train latent-artifusion ... --vae {model}")
 
-    if model is not None:
-        config = asdict(read_config(locate(model)))
-        if as_json:
-            answer(config)
-            return
-        card = config.pop("card")
-        facts([*config.items(), *card.items()])
-        return
-    known = {name: read_config(locate(name)) for name in bundled()}
-    if as_json:
-        answer([{"name": name, **asdict(config)} for name, config in known.items()])
-        return
-    table(
-        ("name", "method", "arch", "um/px", "fast steps", "sha256"),
-        ((name, c.method, c.arch, c.mpp, c.fast_steps, c.sha256[:12]) for name, c in known.items()),
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, float, float, float], None]]:
+    """Show step, loss and images per second as a training reports them."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    bar = Progress(
+        TextColumn("step {task.fields[step]}  loss {task.fields[loss]:.4f}"),
+        TextColumn("{task.fields[rate]:.1f} images/s"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        # Of several processes only the first one reports.
+        disable=os.environ.get("RANK", "0") != "0",
     )
+    with bar:
+        task = bar.add_task("", total=1.0, step=0, loss=float("nan"), rate=0.0)
+
+        def report(step: int, loss: float, rate: float, share: float) -> None:
+            bar.update(task, completed=share, step=step, loss=loss, rate=rate)
+
+        yield report

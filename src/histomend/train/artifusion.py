@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from torch import Tensor, nn
 
 from histomend.diffusion.denoiser import Denoiser, PredictionType
@@ -22,7 +21,7 @@ from histomend.errors import SettingError, TrainingError
 from histomend.models import ModelConfig, load_weights, locate, read_config, save_model
 from histomend.networks.build import arch_named
 from histomend.recipes.regional import Regional
-from histomend.train.data import Mixed, Tiles
+from histomend.train.data import Mixed, Tiles, open_sources
 from histomend.train.data import batch as drawn
 from histomend.train.loop import Budget, Optimiser, Run
 from histomend.train.objective import loss as denoising_loss
@@ -117,18 +116,8 @@ def train(
     if init is not None:
         config = _continued(config, init)
     cache = out.parent / "cache" if cache is None else cache
-    # Of several processes one packs the tiles, and the others find them packed.
-    with PartialState(cpu=where.type == "cpu").local_main_process_first():
-        tiles = Tiles(data, cache)
-        held_out = Tiles(validation, cache) if validation is not None else tiles
-        further = Tiles(extra, cache) if extra is not None else tiles
-    for source in (tiles, held_out, further):
-        if min(source.pixels.shape[1:3]) < crop:
-            raise TrainingError(
-                f"Crops of {crop} px do not fit into tiles of {source.pixels.shape[2]}×"
-                f"{source.pixels.shape[1]}. Use a smaller --crop or larger tiles."
-            )
-    crops = Mixed(tiles, further, extra_share)
+    tiles = open_sources(data, validation, extra, cache, crop=crop, device=where)
+    crops = Mixed(tiles.main, tiles.further, extra_share)
     # Fresh weights depend on the seed too, and are the same in every process.
     torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
@@ -162,7 +151,7 @@ def train(
     def validate(run: Run) -> dict[str, float]:
         if not run.accelerator.is_main_process:
             return {}
-        return _validate(run, config, held_out, crop, out)
+        return _validate(run, config, tiles.held_out, crop, out)
 
     budget = Budget(minutes, steps, save_minutes, validate_minutes)
     run.train(loss_at, budget, validate, report or (lambda *_: None))

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from histomend.diffusion.device import has_fast_bf16, torch_device
-from histomend.errors import SettingError, TrainingError
+from histomend.errors import SettingError, TrainingError, WeightsError
 from histomend.networks.autoencoder import VAE_ARCHS, Autoencoding, build_vae
-from histomend.train.data import Crops, Mixed, Tiles
+from histomend.train.data import Crops, Mixed, Tiles, open_sources
 from histomend.train.loop import Budget, Optimiser, Run
 from histomend.train.sheet import write_sheet
 
@@ -64,7 +64,13 @@ class VaeSubject:
                 f"There is no {WEIGHT_FILE} in {init}. Name a folder that `histomend train vae` "
                 "wrote (RUN/model), or an autoencoder in diffusers' format."
             )
-        return {f"vae.{name}": tensor for name, tensor in load_file(path).items()}
+        try:
+            tensors = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(
+                f"{path} is damaged or not a safetensors file ({error}). Copy or download it again."
+            ) from error
+        return {f"vae.{name}": tensor for name, tensor in tensors.items()}
 
     @torch.no_grad()
     def write(self, folder: Path, average: dict[str, Tensor]) -> None:
@@ -123,7 +129,9 @@ def train_vae(
     Raises
     ------
     TrainingError
-        No usable tiles, a run or first weights that do not match, or a loss that diverged.
+        No usable tiles, a run that does not match, or a loss that diverged.
+    WeightsError
+        First weights of another arch or other channels, or damaged ones.
     SettingError
         An arch that does not exist, or a crop that is not a multiple of 8.
     """
@@ -133,16 +141,13 @@ def train_vae(
     if crop % FACTOR or crop < 4 * FACTOR:
         raise SettingError(f"--crop is {crop}, but must be a multiple of {FACTOR}, from 32 on.")
     cache = out.parent / "cache" if cache is None else cache
-    with PartialState(cpu=where.type == "cpu").local_main_process_first():
-        tiles = Tiles(data, cache)
-        held_out = Tiles(validation, cache) if validation is not None else tiles
-        further = Tiles(extra, cache) if extra is not None else tiles
-    source = Mixed(tiles, further, extra_share)
+    tiles = open_sources(data, validation, extra, cache, crop=crop, device=where)
+    source = Mixed(tiles.main, tiles.further, extra_share)
     torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
     run = Run(
         out,
-        VaeSubject(arch, channels, _crops(tiles, np.random.default_rng([20, 2]), 16, crop)),
+        VaeSubject(arch, channels, _crops(tiles.main, np.random.default_rng([20, 2]), 16, crop)),
         Optimiser(lr=lr, ema=ema, cooldown=cooldown),
         resume=resume,
         init=init,
@@ -163,7 +168,7 @@ def train_vae(
     def validate(run: Run) -> dict[str, float]:
         if not run.accelerator.is_main_process:
             return {}
-        return _validate(run, held_out, crop, out)
+        return _validate(run, tiles.held_out, crop, out)
 
     budget = Budget(minutes, steps, save_minutes, validate_minutes)
     run.train(loss_at, budget, validate, report or (lambda *_: None))

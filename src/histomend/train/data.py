@@ -6,11 +6,15 @@ import csv
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
+import torch
+from accelerate import PartialState
 from PIL import Image as PilImage
 
 from histomend.damage.shapes import random_mask
@@ -37,6 +41,13 @@ class Tiles:
     report : function of str
         Told what is being done.
 
+    Attributes
+    ----------
+    pixels : (N, H, W, 3) uint8
+    slides : one array of tile numbers per slide
+    key : str
+        Names these tiles in the cache; others, or changed ones, have another.
+
     Raises
     ------
     TrainingError
@@ -54,6 +65,7 @@ class Tiles:
             )
         self.files = files
         key = hashlib.sha256("\n".join(map(_identity, files)).encode()).hexdigest()[:12]
+        self.key = key
         packed = cache / f"tiles-{key}.npy"
         if not packed.exists():
             report(f"packing {len(files)} tiles of {folder} into {packed}")
@@ -74,10 +86,7 @@ class Tiles:
         crop = self._cut(rng, size)
         if rng.random() < LIGHT_SHARE:
             crop = max([crop, *(self._cut(rng, size) for _ in range(3))], key=np.mean)
-        crop = np.rot90(crop, int(rng.integers(4)))
-        if rng.integers(2):
-            crop = crop[:, ::-1]
-        return vary_stain(crop, rng)
+        return vary_stain(turned(crop, rng), rng)
 
     def _cut(self, rng: np.random.Generator, size: int) -> np.ndarray:
         slide = self.slides[rng.integers(len(self.slides))]
@@ -86,23 +95,68 @@ class Tiles:
         return tile[y : y + size, x : x + size]
 
 
+@dataclass(frozen=True)
+class Sources:
+    """The tiles of a training.
+
+    Parameters
+    ----------
+    main, held_out, further : Tiles
+        For training, for the figures, and for a share of the crops.
+    """
+
+    main: Tiles
+    held_out: Tiles
+    further: Tiles
+
+
+def open_sources(
+    data: Path,
+    validation: Path | None,
+    extra: Path | None,
+    cache: Path,
+    *,
+    crop: int,
+    device: torch.device,
+) -> Sources:
+    """Return the tiles in `data`, and in `validation` and `extra` or else those of `data` again.
+
+    Raises
+    ------
+    TrainingError
+        If a folder holds no usable tiles, or crops of `crop` px do not fit into them.
+    """
+    # Of several processes one packs the tiles, and the others find them packed.
+    with PartialState(cpu=device.type == "cpu").local_main_process_first():
+        main = Tiles(data, cache)
+        held_out = Tiles(validation, cache) if validation is not None else main
+        further = Tiles(extra, cache) if extra is not None else main
+    for tiles in (main, held_out, further):
+        if min(tiles.pixels.shape[1:3]) < crop:
+            raise TrainingError(
+                f"Crops of {crop} px do not fit into tiles of {tiles.pixels.shape[2]}×"
+                f"{tiles.pixels.shape[1]}. Use a smaller --crop or larger tiles."
+            )
+    return Sources(main, held_out, further)
+
+
 class Mixed:
     """Main tiles and, for a share of the crops, further ones: another stain or magnification.
 
     Parameters
     ----------
-    main, extra : Tiles
+    main, extra : Tiles, or both Latents
     share : float in [0, 1]
         Share of the crops that are taken from `extra`.
     """
 
-    def __init__(self, main: Tiles, extra: Tiles, share: float):
+    def __init__(self, main: Crops, extra: Crops, share: float):
         if not 0 <= share <= 1:
             raise SettingError(f"--extra-share is {share}, but it must be between 0 and 1.")
         self.main, self.extra, self.share = main, extra, share
 
     def crop(self, rng: np.random.Generator, size: int) -> np.ndarray:
-        """Return a random (size, size, 3) uint8 crop."""
+        """Return a random crop, as `main` and `extra` give them."""
         return (self.extra if rng.random() < self.share else self.main).crop(rng, size)
 
 
@@ -110,7 +164,13 @@ class Crops(Protocol):
     """Where training crops come from."""
 
     def crop(self, rng: np.random.Generator, size: int) -> np.ndarray:
-        """Return a random (size, size, 3) uint8 crop."""
+        """Return a random crop, size × size pixels or cells."""
+
+
+def turned(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a (side, side, 3) crop turned and mirrored at random."""
+    crop = np.rot90(crop, int(rng.integers(4)))
+    return crop[:, ::-1] if rng.integers(2) else crop
 
 
 def vary_stain(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -197,15 +257,21 @@ def _pack(files: list[Path], packed: Path) -> None:
         raise TrainingError(
             f"The smallest tile in {files[0].parent} is {width}×{height}; at least 64×64 is needed."
         )
-    packed.parent.mkdir(parents=True, exist_ok=True)
-    # Two trainings may pack the same folder at once.
-    partial = packed.with_suffix(f".{os.getpid()}.partial")
-    shape = (len(files), height, width, 3)
-    try:
-        out = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+    with packing(packed, (len(files), height, width, 3), np.uint8) as out:
         for index, path in enumerate(files):
             pixels = _opened(path, lambda image: np.asarray(image.convert("RGB")))
             out[index] = pixels[:height, :width]
+
+
+@contextmanager
+def packing(packed: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> Iterator[np.ndarray]:
+    """Give an array to fill, which then is the file `packed` (.npy): whole, or not there."""
+    packed.parent.mkdir(parents=True, exist_ok=True)
+    # Two trainings may pack the same folder at once.
+    partial = packed.with_suffix(f".{os.getpid()}.partial")
+    try:
+        out = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
+        yield out
         out.flush()
         partial.replace(packed)
     finally:

@@ -1,0 +1,67 @@
+"""Verbs that list what there is: presets, models."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from histomend.cli.options import AsJson
+from histomend.cli.screen import answer, facts, table
+
+
+def presets(
+    method: Annotated[str | None, typer.Argument(help="Only those of this method.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List archs and sampling presets: parameters, MACs of one 256x256 call, steps."""
+    from histomend.recipes.settings import table as list_presets
+
+    rows = list_presets(method)
+    if as_json:
+        answer(rows)
+        return
+    table(
+        ("method", "arch", "preset", "parameters", "GMAC", "steps", "use"),
+        (
+            (
+                row["method"],
+                row["arch"],
+                row["preset"],
+                f"{row['parameters']:,}",
+                f"{row['macs'] / 1e9:.2f}",
+                row["steps"],
+                row["use"],
+            )
+            for row in rows
+        ),
+    )
+
+
+def models(
+    model: Annotated[
+        str | None, typer.Argument(metavar="[NAME|FOLDER]", help="Show the card of this one.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the models that come with the package, or show what is known of one."""
+    from dataclasses import asdict
+
+    from histomend.models import bundled, locate, read_config
+
+    if model is not None:
+        config = asdict(read_config(locate(model)))
+        if as_json:
+            answer(config)
+            return
+        card = config.pop("card")
+        facts([*config.items(), *card.items()])
+        return
+    known = {name: read_config(locate(name)) for name in bundled()}
+    if as_json:
+        answer([{"name": name, **asdict(config)} for name, config in known.items()])
+        return
+    table(
+        ("name", "method", "arch", "um/px", "fast steps", "sha256"),
+        ((name, c.method, c.arch, c.mpp, c.fast_steps, c.sha256[:12]) for name, c in known.items()),
+    )

@@ -1,0 +1,176 @@
+"""Runs of a few steps of a tiny autoencoder, and what its loss measures."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from histomend.errors import SettingError, TrainingError, WeightsError
+from histomend.train.autoencoder import reconstruction_loss, train_vae
+from histomend.train.data import Tiles
+
+WEIGHT_FILE = "diffusion_pytorch_model.safetensors"
+
+
+def run(data: Path, out: Path, **settings: Any) -> Path:
+    defaults = {"arch": "tiny", "channels": 4, "batch": 2, "crop": 32, "device": "cpu"}
+    return train_vae(data, out, **{**defaults, "cache": data.parent / "packed", **settings})
+
+
+def opened(folder: Path) -> Any:
+    """Open a folder as anyone who has diffusers would."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from diffusers import AutoencoderKL
+
+        return AutoencoderKL.from_pretrained(folder).eval()
+
+
+class Killed(BaseException):
+    """Stands for a signal."""
+
+
+def killed_at(step: int) -> Callable[[int, float, float, float], None]:
+    def report(now: int, loss: float, rate: float, share: float) -> None:
+        if now == step:
+            raise Killed
+
+    return report
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tiny_vaes: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run of four steps without interruption."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    run(data, out, steps=4)
+    return out
+
+
+def test_a_run_writes_what_diffusers_opens_and_pictures_and_figures(whole: Path) -> None:
+    assert sorted(p.name for p in whole.iterdir()) == ["last", "log.jsonl", "model", "samples"]
+    vae = opened(whole / "model")
+    assert (vae.config.latent_channels, len(vae.config.block_out_channels)) == (4, 4)
+    with Image.open(whole / "samples" / "0000004.png") as sheet:
+        assert sheet.size == (8 * 32, 2 * 32), "reconstructions above, originals below"
+    figures = json.loads((whole / "log.jsonl").read_text().splitlines()[-1])
+    assert figures["step"] == 4
+    assert math.isfinite(figures["psnr"])
+    assert figures["laplacian_ratio"] > 0
+
+
+@torch.no_grad()
+def test_the_scaling_factor_brings_latents_to_a_deviation_of_one(whole: Path, data: Path) -> None:
+    vae = opened(whole / "model")
+    tiles = Tiles(data, data.parent / "packed", lambda _: None)
+    rng = np.random.default_rng(5)
+    crops = torch.from_numpy(np.stack([tiles.crop(rng, 32) for _ in range(64)]))
+    pixels = crops.permute(0, 3, 1, 2) / 127.5 - 1
+    scaled = vae.encode(pixels).latent_dist.mean * vae.config.scaling_factor
+    assert 0.7 < float(scaled.std()) < 1.4
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    whole: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(Killed):
+        run(data, out, steps=4, save_minutes=0, report=killed_at(3))
+    assert json.loads((out / "last" / "state.json").read_text())["step"] == 2
+    run(data, out, steps=4, resume=True)
+    for name in ("network", "average", "optimiser"):
+        file = f"last/{name}.safetensors"
+        assert (out / file).read_bytes() == (whole / file).read_bytes()
+    for name in ("config.json", WEIGHT_FILE):
+        assert (out / "model" / name).read_bytes() == (whole / "model" / name).read_bytes()
+
+
+def test_init_starts_from_a_written_folder(whole: Path, data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "run", steps=1, lr=0, init=whole / "model")
+    given = load_file(whole / "model" / WEIGHT_FILE)
+    after = load_file(tmp_path / "run" / "last" / "network.safetensors")
+    assert {name.removeprefix("vae.") for name in after} == set(given)
+    assert all(torch.equal(after[f"vae.{k}"], tensor.float()) for k, tensor in given.items())
+
+
+# What the loss measures
+
+
+def parts(y: torch.Tensor, x: torch.Tensor) -> float:
+    """Return the loss with a latent that is a standard normal, whose divergence is zero."""
+    latent = torch.zeros(len(x), 4, 1, 1)
+    return float(reconstruction_loss(y, x, latent, latent))
+
+
+def test_the_loss_is_zero_for_the_original_and_grows_with_the_error() -> None:
+    x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert parts(x, x) == 0
+    assert 0 < parts(x + 0.1, x) < parts(x + 0.2, x)
+
+
+def test_errors_that_the_eye_sees_cost_more() -> None:
+    """A pattern of the same mean error as a shift of all pixels is lost or invented detail."""
+    x = torch.zeros(1, 3, 16, 16)
+    shift = torch.full_like(x, 0.1)
+    grain = shift * torch.tensor([1.0, -1.0]).repeat(8)
+    assert parts(grain, x) > 1.5 * parts(shift, x)
+
+
+def test_latents_far_from_a_standard_normal_cost_a_little() -> None:
+    x, zero = torch.zeros(1, 3, 16, 16), torch.zeros(1, 4, 2, 2)
+    near, far = (float(reconstruction_loss(x, x, zero + mean, zero)) for mean in (0.5, 5.0))
+    assert 0 < near < far < 0.01
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"crop": 36}, "--crop is 36, but must be a multiple of 8"),
+        ({"crop": 24}, "from 32 on"),
+        ({"arch": "huge"}, "No autoencoder is called 'huge'"),
+        ({"channels": 0}, "0 latent channels"),
+    ],
+)
+def test_settings_that_are_not_possible(
+    change: dict[str, Any], message: str, tiny_vaes: None, data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingError, match=message):
+        run(data, tmp_path / "run", steps=1, **change)
+
+
+def test_first_weights_that_are_not_there(tiny_vaes: None, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=f"There is no {WEIGHT_FILE} in .*nowhere"):
+        run(data, tmp_path / "run", steps=1, init=tmp_path / "nowhere")
+
+
+def test_first_weights_that_are_damaged(tiny_vaes: None, data: Path, tmp_path: Path) -> None:
+    (tmp_path / WEIGHT_FILE).write_bytes(b"half")
+    with pytest.raises(WeightsError, match="is damaged or not a safetensors file"):
+        run(data, tmp_path / "run", steps=1, init=tmp_path)
+
+
+def test_first_weights_of_another_size(whole: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"the tensor vae\.\S+ has shape"):
+        run(data, tmp_path / "run", steps=1, channels=6, init=whole / "model")
+
+
+def test_a_run_of_other_channels_is_not_resumed(whole: Path, data: Path) -> None:
+    with pytest.raises(TrainingError, match="channels=4, not 6"):
+        run(data, whole, steps=9, channels=6, resume=True)
+
+
+def test_crops_that_do_not_fit_the_tiles(tiny_vaes: None, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="Crops of 96 px do not fit into tiles of 72×64"):
+        run(data, tmp_path / "run", steps=1, crop=96)
