@@ -10,18 +10,23 @@ import pytest
 from PIL import Image
 
 from histomend.networks.autoencoder import VAE_ARCHS
-from histomend.networks.build import ARCHS, Arch
+from histomend.networks.build import ARCHS, LATENT_ARCHS, Arch
 from histomend.networks.conv_unet import ConvUNet
 from histomend.networks.swin_unet import SwinUNet
 
 
 @pytest.fixture(autouse=True)
 def tiny_archs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Add "tiny" (convolutions) and "tiny-swin" (stochastic depth, learned variance)."""
+    """Add "tiny" (convolutions) and "tiny-swin" (stochastic depth, learned variance).
+
+    In the latent there is "tiny" alone.
+    """
     convolutions = {"channels": 32, "multipliers": (2, 2), "blocks": 1, "patch": 4}
     swin = {"channels": 32, "depths": (2, 2), "heads": (1, 2), "drop_path": 0.5}
     monkeypatch.setitem(ARCHS, "tiny", Arch(ConvUNet, convolutions, "tests"))
     monkeypatch.setitem(ARCHS, "tiny-swin", Arch(SwinUNet, swin, "tests", True))
+    latent = {"channels": 32, "multipliers": (2, 2), "blocks": 1}
+    monkeypatch.setitem(LATENT_ARCHS, "tiny", Arch(ConvUNet, latent, "tests"))
 
 
 @pytest.fixture(scope="session")

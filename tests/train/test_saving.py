@@ -13,8 +13,8 @@ from torch import Tensor
 
 from histomend.diffusion.device import has_fast_bf16
 from histomend.models import ModelConfig, load_model
-from histomend.train import artifusion, loop
-from histomend.train.artifusion import DenoiserSubject
+from histomend.train import denoiser, loop
+from histomend.train.denoiser import DenoiserSubject
 from histomend.train.loop import Optimiser, Run
 
 
@@ -63,7 +63,7 @@ def count_actions(monkeypatch: pytest.MonkeyPatch, allowed: int) -> list[int]:
 
     actions = {
         loop: ["save_file"],
-        artifusion: ["save_model"],
+        denoiser: ["save_model"],
         shutil: ["rmtree"],
         Path: ["replace", "mkdir"],
     }

@@ -8,14 +8,19 @@ from typing import Any
 
 import pytest
 
-from histomend.cli.training import artifusion, vae
+from histomend.cli.training import artifusion, latent_artifusion, vae
+from histomend.train import latent_artifusion as latent
 from histomend.train.artifusion import train
 from histomend.train.autoencoder import train_vae
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "train.md"
 # Of other commands in the guide.
 OTHERS = {"--model", "--mask", "--multi_gpu", "--num_processes"}
-VERBS: dict[Callable[..., None], Callable[..., Any]] = {artifusion: train, vae: train_vae}
+VERBS: dict[Callable[..., None], Callable[..., Any]] = {
+    artifusion: train,
+    vae: train_vae,
+    latent_artifusion: latent.train,
+}
 
 
 def parameters(function: Callable[..., Any]) -> set[str]:

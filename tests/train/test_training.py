@@ -211,14 +211,14 @@ def test_crops_that_do_not_fit_the_tiles(data: Path, tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from histomend.train import artifusion
+    from histomend.train import denoiser
 
     def diverge(output: Tensor, *_: object) -> Tensor:
         return output.sum() * float("inf")
 
     out = tmp_path / "run"
     run(data, out, steps=1)
-    monkeypatch.setattr(artifusion, "denoising_loss", diverge)
+    monkeypatch.setattr(denoiser, "denoising_loss", diverge)
     with pytest.raises(TrainingError, match=r"at step 1\. The last good state"):
         run(data, out, steps=3, resume=True)
     assert all(bool(tensor.isfinite().all()) for tensor in state(out).values())

@@ -56,6 +56,7 @@ app = typer.Typer(
 train = typer.Typer(no_args_is_help=True, help="Train a model on artifact-free images.")
 train.command()(training.artifusion)
 train.command()(training.vae)
+train.command()(training.latent_artifusion)
 
 for verb in (
     images.restore,

@@ -1,4 +1,4 @@
-"""Verbs that train: artifusion, vae."""
+"""Verbs that train: artifusion, vae, latent-artifusion."""
 
 from __future__ import annotations
 
@@ -176,6 +176,80 @@ def vae(
             report=report,
         )
     say(f"Use it: histomend train latent-artifusion ... --vae {model}")
+
+
+def latent_artifusion(
+    data: Data,
+    vae: Annotated[
+        str,
+        typer.Option(
+            metavar="FOLDER|HUB NAME",
+            help="Autoencoder in diffusers' format; see `histomend train vae`.",
+        ),
+    ],
+    out: RunFolder,
+    arch: Annotated[
+        str, typer.Option(help="Size of the network; see `histomend presets latent-artifusion`.")
+    ] = "small",
+    validation: Validation = None,
+    extra: Extra = None,
+    extra_share: ExtraShare = 0.08,
+    init: Init = None,
+    resume: Resume = False,
+    minutes: Minutes = None,
+    steps: Steps = None,
+    batch: Batch = 8,
+    crop: Crop = 256,
+    lr: Rate = 2e-4,
+    ema: Average = 0.9999,
+    cooldown: Cooldown = 0.0,
+    prediction: Predicts = Prediction.v,
+    schedule: Noise = "scaled_linear",
+    context: Context = True,
+    mpp: TileMpp = 0.5,
+    unconditional: Unconditional = 0.2,
+    versions: Annotated[
+        int, typer.Option(min=1, help="Of each tile, turned and stained differently.")
+    ] = 4,
+    compiled: Compiled = False,
+    shard_mb: ShardMb = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Train LatentArtiFusion's denoiser on an autoencoder's latents; OUT/model holds both."""
+    from histomend.train.latent_artifusion import train
+
+    with _progress() as report:
+        model = train(
+            data,
+            out,
+            vae=vae,
+            arch=arch,
+            validation=validation,
+            extra=extra,
+            extra_share=extra_share,
+            init=init,
+            resume=resume,
+            minutes=minutes,
+            steps=steps,
+            batch=batch,
+            crop=crop,
+            lr=lr,
+            ema=ema,
+            cooldown=cooldown,
+            prediction=prediction.value,
+            schedule=schedule,
+            context=context,
+            unconditional=unconditional,
+            versions=versions,
+            compiled=compiled,
+            mpp=mpp,
+            shard_mb=shard_mb,
+            seed=seed,
+            device=device,
+            report=report,
+        )
+    say(f"Use it: histomend restore ... --method latent-artifusion --model {model}")
 
 
 @contextmanager

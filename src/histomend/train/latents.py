@@ -1,0 +1,179 @@
+"""Training data of latent denoisers: tiles encoded once, cropped at random in the latent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import PartialState
+
+from histomend.damage.shapes import random_mask
+from histomend.diffusion.device import has_fast_bf16
+from histomend.diffusion.space import LatentSpace
+from histomend.errors import TrainingError
+from histomend.models import VaeFacts
+from histomend.train.data import LIGHT_SHARE, Crops, Tiles, packing, turned, vary_stain
+
+BATCH = 4
+# A line on the screen every so many seconds, as encoding takes minutes.
+PATIENCE_S = 20
+
+
+class Latents:
+    """Tiles as an autoencoder sees them, each encoded whole in several versions.
+
+    In the latent a crop can be neither turned nor stained otherwise, as these do not commute
+    with the autoencoder. So each version is turned, mirrored and varied in stain at random
+    before it is encoded, and a crop is a window of its cells. The latents are kept in one flat
+    file (`cache`), which is mapped into memory, so several trainings share it.
+
+    Parameters
+    ----------
+    tiles : Tiles
+    space : LatentSpace
+    facts : VaeFacts
+        Of the space's autoencoder.
+    cache : Path
+        Folder for the latents.
+    versions : int
+        Of each tile; more are more varied, and take longer and more room.
+    report : function of str
+        Told what is being done.
+
+    Attributes
+    ----------
+    cells : (N, versions, C + 1, h, w) float16
+        Scaled latents, and behind them the mean level of each cell's pixels in [0, 1].
+    """
+
+    def __init__(
+        self,
+        tiles: Tiles,
+        space: LatentSpace,
+        facts: VaeFacts,
+        cache: Path,
+        *,
+        versions: int,
+        report: Callable[[str], None] = print,
+    ):
+        self.slides = tiles.slides
+        packed = cache / f"latents-{tiles.key}-{facts.sha256[:12]}-{versions}.npy"
+        if not packed.exists():
+            report(f"encoding {len(tiles.pixels)} tiles in {versions} versions into {packed}")
+            _encode(tiles, space, facts, packed, versions, report)
+        self.cells: np.ndarray = np.load(packed, mmap_mode="r")
+
+    def crop(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        """Return a random crop (C, size, size) float32 of a version, slides equally likely.
+
+        One in `LIGHT_SHARE` is the lightest of a few, as in `Tiles.crop`.
+        """
+        crop = self._cut(rng, size)
+        if rng.random() < LIGHT_SHARE:
+            others = (self._cut(rng, size) for _ in range(3))
+            crop = max([crop, *others], key=lambda cells: float(cells[-1].mean()))
+        return crop[:-1]
+
+    def _cut(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        slide = self.slides[rng.integers(len(self.slides))]
+        versions = self.cells[slide[rng.integers(len(slide))]]
+        cells = versions[rng.integers(len(versions))]
+        y, x = (int(rng.integers(n - size + 1)) for n in cells.shape[1:])
+        return cells[:, y : y + size, x : x + size].astype(np.float32)
+
+
+def open_latents(
+    tiles: Tiles,
+    vae: LatentSpace,
+    facts: VaeFacts,
+    cache: Path,
+    *,
+    versions: int,
+    device: torch.device,
+) -> Latents:
+    """Return the latents of tiles; of several processes one encodes them."""
+    with PartialState(cpu=device.type == "cpu").local_main_process_first():
+        return Latents(tiles, vae, facts, cache, versions=versions)
+
+
+def latent_batch(
+    source: Crops,
+    rng: np.random.Generator,
+    count: int,
+    size: int,
+    unconditional: float,
+    factor: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return latents (count, C, size, size) float32 and masks (count, 1, size, size).
+
+    Masks are drawn in pixels, as artifacts are; a cell is masked if any of its pixels is.
+
+    Parameters
+    ----------
+    source : Latents or Mixed
+    size : int
+        Side in cells of `factor` pixels.
+    unconditional : float in [0, 1]
+        Share of samples whose mask covers everything.
+    """
+    latents = np.stack([source.crop(rng, size) for _ in range(count)])
+    masks = np.ones((count, 1, size, size), np.float32)
+    side = size * factor
+    for mask in masks:
+        if rng.random() >= unconditional:
+            pixels = random_mask((side, side), rng, area=float(rng.uniform(0.1, 0.6)))
+            mask[0] = pixels.reshape(size, factor, size, factor).any((1, 3))
+    return latents, masks
+
+
+def _encode(
+    tiles: Tiles,
+    space: LatentSpace,
+    facts: VaeFacts,
+    packed: Path,
+    versions: int,
+    report: Callable[[str], None],
+) -> None:
+    """Encode every version of every tile, cut to a square of whole cells, into one .npy."""
+    cells = min(tiles.pixels.shape[1:3]) // facts.factor
+    side = cells * facts.factor
+    device = next(space.vae.parameters()).device
+    bf16 = has_fast_bf16(device)
+    shape = (len(tiles.pixels), versions, facts.channels + 1, cells, cells)
+    jobs = [(tile, version) for tile in range(shape[0]) for version in range(versions)]
+    began = told = time.monotonic()
+    with packing(packed, shape, np.float16) as out:
+        for first in range(0, len(jobs), BATCH):
+            group = jobs[first : first + BATCH]
+            images = np.stack([_version(tiles.pixels[tile], side, tile, v) for tile, v in group])
+            pixels = torch.from_numpy(images.transpose(0, 3, 1, 2) / np.float32(127.5) - 1)
+            with (
+                torch.inference_mode(),
+                torch.autocast(device.type, torch.bfloat16, enabled=bf16),
+            ):
+                x = space.encode(pixels.to(device)).float().cpu().numpy()
+            if not np.isfinite(x).all() or np.abs(x).max() > np.finfo(np.float16).max:
+                raise TrainingError(
+                    "The autoencoder gives latents that are not finite or exceed fp16. Check it, "
+                    "or train another one with `histomend train vae`."
+                )
+            grid = (len(group), cells, facts.factor, cells, facts.factor * 3)
+            for (tile, v), latent, level in zip(
+                group, x, images.reshape(grid).mean((2, 4)) / 255, strict=True
+            ):
+                out[tile, v, :-1], out[tile, v, -1] = latent, level
+            if time.monotonic() - told > PATIENCE_S:
+                told = time.monotonic()
+                done = first + len(group)
+                left = (told - began) / done * (len(jobs) - done) / 60
+                report(f"encoded {done} of {len(jobs)}, {left:.0f} minutes to go")
+
+
+def _version(tile: np.ndarray, side: int, index: int, version: int) -> np.ndarray:
+    """Return a (side, side, 3) uint8 version of a tile, always the same."""
+    rng = np.random.default_rng([20, 3, index, version])
+    y, x = (int(rng.integers(n - side + 1)) for n in tile.shape[:2])
+    return vary_stain(turned(tile[y : y + side, x : x + side], rng), rng)
