@@ -15,7 +15,7 @@ from histomend.train.autoencoder import train_vae
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "train.md"
 # Of other commands in the guide.
-OTHERS = {"--model", "--mask", "--multi_gpu", "--num_processes"}
+OTHERS = {"--model", "--mask", "--method", "--multi_gpu", "--num_processes"}
 VERBS: dict[Callable[..., None], Callable[..., Any]] = {
     artifusion: train,
     vae: train_vae,
@@ -31,6 +31,15 @@ def test_every_option_in_the_guide_exists() -> None:
     named = set(re.findall(r"--[a-z][a-z_-]*", GUIDE.read_text(encoding="utf-8"))) - OTHERS
     options = {"--" + name.replace("_", "-") for verb in VERBS for name in parameters(verb)}
     assert named - options - {"--no-context"} == set()
+
+
+def test_every_command_in_the_guide_names_options_of_its_verb() -> None:
+    commands = re.findall(r"^.*histomend train (\S+) (.*)$", GUIDE.read_text("utf-8"), re.MULTILINE)
+    assert {name for name, _ in commands} == {verb.__name__.replace("_", "-") for verb in VERBS}
+    for name, words in commands:
+        (verb,) = (v for v in VERBS if v.__name__ == name.replace("-", "_"))
+        options = {"--" + each.replace("_", "-") for each in parameters(verb)}
+        assert set(re.findall(r"--[a-z][a-z-]*", words)) <= options
 
 
 @pytest.mark.parametrize("verb", VERBS)
