@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 from torch.nn import functional as F
 
+from histomend.diffusion.pooled import pool_norms, run_tiles
 from histomend.networks.padding import padded
 
 if TYPE_CHECKING:
@@ -52,29 +57,119 @@ class PixelSpace:
         return pixels
 
 
+# Largest map of an autoencoder at once, in values: it bounds memory. Fields up to it are not cut.
+LARGEST_MAP = 1 << 24
+# What a tile sees beyond its own part, in px.
+HALO = 64
+
+
 class LatentSpace:
-    """The latent of an autoencoder, scaled to about unit spread.
+    """The latent of an autoencoder, shifted and scaled to about unit spread.
+
+    Fields beyond a tile are encoded and decoded in tiles, which bounds memory; the norms then use
+    the statistics of the whole field. Attention in the middle of an autoencoder, as Stable
+    Diffusion's has, sees a tile and its halo only, so such a field differs from the undivided one.
 
     Parameters
     ----------
     vae : AutoencoderKL
+    tile : int, optional
+        Largest side of a tile in px; by default as much as `LARGEST_MAP` lets the autoencoder's
+        first level have: 1024 for our small one.
+    halo : int
+        What a tile sees beyond its own part on each side, in px.
     """
 
-    def __init__(self, vae: AutoencoderKL):
+    def __init__(self, vae: AutoencoderKL, tile: int | None = None, halo: int = HALO):
         self.vae = vae
+        if tile is None:
+            tile = math.isqrt(LARGEST_MAP // vae.config.block_out_channels[0])
         self.factor = 2 ** (len(vae.config.block_out_channels) - 1)
         self.scaling = float(vae.config.scaling_factor)
         self.shift = float(vae.config.shift_factor or 0.0)
+        self.tile = max(1, tile // self.factor)
+        self.halo = halo // self.factor
+        pool_norms(vae)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Return x (B, C, h, w) for pixels (B, 3, H, W); h and w round up."""
-        latent = self.vae.encode(padded(pixels, self.factor)).latent_dist.mode()
+        """Return x (B, C, h, w) for pixels (B, 3, H, W); h and w round up.
+
+        x is the posterior's mode: no noise is drawn.
+        """
+        whole = padded(pixels, self.factor)
+        latent = self._tiled(self._encoded, whole, self.vae.config.latent_channels, self.factor, 1)
         return (latent - self.shift) * self.scaling
 
     def decode(self, x: Tensor) -> Tensor:
         """Return pixels (B, 3, factor h, factor w) for x (B, C, h, w)."""
-        return self.vae.decode(x / self.scaling + self.shift).sample
+        latent = x / self.scaling + self.shift
+        return self._tiled(self._decoded, latent, self.vae.config.out_channels, 1, self.factor)
 
     def mask(self, pixels: Tensor) -> Tensor:
         """Return the mask (B, 1, h, w): a cell is masked when any of its pixels is."""
         return F.max_pool2d(pixels, self.factor, ceil_mode=True)
+
+    def _encoded(self, pixels: Tensor) -> Tensor:
+        return self.vae.encode(pixels).latent_dist.mode()
+
+    def _decoded(self, latent: Tensor) -> Tensor:
+        return self.vae.decode(latent).sample
+
+    def _tiled(
+        self, network: Callable[[Tensor], Tensor], field: Tensor, channels: int, unit: int, out: int
+    ) -> Tensor:
+        """Run `network` over a field, a cell of which is `unit` wide, and of the result `out`."""
+        height, width = (side // unit for side in field.shape[-2:])
+        tall, wide = _cuts(height, self.tile), _cuts(width, self.tile)
+        if len(tall) == len(wide) == 1:
+            return network(field)
+        tiles = [
+            (_Extent(*rows, height, self.halo), _Extent(*columns, width, self.halo))
+            for rows in tall
+            for columns in wide
+        ]
+        seen = [
+            partial(_cropped, field, rows.seen(unit), columns.seen(unit)) for rows, columns in tiles
+        ]
+        result = field.new_empty(len(field), channels, height * out, width * out)
+        made = run_tiles(network, seen)
+        for (rows, columns), part in zip(tiles, made, strict=True):
+            own = rows.own(out), columns.own(out)
+            result[..., own[0], own[1]] = part[..., rows.inner(out), columns.inner(out)]
+        return result
+
+
+@dataclass(frozen=True)
+class _Extent:
+    """A tile along one side of a field, in cells: its own part from `start` to `end`."""
+
+    start: int
+    end: int
+    length: int
+    halo: int
+
+    @property
+    def _first(self) -> int:
+        return max(0, self.start - self.halo)
+
+    def seen(self, unit: int) -> slice:
+        """Return what the network sees of the field."""
+        return slice(self._first * unit, min(self.length, self.end + self.halo) * unit)
+
+    def own(self, unit: int) -> slice:
+        """Return the tile's own part within the field."""
+        return slice(self.start * unit, self.end * unit)
+
+    def inner(self, unit: int) -> slice:
+        """Return the tile's own part within what the network saw."""
+        return slice((self.start - self._first) * unit, (self.end - self._first) * unit)
+
+
+def _cuts(length: int, tile: int) -> list[tuple[int, int]]:
+    """Return (start, end) of parts of about the same length, at most `tile`."""
+    count = -(-length // tile)
+    return [(length * k // count, length * (k + 1) // count) for k in range(count)]
+
+
+def _cropped(field: Tensor, rows: slice, columns: slice) -> Tensor:
+    return field[..., rows, columns]
