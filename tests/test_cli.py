@@ -235,7 +235,8 @@ def test_simulate_tells_exactly_where(work: Path) -> None:
 
 
 def test_presets_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("histomend.recipes.settings.ARCHS", {"full": ARCHS["full"]})
+    archs = {"artifusion": {"full": ARCHS["full"]}}
+    monkeypatch.setattr("histomend.recipes.settings.METHOD_ARCHS", archs)
     rows = json.loads(succeed("presets", "artifusion", "--json").stdout)
     keys = {"method", "arch", "preset", "parameters", "macs", "steps", "use"}
     assert all(set(row) == keys for row in rows)

@@ -29,8 +29,9 @@ from histomend.tiles.plan import Window, make_plan
 from histomend.tiles.run import run_plan, window_threads
 from histomend.tiles.window import Job, Trace, sample_window, to_uint8, write_window
 
-DEFAULT_MODEL = "artifusion-he"
-METHODS = ("artifusion",)
+DEFAULT_MODELS = {"artifusion": "artifusion-he", "latent-artifusion": "latent-artifusion-he"}
+METHODS = tuple(DEFAULT_MODELS)
+DEFAULT_MODEL = DEFAULT_MODELS["artifusion"]
 # Pixel sizes that differ by more than this are bridged by resampling.
 MPP_TOLERANCE = 0.3
 
@@ -59,13 +60,26 @@ class Result:
     source: Image
 
 
+def default_model(method: str) -> str:
+    """Return the name of the bundled model of a method.
+
+    Raises
+    ------
+    SettingError
+        If there is no such method.
+    """
+    if method not in DEFAULT_MODELS:
+        raise SettingError(f"No method is called {method!r}. There are {', '.join(METHODS)}.")
+    return DEFAULT_MODELS[method]
+
+
 def prepare(
     image: Any,
     mask: Any = None,
     *,
     detect: bool = False,
     method: str = "artifusion",
-    model: str | Path | Model = DEFAULT_MODEL,
+    model: str | Path | Model | None = None,
     preset: str = "fast",
     steps: int | None = None,
     sampler: str | None = None,
@@ -77,15 +91,14 @@ def prepare(
 
     Takes what `restore` takes and raises what it raises.
     """
-    if method not in METHODS:
-        raise SettingError(f"No method is called {method!r}. There is {', '.join(METHODS)}.")
+    usual = default_model(method)
     if (mask is None) == (not detect):
         raise MaskError(
             "Say what is to be restored: either a mask (--mask FILE, white = restore), or "
             "--detect to find artifacts by thresholds" + ("." if mask is None else ", not both.")
         )
     source = image if isinstance(image, Image) else as_image(image, mpp=mpp, region=region)
-    loaded = model if isinstance(model, Model) else load_model(model, device)
+    loaded = model if isinstance(model, Model) else load_model(model or usual, device)
     config = loaded.config
     if config.method != method or config.channels != 3:
         raise ModelMismatchError(
@@ -101,7 +114,7 @@ def prepare(
     else:
         found = _mask(mask, (shape[0], shape[1]), source.region)
     scale, notices = _scale(source, config.mpp)
-    plan = make_plan(found, config.window, scale)
+    plan = make_plan(found, config.window, scale, config.factor)
     if detect and not found.any():
         notices = (*notices, "No artifact was found: the image is returned as it is.")
     return Job(source, found, loaded, chosen, plan, (*source.notices, *notices))
@@ -113,7 +126,7 @@ def restore(
     *,
     detect: bool = False,
     method: str = "artifusion",
-    model: str | Path | Model = DEFAULT_MODEL,
+    model: str | Path | Model | None = None,
     preset: str = "fast",
     steps: int | None = None,
     sampler: str | None = None,
@@ -136,9 +149,13 @@ def restore(
         True (white) where the image is to be restored.
     detect : bool
         Find the artifacts by thresholds, in place of a mask.
-    model : str, Path or Model
-        A bundled name, a folder of weights, or a model loaded once for many images.
+    method : "artifusion" or "latent-artifusion"
+        Diffusion on the pixels, or in the latent space of an autoencoder.
+    model : str, Path or Model, optional
+        A bundled name, a folder of weights, or a model loaded once for many images; by default
+        the bundled one of the method.
     preset : "fast", "paper" or "author_code"
+        The last one for "artifusion" only.
     steps, sampler : optional
         Override those of the preset.
     seed : int in [0, 2^63)
@@ -248,6 +265,7 @@ def describe(job: Job, samples: int = 1) -> dict[str, Any]:
         "mpp": job.source.mpp,
         "masked_px": int(job.mask.sum()),
         "masked_fraction": float(job.mask.mean()),
+        "method": job.model.config.method,
         "model": job.model.name,
         "preset": job.sampling.preset,
         "steps": job.sampling.steps,
@@ -267,10 +285,12 @@ def sample_field(
     loaded = model if isinstance(model, Model) else load_model(model, device)
     config = loaded.config
     chosen = sampling("fast", config)
-    known = torch.zeros(1, 3, size, size, device=loaded.device)
+    cells = -(-size // config.factor)
+    known = torch.zeros(1, config.x_channels, cells, cells, device=loaded.device)
     schedule = config.noise_schedule()
     recipe = Regional(known, torch.ones_like(known[:, :1]), schedule, context=config.context)
-    tiled = TiledDenoiser(loaded.denoiser, config.window, config.window // 4)
+    side = config.window // config.factor
+    tiled = TiledDenoiser(loaded.denoiser, side, side // 4)
     x = sample(
         tiled,
         recipe,
@@ -279,7 +299,8 @@ def sample_field(
         NoiseStream([NoiseField(seed)], [(0, 0)]),
         schedule,
     ).x
-    return to_uint8(x)
+    with torch.inference_mode():
+        return to_uint8(loaded.space.decode(x)[..., :size, :size])
 
 
 def _mask(mask: Any, shape: tuple[int, int], region: Region | None) -> npt.NDArray[np.bool_]:

@@ -8,9 +8,9 @@ import pytest
 
 from histomend.errors import SettingError
 from histomend.models import ModelConfig
-from histomend.networks.build import ARCHS
+from histomend.networks.build import ARCHS, LATENT_ARCHS
 from histomend.recipes import settings
-from histomend.recipes.settings import PRESETS, sampling
+from histomend.recipes.settings import LATENT_PRESETS, PRESETS, sampling
 
 CONFIG = ModelConfig("artifusion", "small", fast_steps=9, sampler="dpmpp_2m")
 LEVELS = CONFIG.noise_schedule()
@@ -77,12 +77,19 @@ def test_settings_that_do_not_exist_are_refused(arguments: dict[str, Any], messa
 def test_the_table_has_a_row_for_every_arch_and_preset() -> None:
     keys = ["method", "arch", "preset", "parameters", "macs", "steps", "use"]
     assert all(list(row) == keys for row in rows())
-    expected = [("artifusion", arch, preset) for arch in ARCHS for preset in PRESETS]
+    expected = [
+        *(("artifusion", arch, preset) for arch in ARCHS for preset in PRESETS),
+        *(("latent-artifusion", arch, p) for arch in LATENT_ARCHS for p in LATENT_PRESETS),
+    ]
     assert [(row["method"], row["arch"], row["preset"]) for row in rows()] == expected
 
 
 def test_the_table_has_the_papers_sizes() -> None:
-    sizes = {row["arch"]: (row["parameters"], row["macs"] / 1e9) for row in rows()}
+    sizes = {
+        row["arch"]: (row["parameters"], row["macs"] / 1e9)
+        for row in rows()
+        if row["method"] == "artifusion"
+    }
     assert [sizes[arch][0] for arch in ("full", "add", "unet")] == [
         *[29_671_620, 27_742_740, 108_414_979]
     ]
@@ -91,7 +98,7 @@ def test_the_table_has_the_papers_sizes() -> None:
 
 
 def test_the_table_counts_network_calls() -> None:
-    steps = {row["preset"]: row["steps"] for row in rows()}
+    steps = {row["preset"]: row["steps"] for row in rows() if row["method"] == "artifusion"}
     assert (steps["paper"], steps["author_code"]) == (250, 2410)
     assert steps["fast"] <= 25
 
@@ -99,3 +106,21 @@ def test_the_table_counts_network_calls() -> None:
 def test_a_method_that_does_not_exist_is_refused() -> None:
     with pytest.raises(SettingError, match=r"'cyclegan'.*artifusion"):
         settings.table("cyclegan")
+
+
+def test_the_latent_system_takes_50_ancestral_steps_or_at_most_ten_calls() -> None:
+    config = ModelConfig("latent-artifusion", "small", latent_channels=8, factor=8, fast_steps=12)
+    paper = sampling("paper", config)
+    assert (paper.sampler, paper.context, paper.nfe(LEVELS)) == ("ddpm", False, 50)
+    assert sampling("fast", config).nfe(LEVELS) == 10
+    assert sampling("fast", replace(config, fast_steps=6)).nfe(LEVELS) == 6
+    with pytest.raises(SettingError, match=r"author_code does not exist for latent.*clean pixels"):
+        sampling("author_code", config)
+
+
+def test_the_table_has_the_latent_papers_sizes() -> None:
+    latent = [row for row in settings.table("latent-artifusion") if row["arch"] == "paper"]
+    assert [row["preset"] for row in latent] == ["fast", "paper"]
+    assert {row["parameters"] for row in latent} == {113_675_524}
+    assert latent[0]["macs"] / 1e9 == pytest.approx(3.9, abs=0.2)
+    assert "83.7 M parameters, 136.4 GMAC to encode and 311.1 to decode" in latent[0]["use"]

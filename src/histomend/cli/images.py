@@ -39,7 +39,9 @@ def restore(
     detect: Annotated[
         bool, typer.Option("--detect", help="Find the artifacts by thresholds instead.")
     ] = False,
-    method: Annotated[str, typer.Option(help="Restoration method.")] = "artifusion",
+    method: Annotated[
+        str, typer.Option(help="artifusion (on pixels) or latent-artifusion.")
+    ] = "artifusion",
     model: Model = None,
     preset: Annotated[Preset, typer.Option(help="How the model is sampled.")] = Preset.fast,
     steps: Annotated[
@@ -116,9 +118,10 @@ def restore(
         jobs = [job for job in jobs if attempt(job, work.check)]
     if jobs:
         from histomend.models import load_model
-        from histomend.restore import DEFAULT_MODEL
+        from histomend.restore import default_model
 
-        work.settings["model"] = load_model(model or DEFAULT_MODEL, device)
+        usual = default_model(method)
+        work.settings["model"] = load_model(model or usual, device)
     for job in jobs:
         if attempt(job, work.plan if dry_run else work.restore) and not as_json:
             facts(records[job.source].items())

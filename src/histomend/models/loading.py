@@ -83,7 +83,7 @@ def locate(name_or_folder: str | Path) -> Path:
         )
     raise ModelNotFoundError(
         f"No model is called {name_or_folder!r}: there is no such folder, and the bundled models "
-        f"are {', '.join(bundled()) or 'none'}."
+        f"are {', '.join(bundled()) or 'none'}. Name one of them, or a folder, with --model."
     )
 
 

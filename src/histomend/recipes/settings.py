@@ -13,7 +13,8 @@ from histomend.diffusion.samplers import SAMPLERS, Sampler, Variance, ddpm, samp
 from histomend.diffusion.schedule import Schedule
 from histomend.errors import SettingError
 from histomend.models import ModelConfig
-from histomend.networks.build import ARCHS
+from histomend.networks.autoencoder import build_vae
+from histomend.networks.build import METHOD_ARCHS, arch_named
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,13 @@ PRESETS = {
     "paper": "250 ancestral steps without context, as the paper describes",
     "author_code": "250 steps with RePaint jumps, as the authors' configuration runs: 2,410 calls",
 }
+LATENT_PRESETS = {
+    "fast": "at most ten calls with context; the default, chosen by measurement",
+    "paper": "50 ancestral steps without context, as the paper describes",
+}
+METHOD_PRESETS = {"artifusion": PRESETS, "latent-artifusion": LATENT_PRESETS}
+# Ancestral steps of the preset `paper`.
+_PAPER_STEPS = {"artifusion": 250, "latent-artifusion": 50}
 
 
 def sampling(
@@ -71,16 +79,27 @@ def sampling(
     Raises
     ------
     SettingError
-        If there is no such preset or sampler, or the schedule has fewer steps.
+        If there is no such preset of the model's method, no such sampler, or the schedule has
+        fewer steps.
     """
+    presets = METHOD_PRESETS[config.method]
+    if preset in PRESETS and preset not in presets:
+        raise SettingError(
+            f"The preset {preset} does not exist for {config.method}, whose authors' code changes "
+            f"clean pixels; it is run for comparison in benchmarks/ only. Use "
+            f"{' or '.join(presets)}."
+        )
     if preset == "fast":
-        chosen = Sampling("fast", config.fast_steps, config.sampler, context=True)
+        steps_of = min(config.fast_steps, 10) if config.latent_channels else config.fast_steps
+        chosen = Sampling("fast", steps_of, config.sampler, context=True)
     elif preset == "paper":
-        chosen = Sampling("paper", min(250, config.steps), "ddpm", context=False)
+        chosen = Sampling(
+            "paper", min(_PAPER_STEPS[config.method], config.steps), "ddpm", context=False
+        )
     elif preset == "author_code":
         chosen = Sampling("author_code", min(250, config.steps), "ddpm", context=False, jumps=10)
     else:
-        raise SettingError(f"No preset is called {preset!r}. There are {', '.join(PRESETS)}.")
+        raise SettingError(f"No preset is called {preset!r}. There are {', '.join(presets)}.")
     if steps is not None:
         chosen = replace(chosen, steps=steps)
     if sampler is not None:
@@ -93,18 +112,50 @@ def sampling(
     return chosen
 
 
-def cost(arch: str, context: bool, size: int = 256) -> tuple[int, int]:
+def cost(
+    arch: str,
+    context: bool,
+    size: int = 256,
+    *,
+    method: str = "artifusion",
+    latent_channels: int = 0,
+) -> tuple[int, int]:
     """Return (parameters, multiply-accumulates of one call on a size × size RGB image).
 
     Counted on PyTorch's meta device, attention products included; nothing is computed.
+
+    Parameters
+    ----------
+    latent_channels : int
+        Of the autoencoder, whose cells are 8×8 pixels; 0 where the method works on pixels.
     """
-    chosen = ARCHS[arch]
+    chosen = arch_named(arch, method)
+    inner = latent_channels or 3
+    side = size // 8 if latent_channels else size
+    entry = 2 * inner + 1 if context else inner
     with torch.device("meta"):
-        network = chosen.build(7 if context else 3, 6 if chosen.learned_variance else 3).eval()
-        x = torch.zeros(1, 7 if context else 3, size, size)
+        network = chosen.build(entry, inner * (2 if chosen.learned_variance else 1)).eval()
+        x = torch.zeros(1, entry, side, side)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(x, torch.zeros(1, dtype=torch.int64))
     return sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2
+
+
+def vae_cost(arch: str, latent_channels: int, size: int = 256) -> tuple[int, int, int]:
+    """Return (parameters, multiply-accumulates to encode, to decode) of an autoencoder."""
+    with torch.device("meta"):
+        vae = build_vae(arch, latent_channels).eval()
+        with FlopCounterMode(display=False) as encoding, torch.no_grad():
+            latent = vae.encode(torch.zeros(1, 3, size, size)).latent_dist.mean
+        with FlopCounterMode(display=False) as decoding, torch.no_grad():
+            vae.decode(latent)
+    macs = (counter.get_total_flops() // 2 for counter in (encoding, decoding))
+    return sum(p.numel() for p in vae.parameters()), *macs
+
+
+# With which autoencoder a latent arch is counted: the paper's has Stable Diffusion's.
+_COUNTED_WITH = {"paper": ("paper", 4)}
+_OTHERS_COUNTED_WITH = ("small", 16)
 
 
 def table(method: str | None = None) -> list[dict[str, Any]]:
@@ -115,23 +166,33 @@ def table(method: str | None = None) -> list[dict[str, Any]]:
     SettingError
         If there is no such method.
     """
-    if method not in (None, "artifusion"):
-        raise SettingError(f"No method is called {method!r}. There is artifusion.")
-    rows = []
-    for arch, settings in ARCHS.items():
-        papers = arch in ("full", "add", "unet")
-        parameters, macs = cost(arch, context=not papers)
-        config = ModelConfig(method="artifusion", arch=arch, context=not papers)
-        for preset, use in PRESETS.items():
-            rows.append(
-                {
-                    "method": "artifusion",
-                    "arch": arch,
-                    "preset": preset,
-                    "parameters": parameters,
-                    "macs": macs,
-                    "steps": sampling(preset, config).nfe(config.noise_schedule()),
-                    "use": f"{settings.use}; {use}",
-                }
-            )
-    return rows
+    if method is not None and method not in METHOD_ARCHS:
+        raise SettingError(f"No method is called {method!r}. There are {', '.join(METHOD_ARCHS)}.")
+    chosen = [method] if method is not None else list(METHOD_ARCHS)
+    return [row for name in chosen for arch in METHOD_ARCHS[name] for row in _rows(name, arch)]
+
+
+def _rows(method: str, arch: str) -> list[dict[str, Any]]:
+    papers = arch in ("full", "add", "unet", "paper")
+    use, channels = arch_named(arch, method).use, 0
+    if method == "latent-artifusion":
+        vae, channels = _COUNTED_WITH.get(arch, _OTHERS_COUNTED_WITH)
+        size, encode, decode = vae_cost(vae, channels)
+        use += (
+            f"; with an autoencoder of {channels} channels, {size / 1e6:.1f} M parameters, "
+            f"{encode / 1e9:.1f} GMAC to encode and {decode / 1e9:.1f} to decode"
+        )
+    parameters, macs = cost(arch, not papers, method=method, latent_channels=channels)
+    config = ModelConfig(method, arch, context=not papers, latent_channels=channels)
+    return [
+        {
+            "method": method,
+            "arch": arch,
+            "preset": preset,
+            "parameters": parameters,
+            "macs": macs,
+            "steps": sampling(preset, config).nfe(config.noise_schedule()),
+            "use": f"{use}; {how}",
+        }
+        for preset, how in METHOD_PRESETS[method].items()
+    ]

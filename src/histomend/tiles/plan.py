@@ -35,7 +35,8 @@ class Window:
     work : (w, h)
         Size of the field at the model's pixel size.
     origin : (row, column)
-        Corner of the field at the model's pixel size: where its noise is taken from.
+        Corner of the field in cells of the model's space (its pixels, or those of its latent):
+        where its noise is taken from.
     """
 
     field: Region
@@ -70,7 +71,9 @@ class Plan:
         return [window for chain in self.chains for window in chain]
 
 
-def make_plan(mask: npt.NDArray[np.bool_], window: int, scale: float = 1.0) -> Plan:
+def make_plan(
+    mask: npt.NDArray[np.bool_], window: int, scale: float = 1.0, factor: int = 1
+) -> Plan:
     """Lay windows around the masked regions of an image.
 
     An artifact that fits a window of the model gets one, centred on it, so no seam can cross it.
@@ -85,6 +88,9 @@ def make_plan(mask: npt.NDArray[np.bool_], window: int, scale: float = 1.0) -> P
         Side of the largest field the model takes at once, at the model's pixel size.
     scale : float
         The model's pixels per image pixel.
+    factor : int
+        Pixels per cell of the model's space. Fields begin on multiples of it where nothing is
+        resampled, so that windows that overlap share their cells.
     """
     height, width = mask.shape
     margin = math.ceil(MARGIN / scale)
@@ -97,7 +103,7 @@ def make_plan(mask: npt.NDArray[np.bool_], window: int, scale: float = 1.0) -> P
         fitting = [side for side in sides if side >= need]
         if fitting:
             field = _around(box, fitting[0], fitting[0], width, height)
-            chains.append((_window(field, box, scale),))
+            chains.append((_window(field, box, scale, factor),))
             continue
         limit = math.ceil(FIELD / scale) - 2 * margin
         chain: list[Window] = []
@@ -113,7 +119,7 @@ def make_plan(mask: npt.NDArray[np.bool_], window: int, scale: float = 1.0) -> P
                         width,
                         height,
                     )
-                    chain.append(_window(field, core, scale))
+                    chain.append(_window(field, core, scale, factor))
         chains.append(tuple(chain))
     return Plan(tuple(chains), scale)
 
@@ -126,7 +132,23 @@ def _around(box: Region, w: int, h: int, width: int, height: int) -> Region:
     return x, y, w, h
 
 
-def _window(field: Region, core: Region, scale: float) -> Window:
+def _window(field: Region, core: Region, scale: float, factor: int) -> Window:
     x, y, w, h = field
+    if scale == 1:
+        x, w = _on_grid(x, w, core[0], core[2], factor)
+        y, h = _on_grid(y, h, core[1], core[3], factor)
     work = (max(1, round(w * scale)), max(1, round(h * scale)))
-    return Window(field, core, work, (math.floor(y * scale), math.floor(x * scale)))
+    origin = (math.floor(y * scale) // factor, math.floor(x * scale) // factor)
+    return Window((x, y, w, h), core, work, origin)
+
+
+def _on_grid(start: int, length: int, core: int, size: int, factor: int) -> tuple[int, int]:
+    """Return a side of a field that begins on a multiple of `factor` and still holds the core."""
+    before = start - start % factor
+    if core + size <= before + length:
+        return before, length
+    # At the far border of the image: rather a little shorter than more cells than fit a window.
+    after = before + factor
+    if core >= after:
+        return after, start + length - after
+    return before, start + length - before

@@ -59,19 +59,30 @@ def sample_window(
         coverage = _resized(hidden.astype(np.float32), window.work)
         # A partly masked pixel holds some artifact: it is masked.
         hidden = coverage > 1e-3
+    space, (high, wide) = job.model.space, hidden.shape
+    if space.factor > 1:
+        # A cell sees beyond its own pixels: what lies under the mask must not leak into others.
+        values = fill_smoothly(values, hidden)
     known = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None].to(device)
-    mask = torch.from_numpy(hidden.astype(np.float32))[None, None].to(device)
+    with torch.inference_mode():
+        known = space.encode(known)
+        mask = space.mask(torch.from_numpy(hidden.astype(np.float32))[None, None].to(device))
     schedule = config.noise_schedule()
     recipe = Regional(known, mask, schedule, context=config.context, shown=job.sampling.context)
+    side = config.window // space.factor
     denoiser: Denoises = TiledDenoiser(
-        job.model.denoiser, config.window, config.window // 4, needed=torch.from_numpy(hidden)
+        job.model.denoiser, side, side // 4, needed=mask[0, 0].bool().cpu()
     )
+
+    @torch.inference_mode()
+    def pictured(x: torch.Tensor) -> torch.Tensor:
+        return space.decode(x)[..., :high, :wide]
 
     def watch(state: State) -> None:
         if state.x0 is not None:
             called()
         if trace is not None:
-            trace(window, int(state.step.t_next[0]), to_uint8(state.x))
+            trace(window, int(state.step.t_next[0]), to_uint8(pictured(state.x)))
 
     found = sample(
         denoiser,
@@ -82,7 +93,7 @@ def sample_window(
         schedule,
         callback=watch,
     )
-    restored = found.x[0].clamp(-1, 1).permute(1, 2, 0).cpu().numpy()
+    restored = pictured(found.x)[0].clamp(-1, 1).permute(1, 2, 0).cpu().numpy()
     if window.work != (w, h):
         restored = _resized(restored, (w, h))
     return restored, int(found.nfe[0])
@@ -106,6 +117,36 @@ def write_window(
         # Half, as [-1, 1] is twice as wide as the file's range taken as 1.
         deviation = np.std([field[inner] for field in drawn], axis=0, ddof=1).mean(-1) / 2
         spread[outer][mask] = deviation[mask]
+
+
+def fill_smoothly(
+    values: npt.NDArray[np.float32], hidden: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float32]:
+    """Return the field with what is hidden replaced by means of what is visible around it.
+
+    Where nothing is visible nearby, the means are of coarser and coarser maps (pull-push,
+    Gortler et al. 1996, section 3.6.1).
+
+    Parameters
+    ----------
+    values : (H, W, 3) in [-1, 1]
+    hidden : (H, W)
+        Where values are neither kept nor read.
+    """
+    seen = (~hidden).astype(np.float32)
+    mean = np.where(hidden[..., None], np.float32(0), values)
+    finer = []
+    while not seen.all() and seen.size > 1:
+        finer.append((mean, seen))
+        size = ((seen.shape[1] + 1) // 2, (seen.shape[0] + 1) // 2)
+        share = cv2.resize(seen, size, interpolation=cv2.INTER_AREA)
+        mean = cv2.resize(mean * seen[..., None], size, interpolation=cv2.INTER_AREA)
+        mean = mean / np.maximum(share, 1e-6)[..., None]
+        seen = (share > 0).astype(np.float32)
+    for fine, visible in reversed(finer):
+        spread = cv2.resize(mean, visible.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        mean = np.where(visible[..., None] > 0, fine, spread)
+    return np.asarray(mean, np.float32)
 
 
 def _finished(plan: Plan, window: Window) -> list[Window]:
