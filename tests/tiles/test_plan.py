@@ -59,6 +59,13 @@ def test_a_finer_image_gets_larger_windows_of_the_same_work() -> None:
     assert window.work == (128, 128)
 
 
+def test_an_artifact_in_the_bend_of_another_is_restored_with_it() -> None:
+    mask = blob((600, 600), 50, 50, 500, 20) | blob((600, 600), 50, 50, 20, 500)
+    mask |= blob((600, 600), 300, 300, 30, 30)
+    (window,) = make_plan(mask, 256).windows
+    assert window.core == (50, 50, 500, 500)
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     st.integers(64, 400),

@@ -97,7 +97,7 @@ def make_plan(
     fits = [side for side in SIDES if side <= window] or [window]
     sides = [math.ceil(side / scale) for side in fits]
     chains: list[tuple[Window, ...]] = []
-    for box in regions(mask, merge_px=2 * margin):
+    for box in _apart(regions(mask, merge_px=2 * margin)):
         x, y, w, h = box
         need = max(w, h) + 2 * margin
         fitting = [side for side in sides if side >= need]
@@ -122,6 +122,29 @@ def make_plan(
                     chain.append(_window(field, core, scale, factor))
         chains.append(tuple(chain))
     return Plan(tuple(chains), scale)
+
+
+def _apart(boxes: list[Region]) -> list[Region]:
+    """Return the boxes, those that overlap joined: no masked pixel may be restored twice.
+
+    The boxes of regions overlap where one lies in the other's bend.
+    """
+    corners = np.array([(x, y, x + w, y + h) for x, y, w, h in boxes]).reshape(-1, 4)
+    kept = np.ones(len(boxes), bool)
+    for k in range(len(boxes)):
+        while True:
+            left, top, right, bottom = corners[k]
+            earlier = corners[:k]
+            meets = (earlier[:, :2] < (right, bottom)).all(1) & (earlier[:, 2:] > (left, top)).all(
+                1
+            )
+            met = np.flatnonzero(meets & kept[:k])
+            if not len(met):
+                break
+            kept[met] = False
+            corners[k, :2] = np.minimum(corners[k, :2], earlier[met, :2].min(0))
+            corners[k, 2:] = np.maximum(corners[k, 2:], earlier[met, 2:].max(0))
+    return [(int(a), int(b), int(c - a), int(d - b)) for a, b, c, d in corners[kept]]
 
 
 def _around(box: Region, w: int, h: int, width: int, height: int) -> Region:
