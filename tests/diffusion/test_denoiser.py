@@ -139,7 +139,7 @@ def test_weights_are_a_partition_of_unity(
     tiled = TiledDenoiser(ones, window, overlap)
     found = tiled(place, torch.tensor([1]))
     torch.testing.assert_close(found.x0, torch.ones(1, 1, height, width), rtol=0, atol=1e-6)
-    torch.testing.assert_close(found.eps, place, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found.eps, place, rtol=1e-5, atol=1e-6)
     assert bool((tiled.weights() > 0).all())
 
 
