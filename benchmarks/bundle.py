@@ -1,7 +1,7 @@
 """Make a trained model one that ships with the package: weights in fp16, settings, and its card.
 
     python benchmarks/bundle.py RUN/model src/histomend/weights/NAME --card card.json \
-        [--fast-steps N] [--sampler S]
+        [--fast-steps N] [--sampler S] [--extra-noise X]
 
 The card is a JSON object (data, licence, command, time, figures, limits); it goes into the
 model's config, so that `histomend models NAME` and every ledger show it.
@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--card", type=Path, required=True)
     parser.add_argument("--fast-steps", type=int)
     parser.add_argument("--sampler")
+    parser.add_argument("--extra-noise", type=float)
     options = parser.parse_args()
     config = read_config(options.model)
     config = replace(
@@ -32,6 +33,7 @@ def main() -> None:
         card=json.loads(options.card.read_text(encoding="utf-8")),
         fast_steps=options.fast_steps or config.fast_steps,
         sampler=options.sampler or config.sampler,
+        extra_noise=config.extra_noise if options.extra_noise is None else options.extra_noise,
     )
     saved = save_model(options.out, load_weights(options.model), config, half=True)
     for file in options.out.iterdir():

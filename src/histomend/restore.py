@@ -236,6 +236,7 @@ def restore(
             "preset": job.sampling.preset,
             "steps": job.sampling.steps,
             "sampler": job.sampling.sampler,
+            "extra_noise": job.sampling.extra_noise,
             "context": job.sampling.context and job.model.config.context,
             "jump_length": job.sampling.jump_length if job.sampling.jumps > 1 else None,
             "jumps": job.sampling.jumps,

@@ -204,13 +204,17 @@ def test_ddim(name: str, steps: int, eta: float) -> None:
 @pytest.mark.parametrize(
     ("name", "steps"), [("linear", 1000), ("scaled_linear", 20), ("cosine", 8)]
 )
-def test_dpmpp_2m(name: str, steps: int) -> None:
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [(samplers.dpmpp_2m, "dpmsolver++"), (samplers.dpmpp_2m_sde, "sde-dpmsolver++")],
+)
+def test_dpmpp(name: str, steps: int, make: Callable[[Schedule], Sampler], kind: str) -> None:
     levels, settings = BETAS[name]
     network = Gaussian(levels)
     draws = noises(steps + 1)
     scheduler = in_float64(
         DPMSolverMultistepScheduler(
-            algorithm_type="dpmsolver++",
+            algorithm_type=kind,
             solver_order=2,
             solver_type="midpoint",
             final_sigmas_type="zero",
@@ -227,9 +231,9 @@ def test_dpmpp_2m(name: str, steps: int) -> None:
     scheduler.sigmas = torch.cat([sigmas, torch.zeros(1, dtype=torch.float64)])
 
     def step(output: Tensor, k: int, x: Tensor, noise: Tensor) -> Any:
-        return scheduler.step(output, k, x)
+        return scheduler.step(output, k, x, variance_noise=noise)
 
-    mine = ours(network, samplers.dpmpp_2m(levels), levels.spaced(steps), draws)
+    mine = ours(network, make(levels), levels.spaced(steps), draws)
     assert_equal(mine, theirs(network, scheduler.timesteps, step, draws))
 
 
@@ -254,6 +258,17 @@ def test_a_step_may_have_any_length_and_differ_within_a_batch(
     torch.testing.assert_close(moved(slice(0, 3)), alone, rtol=0, atol=1e-12)
 
 
+def test_extra_noise_widens_what_is_sampled() -> None:
+    """x0 is normal here with a known deviation, so what the noise adds can be seen."""
+    levels = schedule.cosine(1000)
+    spread = []
+    for extra in (0.0, 0.12, 0.3):
+        sampler = samplers.dpmpp_2m_sde(levels, extra)
+        last = ours(Gaussian(levels), sampler, levels.spaced(12), noises(13))[-1]
+        spread.append(float(last.std()))
+    assert spread[0] < spread[1] < spread[2]
+
+
 def test_learned_variance_needs_a_network_that_has_one() -> None:
     levels = schedule.linear(10)
     with pytest.raises(SettingError, match="'posterior' or 'beta'"):
@@ -261,5 +276,5 @@ def test_learned_variance_needs_a_network_that_has_one() -> None:
 
 
 def test_an_unknown_sampler_is_named() -> None:
-    with pytest.raises(SettingError, match=r"'euler'.*ddpm, ddim, dpmpp_2m"):
+    with pytest.raises(SettingError, match=r"'euler'.*ddpm, ddim, dpmpp_2m, dpmpp_2m_sde"):
         samplers.sampler_named("euler", schedule.linear(10))

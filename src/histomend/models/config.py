@@ -45,6 +45,8 @@ class ModelConfig:
         Network calls of the preset `fast`, chosen by measurement.
     sampler : str
         Sampler of the preset `fast`.
+    extra_noise : float
+        How much stronger the preset `fast` makes the noise of `dpmpp_2m_sde`.
     latent_channels : int
         Channels of x where it is the latent of an autoencoder; 0 where x is the image itself.
     factor : int
@@ -69,6 +71,7 @@ class ModelConfig:
     window: int = 256
     fast_steps: int = 12
     sampler: str = "ddim"
+    extra_noise: float = 0.0
     latent_channels: int = 0
     factor: int = 1
     vae_sha256: str = ""

@@ -9,7 +9,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from histomend.diffusion.path import FixedPath, repaint_times
-from histomend.diffusion.samplers import SAMPLERS, Sampler, Variance, ddpm, sampler_named
+from histomend.diffusion.samplers import (
+    SAMPLERS,
+    Sampler,
+    Variance,
+    ddpm,
+    dpmpp_2m_sde,
+    sampler_named,
+)
 from histomend.diffusion.schedule import Schedule
 from histomend.errors import SettingError
 from histomend.models import ModelConfig
@@ -29,6 +36,8 @@ class Sampling:
     sampler : str
     context : bool
         Show the network the visible pixels and the mask, if it was trained with them.
+    extra_noise : float
+        Of the sampler `dpmpp_2m_sde`; the others have no use for it.
     jump_length, jumps : int
         RePaint's jumps; a single pass if `jumps` is 1.
     """
@@ -37,6 +46,7 @@ class Sampling:
     steps: int
     sampler: str
     context: bool
+    extra_noise: float = 0.0
     jump_length: int = 10
     jumps: int = 1
 
@@ -54,6 +64,8 @@ class Sampling:
         if self.sampler == "ddpm":
             variance: Variance = "learned" if learned_variance else "posterior"
             return ddpm(schedule, variance)
+        if self.sampler == "dpmpp_2m_sde":
+            return dpmpp_2m_sde(schedule, self.extra_noise)
         return sampler_named(self.sampler, schedule)
 
 
@@ -91,7 +103,9 @@ def sampling(
         )
     if preset == "fast":
         steps_of = min(config.fast_steps, 10) if config.latent_channels else config.fast_steps
-        chosen = Sampling("fast", steps_of, config.sampler, context=True)
+        chosen = Sampling(
+            "fast", steps_of, config.sampler, context=True, extra_noise=config.extra_noise
+        )
     elif preset == "paper":
         chosen = Sampling(
             "paper", min(_PAPER_STEPS[config.method], config.steps), "ddpm", context=False
