@@ -67,6 +67,24 @@ def test_what_lies_under_the_mask_is_never_seen(model: Model, tissue: np.ndarray
     assert (one.image.pixels == two.image.pixels).all()
 
 
+def test_on_bare_glass_no_tissue_is_invented(model: Model, tissue: np.ndarray) -> None:
+    """The random weights of this model would paint anything."""
+    image = np.random.default_rng(0).integers(238, 246, (200, 200, 3), dtype=np.uint8)
+    mask = spot((200, 200), 60, 70, 50)
+    image[mask] = 30
+    said = []
+    result = restore(image, mask, model=model, mpp=0.5, progress=lambda *calls: said.append(calls))
+    assert abs(result.image.pixels[mask].astype(int) - 242).max() <= 5
+    assert (result.ledger.nfe, said) == (0, [])
+    assert result.ledger.windows[0]["bare_glass"] is True
+    assert any("bare glass" in notice for notice in result.ledger.notices)
+    both = np.concatenate([image, tissue[:200, :200]], 1)
+    masks = np.concatenate([mask, spot((200, 200), 60, 70, 50)], 1)
+    described = describe(prepare(both, masks, model=model, mpp=0.5))
+    assert [window["bare_glass"] for window in described["windows"]] == [True, False]
+    assert described["nfe"] == described["nfe_per_window"]
+
+
 def test_the_same_seed_gives_the_same_bytes(bundled: Model, tissue: np.ndarray) -> None:
     mask = spot((512, 512), 60, 60, 40) | spot((512, 512), 300, 350, 50)
     first = restore(tissue, mask, model=bundled, steps=2, mpp=0.5, seed=7, batch=1)

@@ -17,7 +17,7 @@ from histomend.masks import write_mask
 from histomend.models import Model, load_model
 from histomend.restore import describe, prepare, restore, sample_field
 from histomend.tiles.plan import make_plan
-from histomend.tiles.window import fill_smoothly
+from histomend.tiles.surround import fill_smoothly
 
 METHOD = "latent-artifusion"
 

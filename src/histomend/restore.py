@@ -27,6 +27,7 @@ from histomend.recipes.regional import Regional
 from histomend.recipes.settings import sampling
 from histomend.tiles.plan import Window, make_plan
 from histomend.tiles.run import run_plan, window_threads
+from histomend.tiles.surround import mark_bare
 from histomend.tiles.window import Job, Trace, sample_window, to_uint8, write_window
 
 DEFAULT_MODELS = {"artifusion": "artifusion-he", "latent-artifusion": "latent-artifusion-he"}
@@ -115,6 +116,14 @@ def prepare(
         found = _mask(mask, (shape[0], shape[1]), source.region)
     scale, notices = _scale(source, config.mpp)
     plan = make_plan(found, config.window, scale, config.factor)
+    plan = mark_bare(plan, source.pixels, found)
+    bare = sum(window.bare for window in plan.windows)
+    if bare:
+        notices = (
+            *notices,
+            f"{bare} of {len(plan.windows)} windows show nothing but bare glass around the mask: "
+            "they are filled smoothly, without the model, so that no tissue is invented there.",
+        )
     if detect and not found.any():
         notices = (*notices, "No artifact was found: the image is returned as it is.")
     return Job(source, found, loaded, chosen, plan, (*source.notices, *notices))
@@ -274,7 +283,7 @@ def describe(job: Job, samples: int = 1) -> dict[str, Any]:
         "scale": job.plan.scale,
         "windows": [window.record() for window in job.plan.windows],
         "nfe_per_window": per_sample,
-        "nfe": per_sample * samples * len(job.plan.windows),
+        "nfe": per_sample * samples * sum(not window.bare for window in job.plan.windows),
         "notices": list(job.notices),
     }
 

@@ -37,16 +37,24 @@ class Window:
     origin : (row, column)
         Corner of the field in cells of the model's space (its pixels, or those of its latent):
         where its noise is taken from.
+    bare : bool
+        Whether only bare glass is visible: then it is filled smoothly, without the model.
     """
 
     field: Region
     core: Region
     work: tuple[int, int]
     origin: tuple[int, int]
+    bare: bool = False
 
-    def record(self) -> dict[str, list[int]]:
+    def record(self) -> dict[str, list[int] | bool]:
         """Return what the ledger says of the window."""
-        return {"field": list(self.field), "core": list(self.core), "work": list(self.work)}
+        return {
+            "field": list(self.field),
+            "core": list(self.core),
+            "work": list(self.work),
+            "bare_glass": self.bare,
+        }
 
 
 @dataclass(frozen=True)

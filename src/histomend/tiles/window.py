@@ -21,6 +21,7 @@ from histomend.models import Model
 from histomend.recipes.regional import Regional
 from histomend.recipes.settings import Sampling
 from histomend.tiles.plan import Plan, Window
+from histomend.tiles.surround import fill_smoothly
 
 Trace = Callable[[Window, int, npt.NDArray[np.uint8]], None]
 
@@ -54,6 +55,8 @@ def sample_window(
     # Pieces of the same artifact that are finished already are tissue, not artifact.
     for done in _finished(job.plan, window):
         hidden[_inside(done.core, window.field)] = False
+    if window.bare:
+        return fill_smoothly(values, hidden), 0
     if window.work != (w, h):
         values = _resized(np.where(hidden[..., None], 0, values), window.work)
         coverage = _resized(hidden.astype(np.float32), window.work)
@@ -117,36 +120,6 @@ def write_window(
         # Half, as [-1, 1] is twice as wide as the file's range taken as 1.
         deviation = np.std([field[inner] for field in drawn], axis=0, ddof=1).mean(-1) / 2
         spread[outer][mask] = deviation[mask]
-
-
-def fill_smoothly(
-    values: npt.NDArray[np.float32], hidden: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.float32]:
-    """Return the field with what is hidden replaced by means of what is visible around it.
-
-    Where nothing is visible nearby, the means are of coarser and coarser maps (pull-push,
-    Gortler et al. 1996, section 3.6.1).
-
-    Parameters
-    ----------
-    values : (H, W, 3) in [-1, 1]
-    hidden : (H, W)
-        Where values are neither kept nor read.
-    """
-    seen = (~hidden).astype(np.float32)
-    mean = np.where(hidden[..., None], np.float32(0), values)
-    finer = []
-    while not seen.all() and seen.size > 1:
-        finer.append((mean, seen))
-        size = ((seen.shape[1] + 1) // 2, (seen.shape[0] + 1) // 2)
-        share = cv2.resize(seen, size, interpolation=cv2.INTER_AREA)
-        mean = cv2.resize(mean * seen[..., None], size, interpolation=cv2.INTER_AREA)
-        mean = mean / np.maximum(share, 1e-6)[..., None]
-        seen = (share > 0).astype(np.float32)
-    for fine, visible in reversed(finer):
-        spread = cv2.resize(mean, visible.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        mean = np.where(visible[..., None] > 0, fine, spread)
-    return np.asarray(mean, np.float32)
 
 
 def _finished(plan: Plan, window: Window) -> list[Window]:

@@ -1,0 +1,75 @@
+"""What lies around a masked region: whether it is tissue at all, and a smooth filling from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from histomend.image import Intensity
+from histomend.tiles.plan import Plan, Window
+
+# Bare glass is light and has no colour: least channel and spread of the channels, in [-1, 1].
+GLASS_LEVEL = 0.7
+GLASS_SPREAD = 0.2
+# Share of the visible pixels of a window that must be glass.
+GLASS_SHARE = 0.97
+
+
+def mark_bare(plan: Plan, pixels: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> Plan:
+    """Return the plan with those windows marked that show nothing but bare glass.
+
+    Nothing speaks for tissue under such a mask, and a model that was trained on tissue paints
+    some there all the same. So these windows are filled smoothly, without the model.
+
+    Parameters
+    ----------
+    plan : Plan
+    pixels : (H, W, 3) uint8 or uint16
+    mask : (H, W) bool
+    """
+
+    def marked(window: Window) -> Window:
+        x, y, w, h = window.field
+        field = slice(y, y + h), slice(x, x + w)
+        visible = pixels[field][~mask[field]]
+        if not len(visible):
+            return window
+        values = Intensity.for_dtype(pixels.dtype).encode(visible)
+        glass = (values.min(-1) > GLASS_LEVEL) & (np.ptp(values, axis=-1) < GLASS_SPREAD)
+        return replace(window, bare=bool(glass.mean() >= GLASS_SHARE))
+
+    return replace(plan, chains=tuple(tuple(map(marked, chain)) for chain in plan.chains))
+
+
+def fill_smoothly(
+    values: npt.NDArray[np.float32], hidden: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float32]:
+    """Return the field with what is hidden replaced by means of what is visible around it.
+
+    Where nothing is visible nearby, the means are of coarser and coarser maps (pull-push,
+    Gortler et al. 1996, section 3.6.1).
+
+    Parameters
+    ----------
+    values : (H, W, 3) in [-1, 1]
+    hidden : (H, W)
+        Where values are neither kept nor read.
+    """
+    seen = (~hidden).astype(np.float32)
+    mean = np.where(hidden[..., None], np.float32(0), values)
+    finer = []
+    while not seen.all() and seen.size > 1:
+        finer.append((mean, seen))
+        size = ((seen.shape[1] + 1) // 2, (seen.shape[0] + 1) // 2)
+        share = cv2.resize(seen, size, interpolation=cv2.INTER_AREA)
+        mean = cv2.resize(mean * seen[..., None], size, interpolation=cv2.INTER_AREA)
+        mean = mean / np.maximum(share, 1e-6)[..., None]
+        seen = (share > 0).astype(np.float32)
+    for fine, visible in reversed(finer):
+        spread = cv2.resize(mean, visible.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        mean = np.where(visible[..., None] > 0, fine, spread)
+    return np.asarray(mean, np.float32)
