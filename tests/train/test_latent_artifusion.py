@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from histomend.errors import ModelNotFoundError, SettingError, TrainingError, WeightsError
 from histomend.models import load_model, read_config, vae_facts
+from histomend.restore import restore
 from histomend.train.latent_artifusion import train
 
 WEIGHT_FILE = "diffusion_pytorch_model.safetensors"
@@ -160,3 +162,14 @@ def test_settings_that_are_not_possible(
     with pytest.raises(SettingError, match=message):
         run(tmp_path / "run", steps=1, **change)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_model_restores_an_image(whole: Path) -> None:
+    image = np.random.default_rng(0).integers(90, 200, (64, 64, 3), dtype=np.uint8)
+    mask = np.zeros((64, 64), bool)
+    mask[20:40, 24:44] = True
+    result = restore(
+        image, mask, method="latent-artifusion", model=whole / "model", steps=2, mpp=0.5
+    )
+    assert np.array_equal(result.image.pixels[~mask], image[~mask])
+    assert not np.array_equal(result.image.pixels[mask], image[mask])
