@@ -71,10 +71,11 @@ def test_on_bare_glass_no_tissue_is_invented(model: Model, tissue: np.ndarray) -
     """The random weights of this model would paint anything."""
     image = np.random.default_rng(0).integers(238, 246, (200, 200, 3), dtype=np.uint8)
     mask = spot((200, 200), 60, 70, 50)
-    image[mask] = 30
-    said = []
+    image[58:112, 68:122] = 30  # wider than the mask, which a hand has drawn too tight
+    said: list[tuple[int, int]] = []
     result = restore(image, mask, model=model, mpp=0.5, progress=lambda *calls: said.append(calls))
     assert abs(result.image.pixels[mask].astype(int) - 242).max() <= 5
+    assert (result.image.pixels[~mask] == image[~mask]).all()
     assert (result.ledger.nfe, said) == (0, [])
     assert result.ledger.windows[0]["bare_glass"] is True
     assert any("bare glass" in notice for notice in result.ledger.notices)

@@ -38,11 +38,17 @@ def mark_bare(plan: Plan, pixels: npt.NDArray[Any], mask: npt.NDArray[np.bool_])
         visible = pixels[field][~mask[field]]
         if not len(visible):
             return window
-        values = Intensity.for_dtype(pixels.dtype).encode(visible)
-        glass = (values.min(-1) > GLASS_LEVEL) & (np.ptp(values, axis=-1) < GLASS_SPREAD)
+        glass = is_glass(Intensity.for_dtype(pixels.dtype).encode(visible))
         return replace(window, bare=bool(glass.mean() >= GLASS_SHARE))
 
     return replace(plan, chains=tuple(tuple(map(marked, chain)) for chain in plan.chains))
+
+
+def is_glass(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.bool_]:
+    """Return which pixels, (..., 3) in [-1, 1], look like bare glass."""
+    return np.asarray(
+        (values.min(-1) > GLASS_LEVEL) & (np.ptp(values, axis=-1) < GLASS_SPREAD), np.bool_
+    )
 
 
 def fill_smoothly(

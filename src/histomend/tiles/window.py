@@ -21,7 +21,7 @@ from histomend.models import Model
 from histomend.recipes.regional import Regional
 from histomend.recipes.settings import Sampling
 from histomend.tiles.plan import Plan, Window
-from histomend.tiles.surround import fill_smoothly
+from histomend.tiles.surround import fill_smoothly, is_glass
 
 Trace = Callable[[Window, int, npt.NDArray[np.uint8]], None]
 
@@ -56,7 +56,8 @@ def sample_window(
     for done in _finished(job.plan, window):
         hidden[_inside(done.core, window.field)] = False
     if window.bare:
-        return fill_smoothly(values, hidden), 0
+        # A mask may be drawn too tight: the artifact's rim must not stain the filling.
+        return fill_smoothly(values, hidden | ~is_glass(values)), 0
     if window.work != (w, h):
         values = _resized(np.where(hidden[..., None], 0, values), window.work)
         coverage = _resized(hidden.astype(np.float32), window.work)
