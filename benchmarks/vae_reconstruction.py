@@ -21,8 +21,8 @@ from histomend.diffusion.space import LatentSpace
 from histomend.evaluate.crops import Crop, crops
 from histomend.evaluate.restoration import measure
 from histomend.evaluate.tables import Table, write_section
-from histomend.image import Intensity
 from histomend.models import load_vae
+from histomend.tiles.window import to_uint8
 
 COLUMNS = ("PSNR ↑", "SSIM ↑", "FSIM ↑", "Laplacian", "spectrum", "nuclei, number", "nuclei, area")
 
@@ -67,8 +67,7 @@ def main() -> None:
 def reconstructed(space: LatentSpace, truth: np.ndarray) -> np.ndarray:
     """Return pixels (H, W, 3) uint8 after one pass through the latent."""
     x = torch.from_numpy(truth.transpose(2, 0, 1)[None].astype(np.float32) / 127.5 - 1)
-    again = space.decode(space.encode(x))[0].clamp(-1, 1).permute(1, 2, 0).numpy()
-    return np.asarray(Intensity(0, 255).decode(again, np.uint8))
+    return to_uint8(space.decode(space.encode(x)))
 
 
 def cells(pairs: list[tuple[Crop, np.ndarray]]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from histomend.demo.page import Field, Measure, build_page, draw_picture
-from histomend.demo.run import run
+from histomend.demo.run import FIELD_SEED, SEED, run
 from histomend.errors import OutputError
 
 HEIGHT, WIDTH = 64, 96
@@ -117,3 +117,8 @@ def test_an_earlier_demo_is_not_replaced_unasked(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="exists already"):
         run(tmp_path, model="no-such-model")
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+
+
+def test_the_drawn_field_is_not_restored_with_its_own_noise() -> None:
+    """It was once, and the restoration redrew the truth."""
+    assert FIELD_SEED != SEED
