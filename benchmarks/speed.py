@@ -42,10 +42,14 @@ def median_s(call: Callable[[], object], repeats: int) -> float:
     return statistics.median(times)
 
 
-def matmul_rate(repeats: int = 15) -> float:
+def matmul_rate(repeats: int = 15, device: str | torch.device = "cpu") -> float:
     """Return the FLOP/s of an fp32 matrix product too large for the caches' second level."""
-    a, b = torch.randn(2048, 1024), torch.randn(1024, 2048)
-    return 2 * 2048 * 1024 * 2048 / median_s(lambda: a @ b, repeats)
+    a, b = torch.randn(2048, 1024, device=device), torch.randn(1024, 2048, device=device)
+
+    def product() -> None:
+        (a @ b)[0, 0].item()  # waits for the device
+
+    return 2 * 2048 * 1024 * 2048 / median_s(product, repeats)
 
 
 def measure(model_name: str, repeats: int) -> dict[str, float]:
