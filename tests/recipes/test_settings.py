@@ -8,8 +8,9 @@ import pytest
 
 from histomend.errors import SettingError
 from histomend.models import ModelConfig
-from histomend.networks.build import ARCHS, LATENT_ARCHS
+from histomend.networks.build import ARCHS, CALIBRATED_ARCHS, LATENT_ARCHS
 from histomend.recipes import settings
+from histomend.recipes.calibrated import CALIBRATED_PRESETS
 from histomend.recipes.settings import LATENT_PRESETS, PRESETS, sampling
 
 CONFIG = ModelConfig("artifusion", "small", fast_steps=9, sampler="dpmpp_2m")
@@ -80,6 +81,7 @@ def test_the_table_has_a_row_for_every_arch_and_preset() -> None:
     expected = [
         *(("artifusion", arch, preset) for arch in ARCHS for preset in PRESETS),
         *(("latent-artifusion", arch, p) for arch in LATENT_ARCHS for p in LATENT_PRESETS),
+        *(("rscd", arch, preset) for arch in CALIBRATED_ARCHS for preset in CALIBRATED_PRESETS),
     ]
     assert [(row["method"], row["arch"], row["preset"]) for row in rows()] == expected
 
@@ -124,3 +126,10 @@ def test_the_table_has_the_latent_papers_sizes() -> None:
     assert {row["parameters"] for row in latent} == {113_675_524}
     assert latent[0]["macs"] / 1e9 == pytest.approx(3.9, abs=0.2)
     assert "83.7 M parameters, 136.4 GMAC to encode and 311.1 to decode" in latent[0]["use"]
+
+
+def test_the_table_says_that_with_rscd_the_calibrator_plans() -> None:
+    paper = [row for row in settings.table("rscd") if row["arch"] == "paper"]
+    assert [row["steps"] for row in paper] == [8, "as calibrated", "as calibrated"]
+    # The authors' two channels make 1,298 GMAC.
+    assert paper[0]["macs"] / 1e9 == pytest.approx(1298, rel=0.01)

@@ -51,6 +51,10 @@ class ModelConfig:
         Channels of x where it is the latent of an autoencoder; 0 where x is the image itself.
     factor : int
         Pixels that one cell of x stands for along a side; 1 without autoencoder.
+    highest_t : int
+        Largest t that the denoiser was trained on; 0 where it was trained on all.
+    calibrator_sha256 : str
+        Hash of the weights of the calibrator in the folder `calibrator`; empty without one.
     vae_sha256, vae_scaling, vae_shift
         Hash of the autoencoder's weights; x = (latent - shift) * scaling (`VaeFacts`).
     sha256 : str
@@ -74,6 +78,8 @@ class ModelConfig:
     extra_noise: float = 0.0
     latent_channels: int = 0
     factor: int = 1
+    highest_t: int = 0
+    calibrator_sha256: str = ""
     vae_sha256: str = ""
     vae_scaling: float = 0.0
     vae_shift: float = 0.0
@@ -88,6 +94,11 @@ class ModelConfig:
     def x_channels(self) -> int:
         """Channels of x, where diffusion happens: the latent's, or else the image's."""
         return self.latent_channels or self.channels
+
+    @property
+    def trained_t(self) -> int:
+        """The largest t that the denoiser knows."""
+        return self.highest_t or self.steps
 
     def network(self) -> nn.Module:
         """Return the network with fresh weights."""
@@ -146,6 +157,8 @@ def _check_config(config: ModelConfig, path: Path) -> None:
         wrong = [key for key, choices in known.items() if getattr(config, key) not in choices]
     if not wrong:
         wrong = _wrong_latent(config)
+    if not wrong and not 0 <= config.highest_t <= config.steps:
+        wrong = ["highest_t"]
     if wrong:
         raise WeightsError(
             f"{path} says {wrong[0]}={getattr(config, wrong[0])!r}, which this Histomend cannot "

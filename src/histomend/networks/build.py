@@ -10,6 +10,7 @@ from torch import nn
 
 from histomend.errors import SettingError
 from histomend.networks.conv_unet import ConvUNet
+from histomend.networks.convnext_unet import ConvNextUNet
 from histomend.networks.latent_unet import latent_unet
 from histomend.networks.swin_unet import SwinUNet
 
@@ -20,7 +21,7 @@ class Arch:
 
     Parameters
     ----------
-    make : SwinUNet, ConvUNet or latent_unet
+    make : SwinUNet, ConvUNet, ConvNextUNet or latent_unet
     settings : keyword arguments of `make`, without channels in and out
     use : str
         What it is for, in a few words.
@@ -77,9 +78,20 @@ LATENT_ARCHS: dict[str, Arch] = {
     "swin": Arch(SwinUNet, {**SMALL_SWIN, "patch": 1}, "Swin with a time token, on latents"),
 }
 
+# Noise of at most a third of the range is to be told from detail: at full resolution, or near it.
+CALIBRATED_ARCHS: dict[str, Arch] = {
+    "paper": Arch(ConvNextUNet, {}, "the paper's network, U-Net of ConvNeXt blocks"),
+    "small": Arch(
+        ConvUNet,
+        {"channels": 32, "multipliers": (1, 2, 3, 4), "blocks": 1, "patch": 2, "local": True},
+        "U-Net on 2×2 patches without norms, for CPU",
+    ),
+}
+
 METHOD_ARCHS: dict[str, dict[str, Arch]] = {
     "artifusion": ARCHS,
     "latent-artifusion": LATENT_ARCHS,
+    "rscd": CALIBRATED_ARCHS,
 }
 
 

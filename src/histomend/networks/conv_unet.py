@@ -10,15 +10,26 @@ from histomend.networks.padding import padded
 from histomend.networks.swin_unet import sinusoid
 
 
-class ResidualBlock(nn.Module):
-    """GroupNorm, SiLU, 3×3 convolution, twice; the time embedding is added in between."""
+def group_norm(channels: int, local: bool) -> nn.Module:
+    """Return GroupNorm, or nothing where each place is to depend on its surroundings alone."""
+    return nn.Identity() if local else nn.GroupNorm(32, channels)
 
-    def __init__(self, channels: int, out: int, time_channels: int):
+
+class ResidualBlock(nn.Module):
+    """GroupNorm, SiLU, 3×3 convolution, twice; the time embedding is added in between.
+
+    Parameters
+    ----------
+    local : bool
+        Do without the norms.
+    """
+
+    def __init__(self, channels: int, out: int, time_channels: int, local: bool = False):
         super().__init__()
-        self.norm1 = nn.GroupNorm(32, channels)
+        self.norm1 = group_norm(channels, local)
         self.conv1 = nn.Conv2d(channels, out, 3, padding=1)
         self.embed_time = nn.Sequential(nn.SiLU(), nn.Linear(time_channels, out))
-        self.norm2 = nn.GroupNorm(32, out)
+        self.norm2 = group_norm(out, local)
         self.conv2 = nn.Conv2d(out, out, 3, padding=1)
         # A block begins as the identity, so that deep networks start to learn at once.
         nn.init.zeros_(self.conv2.weight)
@@ -66,6 +77,9 @@ class ConvUNet(nn.Module):
         Residual blocks per level of the encoder; the decoder has one more.
     patch : int
         Pixels per place of the first level along a side; 1 works at full resolution.
+    local : bool
+        Do without norms and attention, whose statistics are those of the whole field. What
+        comes out at a place then depends on its surroundings alone, not on how a field is cut.
     """
 
     def __init__(
@@ -76,6 +90,7 @@ class ConvUNet(nn.Module):
         multipliers: tuple[int, ...] = (1, 1, 2, 2, 4, 4),
         blocks: int = 2,
         patch: int = 1,
+        local: bool = False,
     ):
         super().__init__()
         self.patch = patch
@@ -92,23 +107,23 @@ class ConvUNet(nn.Module):
         self.down = nn.ModuleList()
         for level, out in enumerate(widths):
             for _ in range(blocks):
-                self.down.append(ResidualBlock(here, out, width))
+                self.down.append(ResidualBlock(here, out, width, local))
                 here = out
                 skips.append(here)
             if level < len(widths) - 1:
                 self.down.append(nn.Conv2d(here, here, 3, stride=2, padding=1))
                 skips.append(here)
-        self.middle1 = ResidualBlock(here, here, width)
-        self.attention = SelfAttention(here)
-        self.middle2 = ResidualBlock(here, here, width)
+        self.middle1 = ResidualBlock(here, here, width, local)
+        self.attention = nn.Identity() if local else SelfAttention(here)
+        self.middle2 = ResidualBlock(here, here, width, local)
         self.up = nn.ModuleList()
         for level, out in reversed(list(enumerate(widths))):
             for _ in range(blocks + 1):
-                self.up.append(ResidualBlock(here + skips.pop(), out, width))
+                self.up.append(ResidualBlock(here + skips.pop(), out, width, local))
                 here = out
             if level:
                 self.up.append(nn.Conv2d(here, here, 3, padding=1))
-        self.norm = nn.GroupNorm(32, here)
+        self.norm = group_norm(here, local)
         self.head = nn.Conv2d(here, out_channels * patch**2, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]

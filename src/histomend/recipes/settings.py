@@ -1,4 +1,4 @@
-"""Presets: how the regional methods are sampled, and what they cost."""
+"""Presets: how the regional methods are sampled, and what all methods cost."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from histomend.errors import SettingError
 from histomend.models import ModelConfig
 from histomend.networks.autoencoder import build_vae
 from histomend.networks.build import METHOD_ARCHS, arch_named
+from histomend.recipes.calibrated import CALIBRATED_PRESETS, CALLS, calibrated_sampling
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,8 @@ def table(method: str | None = None) -> list[dict[str, Any]]:
 
 
 def _rows(method: str, arch: str) -> list[dict[str, Any]]:
+    if method == "rscd":
+        return _calibrated_rows(arch)
     papers = arch in ("full", "add", "unet", "paper")
     use, channels = arch_named(arch, method).use, 0
     if method == "latent-artifusion":
@@ -209,4 +212,21 @@ def _rows(method: str, arch: str) -> list[dict[str, Any]]:
             "use": f"{use}; {how}",
         }
         for preset, how in METHOD_PRESETS[method].items()
+    ]
+
+
+def _calibrated_rows(arch: str) -> list[dict[str, Any]]:
+    parameters, macs = cost(arch, context=False, method="rscd")
+    config = ModelConfig("rscd", arch, context=False, fast_steps=CALLS)
+    return [
+        {
+            "method": "rscd",
+            "arch": arch,
+            "preset": preset,
+            "parameters": parameters,
+            "macs": macs,
+            "steps": calibrated_sampling(preset, config).calls or "as calibrated",
+            "use": f"{arch_named(arch, 'rscd').use}; {how}",
+        }
+        for preset, how in CALIBRATED_PRESETS.items()
     ]
