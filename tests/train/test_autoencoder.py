@@ -16,7 +16,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from histomend.errors import SettingError, TrainingError, WeightsError
-from histomend.train.autoencoder import reconstruction_loss, train_vae
+from histomend.networks.autoencoder import Autoencoding, build_vae
+from histomend.train.autoencoder import adversarial_loss, reconstruction_loss, train_vae
 from histomend.train.data import Tiles
 
 WEIGHT_FILE = "diffusion_pytorch_model.safetensors"
@@ -102,7 +103,55 @@ def test_init_starts_from_a_written_folder(whole: Path, data: Path, tmp_path: Pa
     assert all(torch.equal(after[f"vae.{k}"], tensor.float()) for k, tensor in given.items())
 
 
+def test_a_decoder_alone_leaves_the_latents_as_they_are(
+    whole: Path, data: Path, tmp_path: Path
+) -> None:
+    """Or every denoiser that was trained on them would be worth nothing."""
+    run(data, tmp_path / "run", steps=2, lr=0.01, init=whole / "model", decoder_only=True)
+    before, after = (load_file(f / "model" / WEIGHT_FILE) for f in (whole, tmp_path / "run"))
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"decoder", "post_quant_conv"}
+    scaling = [opened(f / "model").config.scaling_factor for f in (whole, tmp_path / "run")]
+    assert scaling[0] == scaling[1]
+
+
+def test_a_critic_helps_and_is_not_part_of_the_model(
+    whole: Path, data: Path, tmp_path: Path
+) -> None:
+    run(data, tmp_path / "run", steps=2, init=whole / "model", adversarial=0.5)
+    state = load_file(tmp_path / "run" / "last" / "network.safetensors")
+    assert any(name.startswith("critic.") for name in state)
+    assert set(load_file(tmp_path / "run" / "model" / WEIGHT_FILE)) == set(
+        load_file(whole / "model" / WEIGHT_FILE)
+    )
+    run(data, tmp_path / "run", steps=3, init=whole / "model", adversarial=0.5, resume=True)
+    with pytest.raises(TrainingError, match="critic=True, not False"):
+        run(data, tmp_path / "run", steps=4, resume=True)
+
+
 # What the loss measures
+
+
+def judged(share: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.nn.Module]:
+    """Return the gradients of error and of pull at the same reconstruction, and the critic's."""
+    torch.manual_seed(0)
+    network = Autoencoding(build_vae("tiny", 4), critic=True)
+    assert network.critic is not None
+    x = torch.rand(2, 3, 64, 64) * 2 - 1
+    made = network(x, torch.zeros(2, 4, 8, 8))
+    error = reconstruction_loss(made.y, x, made.mean, made.log_variance)
+    (alone,) = torch.autograd.grad(error, made.y, retain_graph=True)
+    extra = adversarial_loss(made, error, share)
+    (pull,) = torch.autograd.grad(extra, made.y, retain_graph=True)
+    extra.backward()
+    return alone, pull, extra, network
+
+
+def test_the_critic_pulls_as_strongly_as_is_said(tiny_vaes: None) -> None:
+    alone, pull, extra, network = judged(0.25)
+    assert math.isclose(float(pull.norm() / alone.norm()), 0.25, rel_tol=1e-4)
+    assert abs(float(extra.detach()) - 2) < 0.5, "a critic that knows nothing has a hinge loss of 2"
+    assert all(p.grad is not None for p in network.critic.parameters())
 
 
 def parts(y: torch.Tensor, x: torch.Tensor) -> float:
@@ -141,6 +190,8 @@ def test_latents_far_from_a_standard_normal_cost_a_little() -> None:
         ({"crop": 24}, "from 32 on"),
         ({"arch": "huge"}, "No autoencoder is called 'huge'"),
         ({"channels": 0}, "0 latent channels"),
+        ({"decoder_only": True}, "add --init"),
+        ({"adversarial": -1}, "--adversarial is -1, but must be 0 or more"),
     ],
 )
 def test_settings_that_are_not_possible(

@@ -129,7 +129,9 @@ def vae(
     data: Data,
     out: RunFolder,
     arch: Annotated[str, typer.Option(help="small, or paper: Stable Diffusion's.")] = "small",
-    channels: Annotated[int, typer.Option(min=1, help="Of the latent: more keep more detail.")] = 8,
+    channels: Annotated[
+        int, typer.Option(min=1, help="Of the latent: more keep more detail.")
+    ] = 16,
     validation: Validation = None,
     extra: Extra = None,
     extra_share: ExtraShare = 0.08,
@@ -137,6 +139,13 @@ def vae(
         Path | None,
         typer.Option(metavar="FOLDER", help="Start from this autoencoder, in diffusers' format."),
     ] = None,
+    decoder_only: Annotated[
+        bool, typer.Option(help="Keep the encoder of --init, for the denoisers trained on it.")
+    ] = False,
+    adversarial: Annotated[
+        float,
+        typer.Option(min=0, help="How strongly a critic asks for fine grain; 0.5 is usual."),
+    ] = 0.0,
     resume: Resume = False,
     minutes: Minutes = None,
     steps: Steps = None,
@@ -162,6 +171,8 @@ def vae(
             extra=extra,
             extra_share=extra_share,
             init=init,
+            decoder_only=decoder_only,
+            adversarial=adversarial,
             resume=resume,
             minutes=minutes,
             steps=steps,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from histomend.errors import SettingError
+from histomend.networks.cyclegan import PatchDiscriminator
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -27,6 +29,9 @@ VAE_ARCHS: dict[str, dict[str, Any]] = {
         "mid_block_add_attention": False,
     },
 }
+
+# Channels of the critic's first level: a quarter of what CycleGAN's has.
+CRITIC_WIDTH = 32
 
 
 def build_vae(arch: str, latent_channels: int) -> AutoencoderKL:
@@ -64,20 +69,55 @@ def build_vae(arch: str, latent_channels: int) -> AutoencoderKL:
     )
 
 
+class Pass(NamedTuple):
+    """What one pass of training gives.
+
+    Parameters
+    ----------
+    y : (B, 3, H, W)
+        Reconstruction.
+    mean, log_variance : (B, C, h, w)
+        Of the latent's posterior.
+    real, fake, judged : (B, 1, h', w') or None
+        The critic's scores of the original; of the reconstruction, for the critic to learn from;
+        and of it again, for the decoder to.
+    """
+
+    y: Tensor
+    mean: Tensor
+    log_variance: Tensor
+    real: Tensor | None = None
+    fake: Tensor | None = None
+    judged: Tensor | None = None
+
+    def float(self) -> Pass:
+        """Return all of it in fp32, in which losses are taken; y is already."""
+        scores = (None if s is None else s.float() for s in self[3:])
+        return Pass(self.y, self.mean.float(), self.log_variance.float(), *scores)
+
+
 class Autoencoding(nn.Module):
-    """Encode, draw from the posterior, decode: one pass of training.
+    """Encode, draw from the posterior, decode, judge: one pass of training.
 
     Parameters
     ----------
     vae : AutoencoderKL
+    decoder_only : bool
+        Whether the encoder stays as it is, and with it the latents that others were trained on.
+    critic : bool
+        Whether a patch discriminator judges the reconstruction beside the original.
     """
 
-    def __init__(self, vae: AutoencoderKL):
+    def __init__(self, vae: AutoencoderKL, *, decoder_only: bool = False, critic: bool = False):
         super().__init__()
         self.vae = vae
+        self.critic = PatchDiscriminator(width=CRITIC_WIDTH) if critic else None
+        if decoder_only:
+            vae.encoder.requires_grad_(False)
+            vae.quant_conv.requires_grad_(False)
 
-    def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the reconstruction, and mean and log-variance of the latent.
+    def forward(self, x: Tensor, noise: Tensor) -> Pass:
+        """Return the reconstruction, the latent's posterior, and the critic's scores.
 
         Parameters
         ----------
@@ -87,4 +127,17 @@ class Autoencoding(nn.Module):
         """
         posterior = self.vae.encode(x).latent_dist
         z = posterior.mean + posterior.std * noise
-        return self.vae.decode(z).sample, posterior.mean, posterior.logvar
+        # In fp32 before the critic sees it: error and pull are then gradients at the same tensor.
+        y = self.vae.decode(z).sample.float()
+        if self.critic is None:
+            return Pass(y, posterior.mean, posterior.logvar)
+        # The decoder learns from the critic as it stands, and must not change it.
+        still = {name: tensor.detach() for name, tensor in self.critic.named_parameters()}
+        return Pass(
+            y,
+            posterior.mean,
+            posterior.logvar,
+            self.critic(x),
+            self.critic(y.detach()),
+            functional_call(self.critic, still, (y,)),
+        )

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from histomend.diffusion.device import has_fast_bf16, torch_device
 from histomend.errors import SettingError, TrainingError, WeightsError
+from histomend.models import vae_facts
 from histomend.models.vae import WEIGHT_FILE
-from histomend.networks.autoencoder import VAE_ARCHS, Autoencoding, build_vae
+from histomend.networks.autoencoder import VAE_ARCHS, Autoencoding, Pass, build_vae
 from histomend.train.data import Crops, Mixed, Tiles, open_sources
 from histomend.train.loop import Budget, Optimiser, Run
 from histomend.train.sheet import write_sheet
@@ -43,11 +44,20 @@ class VaeSubject:
         Of the latent.
     gauge : (B, 3, H, W)
         Clean crops whose latents say how they are to be scaled to a standard deviation of 1.
+    decoder_only : bool
+        Whether the encoder stays as it is, and its scaling with it.
+    critic : bool
+        Whether a critic is trained beside it.
+    scaling : float, optional
+        To be kept; without it `gauge` decides.
     """
 
     arch: str
     channels: int
     gauge: Tensor
+    decoder_only: bool = False
+    critic: bool = False
+    scaling: float | None = None
 
     def network(self) -> nn.Module:
         """Return the network with fresh weights, from which it learns fastest.
@@ -62,11 +72,11 @@ class VaeSubject:
                 nn.init.zeros_(tensor)
         _, log_variance = vae.quant_conv.bias.detach().chunk(2)
         log_variance.fill_(FIRST_LOG_VARIANCE)
-        return Autoencoding(vae)
+        return Autoencoding(vae, decoder_only=self.decoder_only, critic=self.critic)
 
     def identity(self) -> dict[str, Any]:
         """Return the settings without which the weights mean something else."""
-        return {"arch": self.arch, "channels": self.channels}
+        return {"arch": self.arch, "channels": self.channels, "critic": self.critic}
 
     def weights(self, init: str | Path) -> dict[str, Tensor]:
         """Return the weights of the autoencoder in the folder `init`, in diffusers' format."""
@@ -82,15 +92,22 @@ class VaeSubject:
             raise WeightsError(
                 f"{path} is damaged or not a safetensors file ({error}). Copy or download it again."
             ) from error
-        return {f"vae.{name}": tensor for name, tensor in tensors.items()}
+        fresh = self.network().state_dict() if self.critic else {}
+        critic = {name: tensor for name, tensor in fresh.items() if name.startswith("critic.")}
+        return {f"vae.{name}": tensor for name, tensor in tensors.items()} | critic
 
     @torch.no_grad()
     def write(self, folder: Path, average: dict[str, Tensor]) -> None:
         """Write the averaged weights in diffusers' format, in fp16."""
         vae = build_vae(self.arch, self.channels).eval()
-        vae.load_state_dict({name.removeprefix("vae."): t.cpu() for name, t in average.items()})
-        spread = float(vae.encode(self.gauge).latent_dist.mean.std())
-        vae.register_to_config(scaling_factor=round(1 / max(spread, 1e-3), 5))
+        vae.load_state_dict(
+            {n.removeprefix("vae."): t.cpu() for n, t in average.items() if n.startswith("vae.")}
+        )
+        scaling = self.scaling
+        if scaling is None:
+            spread = float(vae.encode(self.gauge).latent_dist.mean.std())
+            scaling = round(1 / max(spread, 1e-3), 5)
+        vae.register_to_config(scaling_factor=scaling)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             vae.half().save_pretrained(folder)
@@ -101,11 +118,13 @@ def train_vae(
     out: Path,
     *,
     arch: str = "small",
-    channels: int = 8,
+    channels: int = 16,
     validation: Path | None = None,
     extra: Path | None = None,
     extra_share: float = 0.08,
     init: str | Path | None = None,
+    decoder_only: bool = False,
+    adversarial: float = 0.0,
     resume: bool = False,
     minutes: float | None = None,
     steps: int | None = None,
@@ -135,6 +154,15 @@ def train_vae(
         Of the latent: more keep more detail, and leave more for the denoiser to invent.
     crop : int
         Side in px, a multiple of 8.
+    init : str or Path, optional
+        Folder of an autoencoder in diffusers' format to start from.
+    decoder_only : bool
+        Keep the encoder of `init` and its scaling, so that denoisers of its latents stay valid.
+    adversarial : float
+        How strongly a critic, which learns to tell reconstructions from originals, pulls at each
+        reconstruction: the norm of its gradient over that of the error's. It brings back the fine
+        grain that errors of pixels average away, at some cost in PSNR (Esser et al. 2021,
+        section 3.1, whose weight equals ours at the pixels rather than at the last layer).
 
     The other parameters are those of `histomend.train.artifusion.train`.
 
@@ -152,14 +180,20 @@ def train_vae(
         raise SettingError(f"No autoencoder is called {arch!r}. There are {', '.join(VAE_ARCHS)}.")
     if crop % FACTOR or crop < 4 * FACTOR:
         raise SettingError(f"--crop is {crop}, but must be a multiple of {FACTOR}, from 32 on.")
+    if decoder_only and init is None:
+        raise SettingError("A decoder alone is trained on an encoder that is there: add --init.")
+    if adversarial < 0:
+        raise SettingError(f"--adversarial is {adversarial}, but must be 0 or more.")
     cache = out.parent / "cache" if cache is None else cache
     tiles = open_sources(data, validation, extra, cache, crop=crop, device=where)
     source = Mixed(tiles.main, tiles.further, extra_share)
     torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
+    gauge = _crops(tiles.main, np.random.default_rng([20, 2]), 16, crop)
+    kept = vae_facts(Path(init)).scaling if decoder_only and init is not None else None
     run = Run(
         out,
-        VaeSubject(arch, channels, _crops(tiles.main, np.random.default_rng([20, 2]), 16, crop)),
+        VaeSubject(arch, channels, gauge, decoder_only, adversarial > 0, kept),
         Optimiser(lr=lr, ema=ema, cooldown=cooldown),
         resume=resume,
         init=init,
@@ -174,8 +208,9 @@ def train_vae(
         x = _crops(source, np.random.default_rng(key), batch, crop).to(where)
         number = int(np.random.default_rng([*key, 1]).integers(2**62))
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(number)).to(where)
-        y, mean, log_variance = network(x, noise)
-        return reconstruction_loss(y.float(), x, mean.float(), log_variance.float()), batch
+        made: Pass = network(x, noise).float()
+        loss = reconstruction_loss(made.y, x, made.mean, made.log_variance)
+        return loss + adversarial_loss(made, loss, adversarial), batch
 
     def validate(run: Run) -> dict[str, float]:
         if not run.accelerator.is_main_process:
@@ -205,6 +240,28 @@ def reconstruction_loss(y: Tensor, x: Tensor, mean: Tensor, log_variance: Tensor
         fine = F.avg_pool2d(fine, 2)
     divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
     return loss + KL_WEIGHT * divergence
+
+
+def adversarial_loss(made: Pass, loss: Tensor, share: float) -> Tensor:
+    """Return the critic's hinge loss, and a term that has its pull on the reconstruction.
+
+    Parameters
+    ----------
+    made : Pass
+    loss : scalar
+        The error of the reconstruction.
+    share : float
+        Norm of the pull over that of the error's gradient at the reconstruction; so it neither
+        fades nor takes over, whatever the critic's scores are.
+    """
+    if made.real is None or made.fake is None or made.judged is None:
+        return loss.new_zeros(())
+    (error,) = torch.autograd.grad(loss, made.y, retain_graph=True)
+    (pull,) = torch.autograd.grad(-made.judged.mean(), made.y, retain_graph=True)
+    pull = pull * (share * error.norm() / pull.norm().clamp(min=1e-12))
+    critic = F.relu(1 - made.real).mean() + F.relu(1 + made.fake).mean()
+    # The term is zero, so that the log shows losses; its gradient is the pull.
+    return critic + (pull * (made.y - made.y.detach())).sum()
 
 
 def _crops(source: Crops, rng: np.random.Generator, count: int, size: int) -> Tensor:
