@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from curves import draw
 from histomend.evaluate.crops import crops
 from histomend.evaluate.restoration import evaluate_rows
 from histomend.evaluate.rows import classical_rows, model_row
@@ -27,7 +28,6 @@ PANELS = (
     ("spectrum_ratio", "power spectrum, ratio to the truth"),
 )
 DIGITS = {"psnr": 2, "fsim": 4, "laplacian_ratio": 2, "spectrum_ratio": 2}
-GOAL = (0.8, 1.25)
 Found = dict[str, Interval]
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     chosen = _options()
     torch.set_num_threads(chosen.threads)
     fields = crops(chosen.data, limit=chosen.limit)
-    curves: dict[str, dict[int, Found]] = {}
+    curves: dict[str, dict[float, Found]] = {}
     for sampler in chosen.samplers:
         for steps in chosen.steps:
             row = model_row(
@@ -48,8 +48,14 @@ def main() -> None:
             records = evaluate_rows([row], fields, chosen.records, report=_tell)
             curves.setdefault(sampler, {})[steps] = summarise(records)
     telea = summarise(evaluate_rows(classical_rows()[:1], fields, chosen.records))
-    chosen.plot.parent.mkdir(parents=True, exist_ok=True)
-    _plot(curves, telea, chosen.plot)
+    draw(
+        chosen.plot,
+        PANELS,
+        curves,
+        "network calls",
+        lines={"Telea": telea},
+        ticks=sorted(chosen.steps),
+    )
     table = Table(
         f"**Quality against the number of steps**, {len(fields)} crops "
         f"(![Quality against steps]({chosen.plot.name})). AUC: how well a small classifier tells "
@@ -69,37 +75,6 @@ def main() -> None:
     )
     write_section(chosen.out, "steps", table.markdown())
     print(f"wrote {chosen.plot} and {chosen.out}")
-
-
-def _plot(curves: dict[str, dict[int, Found]], telea: Found, path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-    from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
-
-    figure, axes = pyplot.subplots(2, 2, figsize=(9, 6.5), sharex=True, layout="constrained")
-    for axis, (key, title) in zip(axes.flat, PANELS, strict=True):
-        for sampler, curve in curves.items():
-            steps = list(curve)
-            found = [curve[count][key] for count in steps]
-            (line,) = axis.plot(steps, [f.value for f in found], marker="o", label=sampler)
-            low, high = [f.low for f in found], [f.high for f in found]
-            axis.fill_between(steps, low, high, alpha=0.15, color=line.get_color())
-        if key.endswith("_ratio"):
-            axis.axhspan(*GOAL, color="0.9", zorder=0, label="goal")
-            axis.axhline(1, color="0.5", linewidth=0.8, zorder=0)
-            axis.set_yscale("log")
-        axis.axhline(telea[key].value, color="0.3", linestyle=":", label="Telea")
-        axis.set_title(title, fontsize=10)
-        axis.set_xscale("log")
-        axis.xaxis.set_major_locator(FixedLocator(sorted({s for c in curves.values() for s in c})))
-        axis.xaxis.set_minor_locator(NullLocator())
-        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
-        axis.legend(fontsize=8)
-    for axis in axes[1]:
-        axis.set_xlabel("network calls")
-    figure.savefig(path, dpi=110)
 
 
 def _tell(line: str) -> None:

@@ -33,11 +33,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_row_keeps_what_lies_outside_the_mask(model: Path) -> None:
+def test_every_row_keeps_what_lies_outside_the_mask(model: Path, untrained_latent: Path) -> None:
     pixels = tissue(0, 64)
     mask = np.zeros((64, 64), bool)
     mask[20:40, 16:44] = True
-    for row in (damaged_row(), *classical_rows(), model_row("ours", model, device="cpu")):
+    models = [model_row("ours", folder, device="cpu") for folder in (model, untrained_latent)]
+    for row in (damaged_row(), *classical_rows(), *models):
         restored = row.restore(pixels, mask, 7)
         assert restored.dtype == np.uint8
         assert np.array_equal(restored[~mask], pixels[~mask])

@@ -66,6 +66,7 @@ def model_row(
         result = restore(
             pixels,
             mask,
+            method=loaded.config.method,
             model=loaded,
             preset=preset,
             steps=steps,
