@@ -2,9 +2,18 @@
 
 A model is a folder with `config.json` and `model.safetensors` (or several shards
 `model-00001-of-0000N.safetensors`), as `histomend train` writes it and `huggingface_hub`
-downloads it. A latent model also has the folder `vae`, an autoencoder in diffusers' format.
+downloads it. A latent model also has the folder `vae`, an autoencoder in diffusers' format; a
+model of RSCD has the folder `calibrator`, of the same kind as its own.
 """
 
+from histomend.models.calibrator import (
+    Calibrator,
+    CalibratorConfig,
+    calibrator_folder,
+    fit_to_calibrator,
+    load_calibrator,
+    save_calibrator,
+)
 from histomend.models.config import ModelConfig, read_config
 from histomend.models.loading import WEIGHTS, Model, bundled, load_model, locate, save_model
 from histomend.models.vae import VaeFacts, fit_to_vae, load_vae, vae_facts
@@ -12,17 +21,23 @@ from histomend.models.weights import fill, load_weights, shards, weights_sha256
 
 __all__ = [
     "WEIGHTS",
+    "Calibrator",
+    "CalibratorConfig",
     "Model",
     "ModelConfig",
     "VaeFacts",
     "bundled",
+    "calibrator_folder",
     "fill",
+    "fit_to_calibrator",
     "fit_to_vae",
+    "load_calibrator",
     "load_model",
     "load_vae",
     "load_weights",
     "locate",
     "read_config",
+    "save_calibrator",
     "save_model",
     "shards",
     "vae_facts",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from torch import nn
 
@@ -18,6 +18,7 @@ from histomend.networks.build import METHOD_ARCHS, arch_named
 
 CONFIG = "config.json"
 SCHEMA_VERSION = 1
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,25 @@ def read_config(folder: Path) -> ModelConfig:
     WeightsError
         If the file is damaged or of another schema.
     """
-    path = folder / CONFIG
+    config = config_from(folder / CONFIG, ModelConfig, "a model config")
+    _check_config(config, folder / CONFIG)
+    return config
+
+
+def config_from(path: Path, make: Callable[..., T], what: str) -> T:
+    """Return the settings in a JSON file.
+
+    Parameters
+    ----------
+    make : dataclass of the settings
+    what : str
+        What the file should be, for the message.
+
+    Raises
+    ------
+    WeightsError
+        If the file is damaged or of another schema.
+    """
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         version = fields.pop("schema_version")
@@ -125,14 +144,12 @@ def read_config(folder: Path) -> ModelConfig:
                 f"{path} has schema_version {version}; this Histomend reads {SCHEMA_VERSION}. "
                 "Update Histomend, or train the model again."
             )
-        config = ModelConfig(**fields)
+        return make(**fields)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(
-            f"{path} is not a model config ({error}). Restore the file from where it came, or "
+            f"{path} is not {what} ({error}). Restore the file from where it came, or "
             "train the model again."
         ) from error
-    _check_config(config, path)
-    return config
 
 
 def _check_config(config: ModelConfig, path: Path) -> None:

@@ -14,6 +14,13 @@ from histomend.diffusion.denoiser import Denoiser
 from histomend.diffusion.device import torch_device
 from histomend.diffusion.space import LatentSpace, PixelSpace, Space
 from histomend.errors import ModelNotFoundError, UnsafeWeightsError, WeightsError
+from histomend.models.calibrator import (
+    CALIBRATOR,
+    Calibrator,
+    check_calibrator,
+    copy_calibrator,
+    load_calibrator,
+)
 from histomend.models.config import CONFIG, SCHEMA_VERSION, ModelConfig, read_config
 from histomend.models.vae import VAE, check_vae, copy_vae, load_vae
 from histomend.models.weights import fill, load_weights, save_shards, shards, weights_sha256
@@ -35,6 +42,8 @@ class Model:
     device : torch.device
     space : Space
         Where diffusion happens: the pixels, or the latent of the model's autoencoder.
+    calibrator : Calibrator, optional
+        Tells at which t an image is, for a denoiser that has one beside it.
     """
 
     name: str
@@ -42,12 +51,15 @@ class Model:
     denoiser: Denoiser
     device: torch.device
     space: Space = field(default_factory=PixelSpace)
+    calibrator: Calibrator | None = None
 
     def record(self) -> dict[str, Any]:
         """Return what the ledger says of the model."""
         kept = ["method", "arch", "prediction", "schedule", "steps", "mpp", "sha256", "card"]
         if self.config.latent_channels:
             kept += ["latent_channels", "factor", "vae_sha256"]
+        if self.config.calibrator_sha256:
+            kept += ["highest_t", "calibrator_sha256"]
         return {"name": self.name, **{key: getattr(self.config, key) for key in kept}}
 
 
@@ -102,7 +114,8 @@ def load_model(name_or_folder: str | Path, device: str = "auto") -> Model:
     WeightsError
         If the hash is not the config's, or tensors are missing or of another shape.
     ModelMismatchError
-        If the autoencoder in the folder is not the one that the denoiser was trained with.
+        If the autoencoder in the folder is not the one that the denoiser was trained with, or
+        the calibrator does not fit it.
     DeviceError
         If the device is not there.
     """
@@ -120,6 +133,8 @@ def load_model(name_or_folder: str | Path, device: str = "auto") -> Model:
     vae_place = folder / VAE
     if config.latent_channels:
         check_vae(config, vae_place)
+    if config.calibrator_sha256:
+        check_calibrator(config, folder / CALIBRATOR)
     network = config.network()
     tensors = load_weights(folder)
     fill(network, tensors, str(folder))
@@ -128,7 +143,10 @@ def load_model(name_or_folder: str | Path, device: str = "auto") -> Model:
     space: Space = PixelSpace()
     if config.latent_channels:
         space = LatentSpace(load_vae(vae_place, where))
-    return Model(str(name_or_folder), config, denoiser, where, space)
+    calibrator = None
+    if config.calibrator_sha256:
+        calibrator = load_calibrator(folder / CALIBRATOR, where)
+    return Model(str(name_or_folder), config, denoiser, where, space, calibrator)
 
 
 def save_model(
@@ -137,6 +155,7 @@ def save_model(
     config: ModelConfig,
     *,
     vae: Path | None = None,
+    calibrator: Path | None = None,
     half: bool = False,
     shard_bytes: int | None = None,
 ) -> ModelConfig:
@@ -147,21 +166,28 @@ def save_model(
     vae : Path, optional
         Folder of the autoencoder of a latent model, in diffusers' format; copied to FOLDER/vae.
         The config must have come from `fit_to_vae`.
+    calibrator : Path, optional
+        Folder of the calibrator; copied to FOLDER/calibrator. The config must have come from
+        `fit_to_calibrator`.
     half : bool
-        Store the network in fp16; the autoencoder is copied as it is.
+        Store the network in fp16; what lies beside it is copied as it is.
     shard_bytes : int, optional
         Largest size of one file; a single tensor is never split.
 
     Raises
     ------
     ModelMismatchError, WeightsError
-        If the autoencoder is not the one in the config, or one is missing.
+        If the autoencoder or the calibrator is not the one in the config, or is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if config.latent_channels:
         source = folder / VAE if vae is None else vae
         check_vae(config, source)
         copy_vae(source, folder / VAE)
+    if config.calibrator_sha256:
+        source = folder / CALIBRATOR if calibrator is None else calibrator
+        check_calibrator(config, source)
+        copy_calibrator(source, folder / CALIBRATOR)
     save_shards(folder, network_state, half=half, shard_bytes=shard_bytes)
     config = replace(config, sha256=weights_sha256(shards(folder)))
     text = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(config)}, indent=2)

@@ -1,0 +1,208 @@
+"""Calibrators that lie beside a denoiser, checked before they are used."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from histomend.diffusion.schedule import SCHEDULES
+from histomend.errors import ModelMismatchError, ModelNotFoundError, WeightsError
+from histomend.models.config import CONFIG, SCHEMA_VERSION, ModelConfig, config_from
+from histomend.models.weights import fill, load_weights, save_shards, shards, weights_sha256
+from histomend.networks.calibrator import CALIBRATOR_ARCHS, build_calibrator
+
+CALIBRATOR = "calibrator"
+
+
+@dataclass(frozen=True)
+class CalibratorConfig:
+    """What a calibrator was trained for.
+
+    Parameters
+    ----------
+    arch : str
+    channels : int
+        Of the image.
+    schedule, steps : name and length of the noise schedule whose t it tells
+    highest_t : int
+        Largest t that it was trained on.
+    augmented : bool
+        Whether it was trained on images with two noise levels, of which it tells the larger.
+    sha256 : str
+        Of its weights; empty until saved.
+    card : dict
+        Data, licence, command, time and figures.
+    """
+
+    arch: str
+    channels: int = 3
+    schedule: str = "cosine"
+    steps: int = 1000
+    highest_t: int = 300
+    augmented: bool = True
+    sha256: str = ""
+    card: dict[str, Any] = field(default_factory=dict)
+
+    def network(self) -> nn.Module:
+        """Return the network with fresh weights."""
+        return build_calibrator(self.arch, self.channels)
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """A loaded calibrator: called with x (B, C, H, W), it tells t (B,), any real number."""
+
+    config: CalibratorConfig
+    network: nn.Module
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the predicted t (B,) of each sample."""
+        return self.network(x).float()
+
+
+def calibrator_folder(folder: Path) -> Path:
+    """Return the folder of a calibrator: itself, or the one in a model's folder.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If it is neither.
+    """
+    for place in (folder / CALIBRATOR, folder):
+        if (place / CONFIG).is_file():
+            return place
+    raise ModelNotFoundError(
+        f"{folder} holds no calibrator: there is no {CONFIG} in it or in its folder {CALIBRATOR}. "
+        "Name the folder that `histomend train calibrator` wrote (RUN/model)."
+    )
+
+
+def read_calibrator_config(folder: Path) -> CalibratorConfig:
+    """Return the config of the calibrator in `folder`.
+
+    Raises
+    ------
+    WeightsError
+        If it is damaged, of another schema, or has a value that no calibrator can have.
+    """
+    config = config_from(folder / CONFIG, CalibratorConfig, "the config of a calibrator")
+    sizes = (config.channels, config.steps, config.highest_t)
+    possible = {
+        "arch": config.arch in CALIBRATOR_ARCHS,
+        "schedule": config.schedule in SCHEDULES,
+        "channels, steps or highest_t": all(type(n) is int and n > 0 for n in sizes),
+    }
+    for what, fine in possible.items():
+        if not fine:
+            raise WeightsError(
+                f"{folder / CONFIG} has a value of {what} that this Histomend cannot use. The "
+                "file is damaged or from a newer version: copy it again, or update."
+            )
+    return config
+
+
+def save_calibrator(
+    folder: Path, state: dict[str, Tensor], config: CalibratorConfig, *, half: bool = False
+) -> CalibratorConfig:
+    """Write weights and config to `folder`, and return the config with its hash.
+
+    Parameters
+    ----------
+    half : bool
+        Store in fp16.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    save_shards(folder, state, half=half, shard_bytes=None)
+    config = replace(config, sha256=weights_sha256(shards(folder)))
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(config)}, indent=2)
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    return config
+
+
+def load_calibrator(folder: Path, device: str | torch.device = "cpu") -> Calibrator:
+    """Load a calibrator for inference.
+
+    Parameters
+    ----------
+    folder : Path
+        See `calibrator_folder`.
+
+    Raises
+    ------
+    ModelNotFoundError, UnsafeWeightsError
+    WeightsError
+        If it is damaged or incomplete.
+    """
+    place = calibrator_folder(folder)
+    config = read_calibrator_config(place)
+    _check_hash(place, config.sha256, "its config says")
+    network = config.network()
+    fill(network, load_weights(place), str(place))
+    return Calibrator(config, network.eval().requires_grad_(False).to(device))
+
+
+def fit_to_calibrator(config: ModelConfig, folder: Path) -> ModelConfig:
+    """Return the config of a denoiser that has the calibrator in `folder` beside it.
+
+    Raises
+    ------
+    ModelMismatchError
+        If the calibrator does not fit the denoiser.
+    WeightsError, UnsafeWeightsError
+        If it is damaged.
+    """
+    fitted = replace(config, calibrator_sha256=read_calibrator_config(folder).sha256)
+    check_calibrator(fitted, folder)
+    return fitted
+
+
+def check_calibrator(config: ModelConfig, folder: Path) -> None:
+    """Check that the calibrator in `folder` fits the denoiser, and is the one in its config.
+
+    Raises
+    ------
+    ModelMismatchError
+        If it is for other channels, or its t mean other levels of noise.
+    WeightsError
+        If its weights are others than the denoiser's config says, or damaged.
+    """
+    theirs = read_calibrator_config(folder)
+    if theirs.channels != config.channels:
+        raise ModelMismatchError(
+            f"The calibrator in {folder} is for images of {theirs.channels} channels, but the "
+            f"denoiser is for {config.channels}. Name a calibrator that was trained with "
+            f"--channels {config.channels}."
+        )
+    levels = (theirs.schedule, theirs.steps)
+    if levels != (config.schedule, config.steps):
+        raise ModelMismatchError(
+            f"The calibrator in {folder} tells t of the schedule {levels[0]} with {levels[1]} "
+            f"steps, but the denoiser's is {config.schedule} with {config.steps}. Train one of "
+            "them with the other's --schedule."
+        )
+    _check_hash(folder, config.calibrator_sha256, "the denoiser's config says")
+
+
+def _check_hash(folder: Path, expected: str, who: str) -> None:
+    found = weights_sha256(shards(folder))
+    if found != expected:
+        raise WeightsError(
+            f"The calibrator in {folder} has sha256 {found[:12]}…, but {who} "
+            f"{expected[:12] or 'nothing'}…. It is damaged or was exchanged: copy or download the "
+            "model again."
+        )
+
+
+def copy_calibrator(source: Path, target: Path) -> None:
+    """Copy a calibrator, config and weights, unless it is there already."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in (source / CONFIG, *shards(source)):
+        copy = target / path.name
+        if not copy.exists() or not copy.samefile(path):
+            shutil.copyfile(path, copy)
