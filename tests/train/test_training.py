@@ -253,3 +253,30 @@ def test_settings_that_do_not_exist(
 ) -> None:
     with pytest.raises(SettingError, match=message):
         run(data, tmp_path / "run", steps=1, **change)
+
+
+def compiles(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
+    """Let compiling multiply the gradients of the last layer."""
+
+    def compile_it(network: torch.nn.Module) -> None:
+        last = list(network.parameters())[-1]
+        last.register_hook(lambda gradient: gradient * factor)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_it)
+
+
+def test_a_network_that_compiles_rightly_is_trained(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Callable[[str], Path]
+) -> None:
+    compiles(monkeypatch, 1.0)
+    run(data, tmp_path / "run", steps=6, compiled=True)
+    assert_same(tmp_path / "run", whole("tiny"))
+
+
+def test_a_network_that_compiles_wrongly_is_not(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch 2.13 does this silently to group norms on CPUs."""
+    compiles(monkeypatch, -1.0)
+    with pytest.raises(TrainingError, match=r"wrong gradients, first of .*without --compiled"):
+        run(data, tmp_path / "run", steps=6, compiled=True)
