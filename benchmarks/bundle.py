@@ -1,10 +1,11 @@
 """Make a trained model one that ships with the package: weights in fp16, settings, and its card.
 
     python benchmarks/bundle.py RUN/model src/histomend/weights/NAME --card card.json \
-        [--fast-steps N] [--sampler S] [--extra-noise X]
+        [--fast-steps N] [--sampler S] [--extra-noise X] [--vae RUN/model]
 
 The card is a JSON object (data, licence, command, time, figures, limits); it goes into the
-model's config, so that `histomend models NAME` and every ledger show it.
+model's config, so that `histomend models NAME` and every ledger show it. A latent model takes
+along its autoencoder, or with --vae the same encoder with a decoder that was trained further.
 """
 
 from __future__ import annotations
@@ -14,7 +15,19 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from histomend.models import load_weights, read_config, save_model
+import torch
+from safetensors.torch import load_file
+
+from histomend.models import fit_to_vae, load_weights, read_config, save_model
+from histomend.models.vae import VAE, WEIGHT_FILE
+
+
+def check_encoder(before: Path, after: Path) -> None:
+    """End the program if the encoders differ: the denoiser knows the latents of the first alone."""
+    one, other = (load_file(folder / WEIGHT_FILE) for folder in (before, after))
+    for name, tensor in one.items():
+        if name.startswith(("encoder.", "quant_conv.")) and not torch.equal(tensor, other[name]):
+            raise SystemExit(f"{after} has another encoder than {before}: {name} differs.")
 
 
 def main() -> None:
@@ -26,8 +39,14 @@ def main() -> None:
     parser.add_argument("--fast-steps", type=int)
     parser.add_argument("--sampler")
     parser.add_argument("--extra-noise", type=float)
+    parser.add_argument("--vae", type=Path)
     options = parser.parse_args()
     config = read_config(options.model)
+    vae = None
+    if config.latent_channels:
+        vae = options.vae or options.model / VAE
+        check_encoder(options.model / VAE, vae)
+        config = fit_to_vae(config, vae)
     config = replace(
         config,
         card=json.loads(options.card.read_text(encoding="utf-8")),
@@ -35,8 +54,8 @@ def main() -> None:
         sampler=options.sampler or config.sampler,
         extra_noise=config.extra_noise if options.extra_noise is None else options.extra_noise,
     )
-    saved = save_model(options.out, load_weights(options.model), config, half=True)
-    for file in options.out.iterdir():
+    saved = save_model(options.out, load_weights(options.model), config, half=True, vae=vae)
+    for file in options.out.rglob("*.*"):
         file.chmod(0o644)
     print(f"{options.out}: {saved.arch}, sha256 {saved.sha256}")
 
