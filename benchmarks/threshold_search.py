@@ -1,6 +1,6 @@
 """Fit detection thresholds: real artifacts against clean tiles, one slide left out if asked.
 
-Used by ``detection.py``; nothing to run here.
+Used by ``detection.py`` and ``latent_detection.py``; nothing to run here.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from histomend.detect.features import Features, measure
 from histomend.detect.threshold import Thresholds
 
 Mask = npt.NDArray[np.bool_]
+Change = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
 
 # The kinds whose masks are hand-checked and that thresholds can see at all. Streaks, two of which
 # have masks, are gaps as white as any lumen: reported, not fitted on.
@@ -76,8 +77,13 @@ class Case:
     small: Mask | None = None
 
 
-def load(folder: Path, *, per_slide: int | None = None) -> list[Case]:
-    """Read a folder with a manifest; at most ``per_slide`` evenly spaced images of each slide."""
+def load(
+    folder: Path, *, per_slide: int | None = None, through: Change | None = None
+) -> list[Case]:
+    """Read a folder with a manifest, each image handed ``through`` something.
+
+    At most ``per_slide`` evenly spaced images of each slide.
+    """
     with (folder / "manifest.csv").open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     if per_slide is not None:
@@ -92,6 +98,8 @@ def load(folder: Path, *, per_slide: int | None = None) -> list[Case]:
     cases = []
     for row in rows:
         pixels = np.asarray(Image.open(folder / row["file"]).convert("RGB"))
+        if through is not None:
+            pixels = through(pixels)
         # The manifest adds "(estimated)" to some.
         found = re.match(r"[\d.]+", row["mpp"])
         features = measure(pixels, mpp=float(found.group()) if found else None)
