@@ -174,6 +174,14 @@ def test_errors_that_the_eye_sees_cost_more() -> None:
     assert parts(grain, x) > 1.5 * parts(shift, x)
 
 
+def test_a_wrong_hue_costs_more_than_a_wrong_brightness() -> None:
+    """Red cells among violet tissue are few pixels, and must not be painted violet."""
+    x = torch.zeros(1, 3, 16, 16)
+    brighter = torch.full_like(x, 0.2)
+    redder = brighter * torch.tensor([1.0, -1.0, -1.0]).reshape(1, 3, 1, 1)
+    assert parts(redder, x) > 1.5 * parts(brighter, x)
+
+
 def test_latents_far_from_a_standard_normal_cost_a_little() -> None:
     x, zero = torch.zeros(1, 3, 16, 16), torch.zeros(1, 4, 2, 2)
     near, far = (float(reconstruction_loss(x, x, zero + mean, zero)) for mean in (0.5, 5.0))
