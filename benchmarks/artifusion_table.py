@@ -6,6 +6,11 @@ and one setting, is kept under runs/ and not computed again. Run from the reposi
     python benchmarks/artifusion_table.py --ablation "small=runs/small/model" \
         --ablation "small Add=runs/small-add/model" --ablation "small U-Net=runs/small-unet/model"
 
+With the rows of LatentArtiFusion, beside its other results::
+
+    python benchmarks/artifusion_table.py --per-tile 1 --out docs/results/latent-artifusion.md \
+        --rows damaged telea navier-stokes fast paper latent-fast latent-paper
+
 Quick look (about a minute)::
 
     python benchmarks/artifusion_table.py --rows damaged telea navier-stokes fast --limit 8
@@ -27,6 +32,7 @@ from histomend.evaluate.summary import paired_difference, summarise
 from histomend.evaluate.tables import Interval, Table, write_section
 
 ROWS = ("damaged", "telea", "navier-stokes", "fast", "paper", "author_code")
+LATENT_ROWS = ("latent-fast", "latent-paper")
 # Table 1 of the paper, its own 462 test images: PSNR, SSIM, SRE.
 PRINTED = (
     ("paper: CycleGAN (#1)", "42.37", "0.9656", "51.42"),
@@ -150,7 +156,30 @@ def _fill(results: Results, chosen: argparse.Namespace) -> list[tuple[str, ...]]
             if "fast" in wanted:
                 results.add(ours("fast"), count)
                 differences.append((f"fast ({count})", f"{preset} ({count})"))
+    differences += _fill_latent(results, chosen, few)
     return [results.difference(*pair) for pair in differences]
+
+
+def _fill_latent(results: Results, chosen: argparse.Namespace, few: int) -> list[tuple[str, str]]:
+    """Run the rows of LatentArtiFusion, and return which rows to lay against each other.
+
+    Its `fast` is also compared with the pixels' `paper`, which it is meant to replace.
+    """
+    everything = len(results.fields)
+    pairs = []
+    for preset, rival, count in (
+        ("fast", "fast", everything),
+        ("fast", "paper", few),
+        ("paper", "paper", few),
+    ):
+        if f"latent-{preset}" not in chosen.rows:
+            continue
+        name = f"LatentArtiFusion {preset}"
+        row = model_row(name, chosen.latent, preset=preset, device=chosen.device)
+        results.add(row, count)
+        if rival in chosen.rows:
+            pairs.append((f"{name} ({count})", f"{rival} ({count})"))
+    return pairs
 
 
 def _write(path: Path, results: Results, differences: list[tuple[str, ...]], slides: int) -> None:
@@ -231,7 +260,15 @@ def _options() -> argparse.Namespace:
     add = parser.add_argument
     add("--data", type=Path, default=Path("../shared/data/he_clean_val"), help="clean tiles")
     add("--model", default="artifusion-he", help="bundled name or folder")
-    add("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
+    add("--latent", default="latent-artifusion-he", help="model of the latent rows")
+    add(
+        "--rows",
+        nargs="+",
+        choices=(*ROWS, *LATENT_ROWS),
+        default=list(ROWS),
+        metavar="ROW",
+        help=f"of {', '.join((*ROWS, *LATENT_ROWS))}; by default all but the latent ones",
+    )
     add(
         "--ablation",
         action="append",
