@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from histomend.networks.autoencoder import VAE_ARCHS
-from histomend.networks.build import ARCHS, LATENT_ARCHS, Arch
+from histomend.networks.build import ARCHS, CALIBRATED_ARCHS, LATENT_ARCHS, Arch
 from histomend.networks.conv_unet import ConvUNet
 from histomend.networks.swin_unet import SwinUNet
 
@@ -19,7 +19,7 @@ from histomend.networks.swin_unet import SwinUNet
 def tiny_archs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Add "tiny" (convolutions) and "tiny-swin" (stochastic depth, learned variance).
 
-    In the latent there is "tiny" alone.
+    In the latent, and for whole fields, there is "tiny" alone.
     """
     convolutions = {"channels": 32, "multipliers": (2, 2), "blocks": 1, "patch": 4}
     swin = {"channels": 32, "depths": (2, 2), "heads": (1, 2), "drop_path": 0.5}
@@ -27,6 +27,8 @@ def tiny_archs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHS, "tiny-swin", Arch(SwinUNet, swin, "tests", True))
     latent = {"channels": 32, "multipliers": (2, 2), "blocks": 1}
     monkeypatch.setitem(LATENT_ARCHS, "tiny", Arch(ConvUNet, latent, "tests"))
+    fields = {"channels": 32, "multipliers": (1, 2), "blocks": 1, "patch": 2, "local": True}
+    monkeypatch.setitem(CALIBRATED_ARCHS, "tiny", Arch(ConvUNet, fields, "tests"))
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +61,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiles(
         tmp_path_factory.mktemp("data"), {f"{k}.png": 100 + 20 * k for k in range(4)}
     )
+
+
+@pytest.fixture(scope="session")
+def smooth(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of four tiles without noise, coloured waves."""
+    folder = tmp_path_factory.mktemp("smooth")
+    y, x = np.mgrid[:96, :96] / 96
+    for k in range(4):
+        waves = [np.sin(6 * x * (k + 1) + c) * np.cos(5 * y * (c + 1) - k) for c in range(3)]
+        pixels = (128 + 100 * np.stack(waves, -1)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{k}.png")
+    return folder

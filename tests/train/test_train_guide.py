@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from histomend.cli.calibrated_training import calibrator, rscd
 from histomend.cli.training import artifusion, latent_artifusion, vae
 from histomend.train import latent_artifusion as latent
+from histomend.train import rscd as whole_fields
 from histomend.train.artifusion import train
 from histomend.train.autoencoder import train_vae
+from histomend.train.calibrator import train_calibrator
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "train.md"
 # Of other commands in the guide.
@@ -20,6 +23,8 @@ VERBS: dict[Callable[..., None], Callable[..., Any]] = {
     artifusion: train,
     vae: train_vae,
     latent_artifusion: latent.train,
+    calibrator: train_calibrator,
+    rscd: whole_fields.train,
 }
 
 
@@ -30,7 +35,7 @@ def parameters(function: Callable[..., Any]) -> set[str]:
 def test_every_option_in_the_guide_exists() -> None:
     named = set(re.findall(r"--[a-z][a-z_-]*", GUIDE.read_text(encoding="utf-8"))) - OTHERS
     options = {"--" + name.replace("_", "-") for verb in VERBS for name in parameters(verb)}
-    assert named - options - {"--no-context"} == set()
+    assert named - options - {"--no-context", "--no-augmented"} == set()
 
 
 def test_every_command_in_the_guide_names_options_of_its_verb() -> None:

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 import histomend
-from histomend.cli import catalogue, images, ledgers, machine, training
+from histomend.cli import calibrated_training, catalogue, images, ledgers, machine, training
 from histomend.cli.screen import say
 from histomend.errors import HistomendError
 
@@ -57,6 +57,8 @@ train = typer.Typer(no_args_is_help=True, help="Train a model on artifact-free i
 train.command()(training.artifusion)
 train.command()(training.vae)
 train.command()(training.latent_artifusion)
+train.command()(calibrated_training.calibrator)
+train.command()(calibrated_training.rscd)
 
 for verb in (
     images.restore,

@@ -94,7 +94,7 @@ def artifusion(
     """
     from histomend.train.artifusion import train
 
-    with _progress() as report:
+    with progress() as report:
         model = train(
             data,
             out,
@@ -161,7 +161,7 @@ def vae(
     """Train the autoencoder of a latent system; OUT/model is then in diffusers' format."""
     from histomend.train.autoencoder import train_vae
 
-    with _progress() as report:
+    with progress() as report:
         model = train_vae(
             data,
             out,
@@ -230,7 +230,7 @@ def latent_artifusion(
     """Train LatentArtiFusion's denoiser on an autoencoder's latents; OUT/model holds both."""
     from histomend.train.latent_artifusion import train
 
-    with _progress() as report:
+    with progress() as report:
         model = train(
             data,
             out,
@@ -264,7 +264,7 @@ def latent_artifusion(
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, float, float, float], None]]:
+def progress() -> Iterator[Callable[[int, float, float, float], None]]:
     """Show step, loss and images per second as a training reports them."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn

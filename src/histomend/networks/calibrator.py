@@ -11,6 +11,17 @@ from torch import Tensor, nn
 from histomend.errors import SettingError
 
 
+def in_full(layer: nn.Module, x: Tensor) -> Tensor:
+    """Return the layer's output for the image x in fp32, whatever autocast says.
+
+    bf16 rounds an image by about as much as the smallest t changes it.
+    """
+    if x.is_meta:  # Which knows no autocast.
+        return layer(x)
+    with torch.autocast(x.device.type, enabled=False):
+        return layer(x)
+
+
 class Bottleneck(nn.Module):
     """1×1, 3×3 (which may halve the map) and 1×1 to four times the width, with a residual."""
 
@@ -66,7 +77,7 @@ class ResNetCalibrator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return t (B,), any real number, for x (B, in_channels, H, W) in [-1, 1]."""
         x = F.pad(x, (0, 0, 0, 0, self.entry - x.shape[1], 0))
-        h = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        h = F.max_pool2d(F.relu(self.bn1(in_full(self.conv1, x))), 3, 2, 1)
         for number in range(1, 5):
             h = self.get_submodule(f"layer{number}")(h)
         return self.head(h.mean((2, 3)))[:, 0] + 1
@@ -91,7 +102,8 @@ class SmallCalibrator(nn.Module):
     def __init__(self, in_channels: int, widths: tuple[int, ...] = (32, 64, 128, 128)):
         super().__init__()
         first, *others, last = widths
-        layers: list[nn.Module] = [nn.Conv2d(in_channels, first, 6, 2, 2), nn.ReLU()]
+        self.entry = nn.Conv2d(in_channels, first, 6, 2, 2)
+        layers: list[nn.Module] = [nn.ReLU()]
         here = first
         for width in others:
             layers += [nn.Conv2d(here, width, 3, 2, 1), nn.ReLU()]
@@ -107,7 +119,7 @@ class SmallCalibrator(nn.Module):
         """Return t (B,), any real number, for x (B, in_channels, H, W) in [-1, 1]."""
         if x.device.type == "cpu":
             x = x.contiguous(memory_format=torch.channels_last)
-        h = self.features(x)
+        h = self.features(in_full(self.entry, x))
         local = F.avg_pool2d(h, 4, 2, ceil_mode=True)
         pooled = torch.cat([h.mean((2, 3)), local.amax((2, 3))], 1)
         return self.SCALE * self.head(pooled)[:, 0]

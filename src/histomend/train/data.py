@@ -27,7 +27,7 @@ FOREIGN_SHARE = 0.15
 
 
 class Tiles:
-    """Equal-sized RGB tiles of a folder, with the slide each comes from.
+    """Equal-sized tiles of a folder, with the slide each comes from.
 
     A `manifest.csv` with columns `file` and `slide` names the slides; without one every folder
     (or, in a flat folder, every file) counts as a slide. Tiles are decoded once into one flat
@@ -40,10 +40,15 @@ class Tiles:
         Folder for the packed tiles.
     report : function of str
         Told what is being done.
+    grey : bool
+        Read images of one channel, of 8 or 16 bits; each file counts as a slide unless the
+        manifest says otherwise.
+    split : str, optional
+        Take only these, if the manifest has a column `split` with such rows.
 
     Attributes
     ----------
-    pixels : (N, H, W, 3) uint8
+    pixels : (N, H, W, 3) uint8, or (N, H, W, 1) uint16 where grey
     slides : one array of tile numbers per slide
     key : str
         Names these tiles in the cache; others, or changed ones, have another.
@@ -55,8 +60,16 @@ class Tiles:
         does not fit the folder.
     """
 
-    def __init__(self, folder: Path, cache: Path, report: Callable[[str], None] = print):
-        files, slides = _listed(folder)
+    def __init__(
+        self,
+        folder: Path,
+        cache: Path,
+        report: Callable[[str], None] = print,
+        *,
+        grey: bool = False,
+        split: str | None = None,
+    ):
+        files, slides = _listed(folder, grey, split)
         if not files:
             raise TrainingError(
                 f"No images were found in {folder}. Training needs a folder of artifact-free "
@@ -64,12 +77,14 @@ class Tiles:
                 "file and slide if there is more than one slide."
             )
         self.files = files
-        key = hashlib.sha256("\n".join(map(_identity, files)).encode()).hexdigest()[:12]
+        kind = ["grey"] if grey else []
+        key = hashlib.sha256("\n".join([*map(_identity, files), *kind]).encode()).hexdigest()[:12]
         self.key = key
         packed = cache / f"tiles-{key}.npy"
         if not packed.exists():
             report(f"packing {len(files)} tiles of {folder} into {packed}")
-            _pack(files, packed)
+            _pack(files, packed, grey)
+        self.grey = grey
         self.pixels: np.ndarray = np.load(packed, mmap_mode="r")
         by_slide: dict[str, list[int]] = defaultdict(list)
         for index, slide in enumerate(slides):
@@ -77,16 +92,18 @@ class Tiles:
         self.slides = [np.array(v) for _, v in sorted(by_slide.items())]
 
     def crop(self, rng: np.random.Generator, size: int) -> np.ndarray:
-        """Return a random (size, size, 3) uint8 crop, each slide being equally likely.
+        """Return a random (size, size, C) crop, each slide being equally likely.
 
-        The crop is turned and mirrored at random, and its stain is varied (`vary_stain`). One in
+        The crop is turned and mirrored at random, and its stain is varied (`vary_stain`), or its
+        brightness where it is grey (`vary_signal`). One in
         `LIGHT_SHARE` is the lightest of a few: bare glass and fat are rare in tiles that were
         picked for their tissue, and a model that never saw them paints tissue there.
         """
         crop = self._cut(rng, size)
         if rng.random() < LIGHT_SHARE:
             crop = max([crop, *(self._cut(rng, size) for _ in range(3))], key=np.mean)
-        return vary_stain(turned(crop, rng), rng)
+        crop = turned(crop, rng)
+        return vary_signal(crop, rng) if self.grey else vary_stain(crop, rng)
 
     def _cut(self, rng: np.random.Generator, size: int) -> np.ndarray:
         slide = self.slides[rng.integers(len(self.slides))]
@@ -118,8 +135,12 @@ def open_sources(
     *,
     crop: int,
     device: torch.device,
+    grey: bool = False,
 ) -> Sources:
     """Return the tiles in `data`, and in `validation` and `extra` or else those of `data` again.
+
+    Where the manifest of `data` splits its tiles, the training takes "train", and the figures
+    "val" unless there is a folder `validation`.
 
     Raises
     ------
@@ -128,9 +149,9 @@ def open_sources(
     """
     # Of several processes one packs the tiles, and the others find them packed.
     with PartialState(cpu=device.type == "cpu").local_main_process_first():
-        main = Tiles(data, cache)
-        held_out = Tiles(validation, cache) if validation is not None else main
-        further = Tiles(extra, cache) if extra is not None else main
+        main = Tiles(data, cache, grey=grey, split="train")
+        held_out = Tiles(validation or data, cache, grey=grey, split="val")
+        further = Tiles(extra, cache, grey=grey) if extra is not None else main
     for tiles in (main, held_out, further):
         if min(tiles.pixels.shape[1:3]) < crop:
             raise TrainingError(
@@ -171,6 +192,17 @@ def turned(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return a (side, side, 3) crop turned and mirrored at random."""
     crop = np.rot90(crop, int(rng.integers(4)))
     return crop[:, ::-1] if rng.integers(2) else crop
+
+
+def vary_signal(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a (side, side, 1) uint16 crop as if it had been exposed differently.
+
+    It becomes up to three times brighter, as far as its brightest place stays in range, or up to
+    three times darker.
+    """
+    brightest = min(3.0, 65535 / max(int(crop.max()), 1))
+    gain = np.exp(rng.uniform(np.log(1 / 3), np.log(brightest)))
+    return np.rint(crop * gain).astype(np.uint16)
 
 
 def vary_stain(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -223,18 +255,21 @@ def _identity(path: Path) -> str:
     return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
 
 
-def _listed(folder: Path) -> tuple[list[Path], list[str]]:
+def _listed(folder: Path, grey: bool, split: str | None) -> tuple[list[Path], list[str]]:
     manifest = folder / "manifest.csv"
     if manifest.exists():
         with manifest.open(newline="", encoding="utf-8") as file:
             table = csv.DictReader(file)
-            missing = {"file", "slide"} - set(table.fieldnames or ())
+            needed = {"file"} if grey else {"file", "slide"}
+            missing = needed - set(table.fieldnames or ())
             rows = list(table) if not missing else []
         if missing:
             raise TrainingError(
                 f"{manifest} has no column {' and no column '.join(sorted(missing))}. Its first "
-                "line must name the columns file and slide; others are ignored."
+                "line must name the columns file and slide; others but split are ignored."
             )
+        if any(row.get("split") == split for row in rows):
+            rows = [row for row in rows if row.get("split") == split]
         rows = [row for row in rows if Path(row["file"] or "").suffix.lower() in SUFFIXES]
         files = [folder / row["file"] for row in rows]
         gone = [path for path in files if not path.is_file()]
@@ -243,13 +278,13 @@ def _listed(folder: Path) -> tuple[list[Path], list[str]]:
                 f"{manifest} names {len(gone)} files that are not there, the first is {gone[0]}. "
                 "Copy them, or take their lines out."
             )
-        return files, [row["slide"] or "" for row in rows]
+        return files, [row.get("slide", row["file"]) or "" for row in rows]
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     flat = all(p.parent == folder for p in files)
     return files, [str(p if flat else p.parent) for p in files]
 
 
-def _pack(files: list[Path], packed: Path) -> None:
+def _pack(files: list[Path], packed: Path, grey: bool) -> None:
     """Decode all tiles, cut to the smallest height and width among them, into one .npy."""
     sizes = [_opened(path, lambda image: image.size) for path in files]
     width, height = (min(s[k] for s in sizes) for k in (0, 1))
@@ -257,10 +292,22 @@ def _pack(files: list[Path], packed: Path) -> None:
         raise TrainingError(
             f"The smallest tile in {files[0].parent} is {width}×{height}; at least 64×64 is needed."
         )
-    with packing(packed, (len(files), height, width, 3), np.uint8) as out:
+    shape = (len(files), height, width, 1 if grey else 3)
+    with packing(packed, shape, np.uint16 if grey else np.uint8) as out:
         for index, path in enumerate(files):
-            pixels = _opened(path, lambda image: np.asarray(image.convert("RGB")))
+            pixels = _opened(path, _grey if grey else _rgb)
             out[index] = pixels[:height, :width]
+
+
+def _rgb(image: PilImage.Image) -> np.ndarray:
+    return np.asarray(image.convert("RGB"))
+
+
+def _grey(image: PilImage.Image) -> np.ndarray:
+    """Return (H, W, 1) uint16, 8-bit values spread over the whole range."""
+    wide = image.mode.startswith("I")
+    pixels = np.asarray(image if wide else image.convert("L"))[..., None]
+    return pixels.clip(0, 65535).astype(np.uint16) if wide else pixels.astype(np.uint16) * 257
 
 
 @contextmanager

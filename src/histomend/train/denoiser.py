@@ -59,11 +59,14 @@ class DenoiserSubject:
         Largest size of one weight file.
     vae : Path, optional
         Folder of the autoencoder of a latent denoiser.
+    calibrator : Path, optional
+        Folder of the calibrator that belongs to the denoiser.
     """
 
     config: ModelConfig
     shard_bytes: int | None = None
     vae: Path | None = None
+    calibrator: Path | None = None
 
     def network(self) -> nn.Module:
         """Return the network with fresh weights."""
@@ -75,6 +78,8 @@ class DenoiserSubject:
         keys = ["arch", "prediction", "schedule", "steps", "context"]
         if self.config.latent_channels:
             keys.append("vae_sha256")
+        if self.config.highest_t:
+            keys += ["channels", "highest_t"]
         return {key: own[key] for key in keys}
 
     def weights(self, init: str | Path) -> dict[str, Tensor]:
@@ -84,7 +89,13 @@ class DenoiserSubject:
     def write(self, folder: Path, average: dict[str, Tensor]) -> None:
         """Write the averaged weights as a model folder, in fp16."""
         save_model(
-            folder, average, self.config, vae=self.vae, half=True, shard_bytes=self.shard_bytes
+            folder,
+            average,
+            self.config,
+            vae=self.vae,
+            calibrator=self.calibrator,
+            half=True,
+            shard_bytes=self.shard_bytes,
         )
 
 
@@ -113,6 +124,8 @@ def checked(config: ModelConfig, init: str | Path | None) -> ModelConfig:
         "schedule",
         "context",
         "learned_variance",
+        "channels",
+        "highest_t",
         "latent_channels",
         "factor",
     ):
@@ -125,10 +138,11 @@ def checked(config: ModelConfig, init: str | Path | None) -> ModelConfig:
     return replace(
         earlier,
         mpp=config.mpp,
-        # Its autoencoder may have been trained further.
+        # Its autoencoder or calibrator may have been trained further.
         vae_sha256=config.vae_sha256,
         vae_scaling=config.vae_scaling,
         vae_shift=config.vae_shift,
+        calibrator_sha256=config.calibrator_sha256,
         # What the earlier card states is not true of the new weights.
         sha256="",
         card={"init": str(init)},

@@ -6,12 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image as PilImage
 from torch import Tensor
 
 
 def write_sheet(path: Path, rows: Sequence[Tensor]) -> None:
-    """Write batches (B, 3, H, W) in [-1, 1] as the rows of one PNG."""
+    """Write batches (B, C, H, W) in [-1, 1] as the rows of one PNG.
+
+    One channel is shown grey. Two are shown as red and green with their difference as blue.
+    """
+    rows = [_shown(row) for row in rows]
     lines = [np.concatenate(list(row.cpu().permute(0, 2, 3, 1).numpy()), 1) for row in rows]
     pixels = np.rint((np.concatenate(lines, 0).clip(-1, 1) + 1) * 127.5).astype(np.uint8)
     PilImage.fromarray(pixels).save(path)
+
+
+def _shown(row: Tensor) -> Tensor:
+    if row.shape[1] == 1:
+        return row.expand(-1, 3, -1, -1)
+    if row.shape[1] == 2:
+        return torch.cat([row, row[:, 1:] - row[:, :1]], 1)
+    return row

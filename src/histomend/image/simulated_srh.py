@@ -1,0 +1,26 @@
+"""Two-channel images like those of stimulated Raman histology, made from H&E. Simulated, not real.
+
+Public images of stimulated Raman histology to train on are rare. What H&E stains is close to what
+the two Raman shifts show: CH2 (2845 cm⁻¹, lipid) is bright in cytoplasm and dark in nuclei, and
+CH3 - CH2 (2930 cm⁻¹, protein and DNA) is bright in nuclei. Structure and contrast are those of
+stained sections all the same: nothing here says how a model works on real Raman images.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from skimage.color import rgb2hed
+
+# About the 99.9th percentile of the stains' densities in well stained H&E, in skimage's units.
+HAEMATOXYLIN_FULL, EOSIN_FULL = 0.2, 0.06
+
+
+def simulated_srh(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Return the channels CH2 and CH3, (H, W, 2) in [0, 1], for an H&E image (H, W, 3)."""
+    densities = rgb2hed(rgb)
+    haematoxylin = np.clip(densities[..., 0] / HAEMATOXYLIN_FULL, 0, 1)
+    eosin = np.clip(densities[..., 1] / EOSIN_FULL, 0, 1)
+    # Nuclei hold little lipid, but the stains' separation leaves some eosin in them.
+    lipid = eosin * (1 - 0.6 * haematoxylin)
+    return np.stack([lipid, (lipid + haematoxylin) / 2], -1).astype(np.float32)

@@ -1,0 +1,132 @@
+"""Crops of one, two or three channels for the trainings that restore whole fields."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from histomend.errors import SettingError
+from histomend.image.simulated_srh import simulated_srh
+from histomend.train.data import Crops, Mixed, Tiles, open_sources
+
+FULL_16_BIT = 65535
+CHANNELS = {1: "fluorescence", 2: "simulated SRH from H&E", 3: "RGB H&E"}
+
+
+class SimulatedSrh:
+    """Crops of H&E, turned into two-channel 16-bit images (`simulated_srh`)."""
+
+    def __init__(self, source: Crops):
+        self.source = source
+
+    def crop(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        """Return a random (size, size, 2) uint16 crop."""
+        channels = simulated_srh(self.source.crop(rng, size))
+        return np.rint(channels * FULL_16_BIT).astype(np.uint16)
+
+
+@dataclass(frozen=True)
+class Signals:
+    """Where the crops of a training come from.
+
+    Parameters
+    ----------
+    every, best, held_out : Crops
+        Of all tiles, of the best ones, and of those that only figures are made on.
+    """
+
+    every: Crops
+    best: Crops
+    held_out: Crops
+
+
+def open_signals(
+    data: Path,
+    validation: Path | None,
+    extra: Path | None,
+    extra_share: float,
+    cache: Path,
+    *,
+    channels: int,
+    best_share: float,
+    crop: int,
+    device: torch.device,
+) -> Signals:
+    """Return crops with `channels` channels of the images in `data`.
+
+    One channel is read from grey images of 8 or 16 bits, three from RGB; two are simulated from
+    RGB. Without `validation` the manifest's split "val" is held out, if it names one.
+
+    Parameters
+    ----------
+    best_share : float in (0, 1]
+        Share of the tiles of `data` that counts as the best (`sharpest`).
+
+    Raises
+    ------
+    SettingError
+        If there is no such number of channels.
+    TrainingError
+        If a folder holds no usable tiles, or crops do not fit into them.
+    """
+    if channels not in CHANNELS:
+        kinds = ", ".join(f"{number} ({what})" for number, what in CHANNELS.items())
+        raise SettingError(f"--channels is {channels}. Images can be read with {kinds}.")
+    if not 0 < best_share <= 1:
+        raise SettingError(f"--best-share is {best_share}, but must be above 0 and at most 1.")
+    tiles = open_sources(
+        data, validation, extra, cache, crop=crop, device=device, grey=channels == 1
+    )
+    best = sharpest(tiles.main, best_share) if best_share < 1 else tiles.main
+    sources: list[Crops] = [
+        Mixed(tiles.main, tiles.further, extra_share),
+        Mixed(best, tiles.further, extra_share),
+        tiles.held_out,
+    ]
+    if channels == 2:
+        sources = [SimulatedSrh(source) for source in sources]
+    return Signals(*sources)
+
+
+def crops(source: Crops, rng: np.random.Generator, count: int, size: int) -> Tensor:
+    """Return random crops, (count, C, size, size) float32 in [-1, 1], of the files' whole range."""
+    images = np.stack([source.crop(rng, size) for _ in range(count)])
+    pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
+    return torch.from_numpy(pixels * (2 / np.iinfo(images.dtype).max) - 1)
+
+
+def sharpest(tiles: Tiles, share: float) -> Tiles:
+    """Return the sharpest tiles with the most signal, as many of each slide.
+
+    A tile counts as good as its rank in sharpness (energy of the Laplacian at half resolution,
+    where compression adds little) and its rank in signal (standard deviation) together. Where
+    each slide has one tile, as with unrelated images, all are ranked together.
+
+    Parameters
+    ----------
+    share : float in (0, 1]
+        Of a slide's tiles, rounded up.
+    """
+    apart = any(len(slide) > 1 for slide in tiles.slides)
+    groups = tiles.slides if apart else [np.concatenate(tiles.slides)]
+    kept = []
+    for group in groups:
+        figures = np.array([_sharpness_and_signal(tiles.pixels[k]) for k in group])
+        ranks = figures.argsort(0).argsort(0).sum(1)
+        most = np.argsort(-ranks, kind="stable")[: int(np.ceil(share * len(group)))]
+        kept.append(group[np.sort(most)])
+    chosen = copy.copy(tiles)
+    chosen.slides = kept if apart else [np.array([k]) for k in kept[0]]
+    return chosen
+
+
+def _sharpness_and_signal(tile: np.ndarray) -> tuple[float, float]:
+    grey = tile.astype(np.float32).mean(-1)
+    half = cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return float(cv2.Laplacian(half, cv2.CV_32F).var()), float(grey.std())
