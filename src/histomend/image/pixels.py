@@ -133,14 +133,14 @@ class Intensity:
         return x
 
     def decode(self, x: Pixels, dtype: npt.DTypeLike) -> Pixels:
-        """Map [-1, 1] back to file values, rounded and clipped.
+        """Map [-1, 1] back to file values, clipped, and rounded where the type holds integers.
 
         Exact for every uint8 and uint16 value that `encode` was given.
 
         Parameters
         ----------
         x : array of any shape, float in [-1, 1]
-        dtype : uint8 or uint16
+        dtype : uint8, uint16 or float
 
         Raises
         ------
@@ -148,14 +148,17 @@ class Intensity:
             If `x` holds NaN or infinity, which no file value can stand for.
         """
         kind = np.dtype(dtype)
-        limits = np.iinfo(kind)
         values: npt.NDArray[np.float32] = np.add(x, np.float32(1.0), dtype=np.float32)
         if not np.isfinite(values).all():
             raise ValueRangeError("restored values are NaN or infinite: the model overflowed")
         values *= np.float32((self.high - self.low) / 2.0)
         values += np.float32(self.low)
-        np.rint(values, out=values)
-        np.clip(values, max(self.low, limits.min), min(self.high, limits.max), out=values)
+        low, high = self.low, self.high
+        if kind.kind != "f":
+            limits = np.iinfo(kind)
+            low, high = max(low, limits.min), min(high, limits.max)
+            np.rint(values, out=values)
+        np.clip(values, low, high, out=values)
         result: Pixels = values.astype(kind)
         return result
 
