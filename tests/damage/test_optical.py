@@ -63,6 +63,13 @@ def test_type_and_shape_stay_and_the_seed_decides(height, width, channels, dtype
     assert (found.pixels != other.pixels).any()
 
 
+def test_turned_and_mirrored_views_are_degraded_as_their_copies_are(field):
+    view = np.rot90(field)[:, ::-1]
+    found = degrade(view, seed=2, depth_um=60)
+    copied = degrade(np.ascontiguousarray(view), seed=2, depth_um=60)
+    np.testing.assert_array_equal(found.pixels, copied.pixels)
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_quality_falls_with_depth(field, channels):
     clean = with_channels(field, channels, np.uint16)

@@ -23,7 +23,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -235,11 +234,11 @@ def _blurred_by(plane: Field, sigma: Field, levels: int = 4) -> Field:
     if high - low < 0.05:
         return soften(plane, (low + high) / 2)
     at = (sigma - low) * ((levels - 1) / (high - low))
-    out = np.zeros_like(plane)
+    out = np.zeros(plane.shape, np.float32)
     for level, blur in enumerate(np.linspace(low, high, levels)):
         # Neighbouring levels are mixed linearly: the weights of a place add up to 1.
         weight = np.clip(1 - np.abs(at - level), 0, 1)
-        cv2.accumulateProduct(soften(plane, float(blur)), weight.astype(np.float32), out)
+        out += weight * soften(plane, float(blur))
     return out
 
 
