@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from histomend.damage.artifacts import KINDS, Damaged, simulate
+    from histomend.denoise import DenoiseResult, denoise
     from histomend.detect.threshold import Thresholds, detect
     from histomend.errors import (
         DeviceError,
@@ -53,6 +54,7 @@ __version__ = "0.1.0"
 __all__ = [
     "KINDS",
     "Damaged",
+    "DenoiseResult",
     "DeviceError",
     "HistomendError",
     "Image",
@@ -81,6 +83,7 @@ __all__ = [
     "Verification",
     "WeightsError",
     "__version__",
+    "denoise",
     "detect",
     "load_model",
     "read_image",
@@ -96,6 +99,7 @@ __all__ = [
 # Where the public names live that are not errors.
 _HOMES = {
     "histomend.damage.artifacts": ("KINDS", "Damaged", "simulate"),
+    "histomend.denoise": ("DenoiseResult", "denoise"),
     "histomend.detect.threshold": ("Thresholds", "detect"),
     "histomend.image": ("Image", "read_image", "write_image"),
     "histomend.ledger": ("Ledger", "Verification", "undo", "verify"),

@@ -15,7 +15,7 @@ from PIL import Image as PilImage
 
 from histomend.diffusion.denoiser import TiledDenoiser
 from histomend.diffusion.loop import sample
-from histomend.diffusion.noise import NoiseField, NoiseStream
+from histomend.diffusion.noise import NoiseField, NoiseStream, further_seed
 from histomend.diffusion.path import FixedPath
 from histomend.errors import MaskError, ModelMismatchError, SettingError
 from histomend.image import Image, as_image
@@ -227,7 +227,9 @@ def restore(
 
     def work(window: Window) -> int:
         drawn = [
-            sample_window(job, window, pixels, _seed(seed, k), called, trace if k == 0 else None)
+            sample_window(
+                job, window, pixels, further_seed(seed, k), called, trace if k == 0 else None
+            )
             for k in range(samples)
         ]
         write_window(job, window, pixels, spread, [values for values, _ in drawn])
@@ -336,8 +338,3 @@ def _scale(source: Image, model_mpp: float) -> tuple[float, tuple[str, ...]]:
         f"The image has {source.mpp:g} um per pixel and the model {model_mpp:g}: what is restored "
         "is resampled to the model's pixel size and back.",
     )
-
-
-def _seed(seed: int, number: int) -> int:
-    """Return the seed of the sample `number`: the seed itself, then others far away from it."""
-    return (seed + number * 0x5851F42D4C957F2D) % 2**63

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from histomend.diffusion.schedule import Schedule
+from histomend.diffusion.windows import ramp, window_origins
 from histomend.errors import SettingError
 
 PredictionType = Literal["epsilon", "x0", "v"]
@@ -152,16 +153,12 @@ class TiledDenoiser:
 
     def origins(self, length: int) -> list[int]:
         """Return where windows begin along a side of `length` pixels; the last one is flush."""
-        if length <= self.window:
-            return [0]
-        stride = self.window - self.overlap
-        count = -(-(length - self.window) // stride)
-        return [*(i * stride for i in range(count)), length - self.window]
+        return window_origins(length, self.window, self.overlap)
 
     def weights(self) -> Tensor:
         """Return the (window, window) weights: a raised cosine, positive everywhere."""
-        ramp = torch.hann_window(self.window + 2, periodic=False)[1:-1]
-        return ramp[:, None] * ramp[None, :]
+        across = ramp(self.window)
+        return across[:, None] * across[None, :]
 
     def _windows(self, height: int, width: int) -> Iterator[tuple[slice, slice]]:
         for y in self.origins(height):

@@ -50,6 +50,11 @@ class NoiseField:
         return torch.from_numpy(out)
 
 
+def further_seed(seed: int, number: int) -> int:
+    """Return the seed of draw `number`: the seed itself, then others far away from it."""
+    return (seed + number * 0x5851F42D4C957F2D) % 2**63
+
+
 class NoiseStream:
     """Successive draws of noise for a batch of windows, counted per sample.
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from histomend.errors import UnsupportedImageError, ValueRangeError
 from histomend.image.pixels import Intensity, Pixels, bands
 
 MOST_CHANNELS = 3
+# Signals that reach less than one part in so many of the range are stretched until they do.
+DIMMEST = 3.0
 
 
 def signal_range(values: Pixels, where: str) -> Intensity:
@@ -85,3 +88,41 @@ def _extremes(values: Pixels, where: str) -> tuple[float, float]:
             )
         low, high = min(low, float(part.min())), max(high, float(part.max()))
     return low, high
+
+
+def fitted_range(values: Pixels, full: Intensity) -> Intensity:
+    """Return the range in which a model sees an image or a stack as those it was trained on.
+
+    The models know signals that fill at least about a third of the range. Many fluorescence
+    images use less, as 12-bit values in 16-bit files do. Shown as they are, their noise would
+    be of a few steps of diffusion at most, whatever it is beside the signal. So where the signal
+    reaches less than a third of the range, the range is taken to end at three times the
+    signal, for all channels and planes alike: signal and noise are stretched together, and t is
+    what it is for an image that was exposed longer. RGB is never stretched: how bright glass is
+    means something there.
+
+    Parameters
+    ----------
+    values : (H, W, C) or (Z, H, W, C)
+        As `signal_range` checked it.
+    full : Intensity
+        The range of its type.
+
+    Returns
+    -------
+    Intensity
+        The same, or one that ends below. Values above that are single hot pixels.
+    """
+    if values.shape[-1] == MOST_CHANNELS:
+        return full
+    signal = max(_brightest(plane) for plane in values.reshape(-1, *values.shape[-3:]))
+    high = DIMMEST * signal
+    return Intensity(full.low, high) if full.low < high < full.high else full
+
+
+def _brightest(plane: Pixels) -> float:
+    """Return the largest mean of 3×3 pixels of one channel: what a hot pixel cannot be."""
+    return max(
+        float(cv2.blur(np.ascontiguousarray(channel, np.float32), (3, 3)).max())
+        for channel in np.moveaxis(plane, -1, 0)
+    )

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 
 from histomend.tiles.plan import Plan, Window
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 
 def window_threads(plan: Plan) -> int:
@@ -28,28 +33,56 @@ def run_plan(
 ) -> int:
     """Call `work` for every window and return the sum of what it returns.
 
-    On a CPU, several chains run side by side, each with one thread, as that is faster than one
-    after the other with all threads; a single chain gets them all. How many threads a window
-    has depends on the plan alone, never on `batch`, so neither do the results.
-
     Parameters
     ----------
     work : function of Window, safe to call from several threads
     batch : int
         Chains in flight.
     """
-    threads = window_threads(plan)
 
     def follow(chain: tuple[Window, ...]) -> int:
-        if device.type == "cpu":
-            torch.set_num_threads(threads)
         return sum(work(window) for window in chain)
 
+    return sum(in_order(plan.chains, follow, device=device, batch=batch))
+
+
+def in_order(
+    items: Sequence[Item], work: Callable[[Item], Found], *, device: torch.device, batch: int
+) -> Iterator[Found]:
+    """Call `work` for every item and yield what it returns, in the order of the items.
+
+    On a CPU, several items are worked on side by side, each with one thread, as that is faster
+    than one after the other with all threads; a single item gets them all. How many threads an
+    item has depends on their number alone, never on `batch`, so neither do the results.
+
+    Parameters
+    ----------
+    work : function of an item, safe to call from several threads
+    batch : int
+        Items in flight; what has been found and was not fetched yet counts.
+    """
+    if len(items) <= 1 or device.type != "cpu":
+        yield from map(work, items)
+        return
+
+    def alone(item: Item) -> Found:
+        torch.set_num_threads(1)
+        return work(item)
+
     before = torch.get_num_threads()
+    workers = max(1, min(batch, os.cpu_count() or 1))
+    ahead: deque[Future[Found]] = deque()
     try:
-        if len(plan.chains) <= 1 or device.type != "cpu":
-            return sum(follow(chain) for chain in plan.chains)
-        with ThreadPoolExecutor(max(1, min(batch, os.cpu_count() or 1))) as pool:
-            return sum(pool.map(follow, plan.chains))
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                for item in items:
+                    ahead.append(pool.submit(alone, item))
+                    if len(ahead) > workers:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
+            finally:
+                for waiting in ahead:
+                    waiting.cancel()
     finally:
         torch.set_num_threads(before)

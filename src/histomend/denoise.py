@@ -1,0 +1,395 @@
+"""The front door for images of which the whole field is degraded: denoise, and say how far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image as PilImage
+from torch import Tensor
+
+import histomend
+from histomend.diffusion.noise import NoiseField, NoiseStream, further_seed
+from histomend.diffusion.recalibration import Calibrates
+from histomend.errors import (
+    ImageSizeError,
+    ModelMismatchError,
+    ModelNotFoundError,
+    SettingError,
+    UnsupportedImageError,
+)
+from histomend.image import Intensity, pixels_sha256, read_image
+from histomend.image.pixels import check_size
+from histomend.image.rasters import unsupported_mode
+from histomend.image.signals import fitted_range, signal_range
+from histomend.ledger import DenoiseRecord
+from histomend.models import Model, load_model
+from histomend.recipes.calibrated import CalibratedSampling, calibrated_sampling
+from histomend.recipes.whole_field import RestoresTiles, by_calibration
+from histomend.tiles.field import Tile, blended, grouped, make_tiles, smoothed, t_map
+from histomend.tiles.run import in_order
+
+Pixels = npt.NDArray[Any]
+METHODS = {"rscd": "rscd"}
+"""Which kind of model each method needs."""
+# Above this share of values at the end of the range the user is told that light was lost.
+SATURATED = 0.01
+
+
+@dataclass(frozen=True)
+class DenoiseResult:
+    """What `denoise` returns.
+
+    Parameters
+    ----------
+    pixels : array of the shape and type of the image
+    t_map : (H, W) or (Z, H, W) float32, or None
+        At which step of diffusion each place was taken to be: how degraded it is. Where it
+        rounds to 0, the pixels are those of the image. None for methods that know no t.
+    record : DenoiseRecord
+    """
+
+    pixels: Pixels
+    t_map: npt.NDArray[np.float32] | None
+    record: DenoiseRecord
+
+
+@dataclass(frozen=True)
+class FieldJob:
+    """Everything decided before the first network call.
+
+    Parameters
+    ----------
+    values : (Z, H, W, C)
+        All planes; one for an image that is no stack.
+    shape : tuple of int
+        Of the image as it was given.
+    name : str or None
+        Of the file.
+    """
+
+    values: Pixels
+    shape: tuple[int, ...]
+    name: str | None
+    intensity: Intensity
+    model: Model
+    method: str
+    sampling: CalibratedSampling
+    restores: RestoresTiles
+    tiles: tuple[Tile, ...]
+    notices: tuple[str, ...]
+
+
+def prepare(
+    image: Any,
+    *,
+    model: str | Path | Model | None = None,
+    method: str = "rscd",
+    preset: str = "fast",
+    steps: int | None = None,
+    sampler: str | None = None,
+    device: str = "auto",
+) -> FieldJob:
+    """Check everything and decide what would be done, without restoring anything.
+
+    Takes what `denoise` takes and raises what it raises.
+    """
+    if method not in METHODS:
+        raise SettingError(f"No method is called {method!r}. There are {', '.join(METHODS)}.")
+    if model is None:
+        raise ModelNotFoundError(
+            f"No model for {method} comes with Histomend yet. Name a folder that `histomend train "
+            f"{METHODS[method]}` wrote (RUN/model): --model FOLDER."
+        )
+    given, name, read = _taken(image)
+    where = name or "the image"
+    values, intensity, notices = _checked(given, where)
+    loaded = model if isinstance(model, Model) else load_model(model, device)
+    config = loaded.config
+    if config.method != METHODS[method]:
+        raise ModelMismatchError(
+            f"The model {loaded.name} is for {config.method}, and {method} needs one for "
+            f"{METHODS[method]}. Choose another --model or --method."
+        )
+    if config.channels != values.shape[-1]:
+        raise ModelMismatchError(
+            f"{where} has {values.shape[-1]} channel(s), and the model {loaded.name} is for "
+            f"{config.channels}. Choose a model that was trained with --channels "
+            f"{values.shape[-1]}."
+        )
+    sampling = calibrated_sampling(preset, config, steps, sampler)
+    restores = by_calibration(loaded, sampling)
+    tiles = make_tiles(values.shape[1], values.shape[2], config.window)
+    return FieldJob(
+        values,
+        given.shape,
+        name,
+        intensity,
+        loaded,
+        method,
+        sampling,
+        restores,
+        tiles,
+        (*read, *notices),
+    )
+
+
+def denoise(
+    image: Any,
+    *,
+    model: str | Path | Model | None = None,
+    method: str = "rscd",
+    preset: str = "fast",
+    steps: int | None = None,
+    sampler: str | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    batch: int = 8,
+    progress: Callable[[int, int], None] | None = None,
+) -> DenoiseResult:
+    """Restore the whole field of an image or of each plane of a stack.
+
+    All tiles of a plane are calibrated first, their t is smoothed over the overlaps, and then
+    they are restored and blended.
+
+    Parameters
+    ----------
+    image : (H, W), (H, W, C) or (Z, H, W, C) uint8, uint16, or float in [0, 1]; list of planes
+        of equal shape; PIL image; path. C is 1, 2 or 3, both sides at least 64 px.
+    model : str, Path or Model
+        A folder of weights, or a model loaded once for many images.
+    method : "rscd"
+    preset : "fast", "paper" or "author_code"
+    steps, sampler : optional
+        Override those of the preset.
+    seed : int in [0, 2^63)
+        The same seed gives the same values on the same machine's CPU, whatever `batch` is.
+    device : "auto", "cpu", "cuda", "mps"
+    batch : int
+        Groups of tiles in flight.
+    progress : function of (groups of tiles done, groups in all), optional
+
+    Returns
+    -------
+    DenoiseResult
+
+    Raises
+    ------
+    InputError, ModelError, ResourceError
+        Before anything is computed; see `histomend.errors`.
+    """
+    if batch < 1 or not 0 <= seed < 2**63:
+        raise SettingError(
+            f"batch={batch} must be 1 or more, and the seed ({seed}) a whole number from 0 to "
+            "2^63 - 1."
+        )
+    job = prepare(
+        image,
+        model=model,
+        method=method,
+        preset=preset,
+        steps=steps,
+        sampler=sampler,
+        device=device,
+    )
+    planes = len(job.values)
+    rounds = 1 if job.restores.calibrate is None else 2
+    groups = planes * rounds * len(grouped(job.tiles))
+    done = 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, groups)
+
+    pixels = np.empty_like(job.values)
+    maps: list[npt.NDArray[np.float32]] = []
+    nfe: list[int] = []
+    for number in range(planes):
+        field, calls = _restored(job, number, further_seed(seed, number), pixels, batch, advance)
+        nfe += calls
+        if field is not None:
+            maps.append(field)
+    whole = np.stack(maps) if maps else None
+    record = _record(job, pixels, whole, nfe, seed)
+    if whole is not None and len(job.shape) < 4:
+        whole = whole[0]
+    return DenoiseResult(pixels.reshape(job.shape), whole, record)
+
+
+def _restored(
+    job: FieldJob,
+    number: int,
+    seed: int,
+    pixels: Pixels,
+    batch: int,
+    advance: Callable[[], None],
+) -> tuple[npt.NDArray[np.float32] | None, list[int]]:
+    """Restore one plane into `pixels`; return its t-map and the network calls per tile."""
+    plane, device = job.values[number], job.model.device
+    height, width, channels = plane.shape
+    field = t_of = None
+    if job.restores.calibrate is not None:
+        told = _calibrated(job, plane, job.restores.calibrate, batch, advance)
+        starts = smoothed(job.tiles, list(told), job.model.config.trained_t, height, width)
+        field = t_map(job.tiles, starts, height, width)
+        t_of = dict(zip(job.tiles, starts, strict=True))
+
+    def work(group: tuple[Tile, ...]) -> tuple[npt.NDArray[np.float32], list[int]]:
+        x = _shown(job, plane, group)
+        t = None if t_of is None else torch.tensor([t_of[tile] for tile in group])
+        noise = NoiseStream([NoiseField(seed)] * len(group), [(tile.y, tile.x) for tile in group])
+        found, nfe = job.restores(x, t, noise)
+        return found.permute(0, 2, 3, 1).cpu().numpy(), nfe.tolist()
+
+    calls: list[int] = []
+
+    def found() -> Iterator[npt.NDArray[np.float32]]:
+        for values, nfe in in_order(grouped(job.tiles), work, device=device, batch=batch):
+            advance()
+            calls.extend(nfe)
+            yield from values
+
+    for top, band in blended(job.tiles, found(), width, channels):
+        rows = slice(top, top + len(band))
+        source = plane[rows]
+        restored = job.intensity.decode(band, plane.dtype)
+        if field is not None:
+            restored = np.where((np.rint(field[rows]) == 0)[..., None], source, restored)
+        pixels[number, rows] = restored
+    return field, calls
+
+
+def _calibrated(
+    job: FieldJob, plane: Pixels, calibrate: Calibrates, batch: int, advance: Callable[[], None]
+) -> Iterator[float]:
+    """Yield the predicted t of every tile."""
+
+    @torch.inference_mode()
+    def work(group: tuple[Tile, ...]) -> list[float]:
+        return [float(value) for value in calibrate(_shown(job, plane, group))]
+
+    for part in in_order(grouped(job.tiles), work, device=job.model.device, batch=batch):
+        advance()
+        yield from part
+
+
+def _shown(job: FieldJob, plane: Pixels, group: tuple[Tile, ...]) -> Tensor:
+    """Return tiles as the model sees them, (B, C, h, w)."""
+    tiles = np.stack([job.intensity.encode(plane[tile.place]) for tile in group])
+    x = torch.from_numpy(np.ascontiguousarray(tiles.transpose(0, 3, 1, 2)))
+    return x.to(job.model.device)
+
+
+def _taken(image: Any) -> tuple[Pixels, str | None, tuple[str, ...]]:
+    """Return the array of whatever the user has, the file's name and what reading it told."""
+    if isinstance(image, str | Path):
+        read = read_image(image)
+        return read.pixels, Path(image).name, read.notices
+    if isinstance(image, PilImage.Image):
+        if image.mode not in ("L", "RGB", "I;16"):
+            raise unsupported_mode("the Pillow image", image.mode)
+        return np.asarray(image), None, ()
+    if isinstance(image, np.ndarray):
+        return image, None, ()
+    if isinstance(image, Sequence) and image and all(isinstance(p, np.ndarray) for p in image):
+        return _stacked(image), None, ()
+    raise UnsupportedImageError(
+        f"expected a path, a NumPy array, a list of planes or a Pillow image, got "
+        f"{type(image).__name__}"
+    )
+
+
+def _stacked(planes: Sequence[Pixels]) -> Pixels:
+    kinds = [(plane.shape, plane.dtype) for plane in planes]
+    other = next((k for k, kind in enumerate(kinds) if kind != kinds[0]), None)
+    if other is not None:
+        raise ImageSizeError(
+            f"the stack: plane 0 is {kinds[0][0]} {kinds[0][1]}, and plane {other} is "
+            f"{kinds[other][0]} {kinds[other][1]}. All planes of a stack need one shape and type: "
+            "restore those of another shape by themselves."
+        )
+    whole = np.stack(planes)
+    return whole[..., None] if whole.ndim == 3 else whole
+
+
+def _checked(given: Pixels, where: str) -> tuple[Pixels, Intensity, tuple[str, ...]]:
+    """Return the planes (Z, H, W, C), the range in which they are shown, and notices."""
+    values = given[..., None] if given.ndim == 2 else given
+    full = signal_range(values, where)
+    values = values if values.ndim == 4 else values[None]
+    if not len(values):
+        raise ImageSizeError(f"{where}: the stack has no plane.")
+    check_size(values.shape[2], values.shape[1], where)
+    low, high = values.min(), values.max()
+    if low == high:
+        raise UnsupportedImageError(
+            f"{where}: all values are {low:g}, so there is nothing to restore. Look whether it "
+            "is the right file, and whether the detector was on."
+        )
+    notices: tuple[str, ...] = ()
+    share = float(np.mean(values >= full.high))
+    if share >= SATURATED:
+        notices += (
+            f"{share:.1%} of the values are at the end of the range ({full.high:g}): light was "
+            "lost there, and what is restored there is too dark.",
+        )
+    intensity = fitted_range(values, full)
+    if intensity != full:
+        notices += (
+            f"The signal fills less than a third of the range: it is shown to the model from 0 to "
+            f"{intensity.high:g} instead of {full.high:g}, and written back as it was.",
+        )
+    return values, intensity, notices
+
+
+def _record(
+    job: FieldJob,
+    pixels: Pixels,
+    field: npt.NDArray[np.float32] | None,
+    nfe: list[int],
+    seed: int,
+) -> DenoiseRecord:
+    t = None
+    if field is not None:
+        t = {
+            "min": float(field.min()),
+            "median": float(np.median(field)),
+            "mean": float(field.mean(dtype=np.float64)),
+            "max": float(field.max()),
+            "unchanged_share": float(np.mean(np.rint(field) == 0)),
+        }
+    return DenoiseRecord(
+        histomend=histomend.__version__,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        source={
+            "name": job.name,
+            "pixels_sha256": pixels_sha256(job.values.reshape(job.shape)),
+            "shape": job.shape,
+            "dtype": job.values.dtype.name,
+        },
+        output_pixels_sha256=pixels_sha256(pixels.reshape(job.shape)),
+        intensity={"low": job.intensity.low, "high": job.intensity.high},
+        model=job.model.record(),
+        method=job.method,
+        settings={
+            "preset": job.sampling.preset,
+            "sampler": job.sampling.sampler,
+            "calls": job.sampling.calls,
+            "window": job.model.config.window,
+            "device": str(job.model.device),
+            "torch": torch.__version__,
+        },
+        seed=seed,
+        nfe={"total": sum(nfe), "mean": float(np.mean(nfe)), "most": max(nfe)},
+        t=t,
+        tiles=len(job.tiles) * len(job.values),
+        notices=job.notices,
+    )
