@@ -44,7 +44,7 @@ _SCANNERS = {
     "is_bif": "Ventana BIF",
     "is_philips": "Philips TIFF",
 }
-_LOSSLESS = {1, 5, 8, 32773, 32946, 34925, 50000}  # none, LZW, deflate, PackBits, LZMA, zstd
+LOSSLESS = {1, 5, 8, 32773, 32946, 34925, 50000}  # none, LZW, deflate, PackBits, LZMA, zstd
 _LARGE_TILE = 1 << 24  # pixels
 _ENCODED_COLOUR = {6, 7, 33003, 33005, 33007, 34712, 50001, 50002}  # decoders give RGB
 
@@ -67,7 +67,7 @@ def slide_scanner(path: Path) -> tuple[str, int, int] | None:
                     page = file.pages.first
                     return name, int(page.imagewidth), int(page.imagelength)
     except Exception as error:  # damaged headers raise anything
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     return None
 
 
@@ -94,10 +94,11 @@ def read_tiff(path: Path, region: Region | None) -> Image:
             raise MissingDependencyError(
                 f"{path}: this kind of TIFF needs imagecodecs: pip install imagecodecs"
             ) from error
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> UnreadableImageError:
+def damaged(path: Path, error: Exception) -> UnreadableImageError:
+    """Return what to raise when decoding a TIFF failed."""
     return UnreadableImageError(
         f"{path}: the TIFF data are truncated or damaged ({error}). Copy or export the file again."
     )
@@ -129,10 +130,10 @@ def _read(file: tifffile.TiffFile, path: Path, region: Region | None) -> Image:
         )
     return Image(
         pixels,
-        _mpp(file, page),
+        page_mpp(file, page),
         alpha,
         notices=notices + alpha_notices(alpha) + depth_notices(pixels),
-        lossy=int(page.compression) not in _LOSSLESS,
+        lossy=int(page.compression) not in LOSSLESS,
         icc=_icc(page),
     )
 
@@ -278,7 +279,8 @@ def _icc(page: Any) -> bytes | None:
     return bytes(value) if value else None
 
 
-def _mpp(file: tifffile.TiffFile, page: Any) -> float | None:
+def page_mpp(file: tifffile.TiffFile, page: Any) -> float | None:
+    """Return micrometres per pixel as OME-XML, ImageJ or the page's resolution tell them."""
     if file.is_ome:
         found = ome_mpp(page.description or "")
         if found is not None:

@@ -19,7 +19,7 @@ from histomend.image.pixels import Pixels, check_mpp, check_rgb
 from histomend.image.png import encode_png
 
 _TILE = 512
-_BIG_TIFF = 3 << 30  # raw bytes; classic TIFF ends at 4 GiB and incompressible data grow a little
+BIG_TIFF = 3 << 30  # raw bytes; classic TIFF ends at 4 GiB and incompressible data grow a little
 _JPEG_SIDE = 65_500  # libjpeg's limit
 _SOFTWARE = "Histomend"
 
@@ -227,7 +227,7 @@ def _encode_tiff(
 ) -> None:
     height, width = pixels.shape[:2]
     samples = 3 if alpha is None else 4
-    big = height * width * samples * pixels.dtype.itemsize > _BIG_TIFF
+    big = height * width * samples * pixels.dtype.itemsize > BIG_TIFF
     per_cm = None if mpp is None else (10_000 / mpp, 10_000 / mpp)
     with tifffile.TiffWriter(file, bigtiff=big, byteorder="<") as writer:
         writer.write(

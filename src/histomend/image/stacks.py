@@ -1,0 +1,229 @@
+"""Measured light as it is denoised: planes of one to three channels, and where they came from.
+
+Files hold the same numbers in many orders: channels first or last, one page or many, a z-stack of
+either. Here they are always (Z, H, W, C), and `Axes` remembers the way back.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from histomend.errors import UnsupportedImageError, ValueRangeError
+from histomend.image.pixels import Intensity, Pixels, check_size
+from histomend.image.rasters import depth_notices
+from histomend.image.signals import MOST_CHANNELS, signal_range
+
+# Axes that say nothing about themselves, in tifffile's letters.
+_UNKNOWN = set("IQ")
+# From this share of values at the upper end on, users are told.
+SATURATED_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The order in which a file holds its values.
+
+    Parameters
+    ----------
+    letters : str
+        One letter per axis: Y and X; C or S for channels; whatever else counts planes.
+    shape : tuple of int
+        As long as `letters`.
+    """
+
+    letters: str
+    shape: tuple[int, ...]
+
+    def arranged(self, values: Pixels) -> Pixels:
+        """Return values of `shape` as (Z, H, W, C)."""
+        moved = np.transpose(values, self._order())
+        channels = moved.shape[-1] if self._channel() is not None else 1
+        height, width = (self.shape[self.letters.index(letter)] for letter in "YX")
+        return moved.reshape(-1, height, width, channels)
+
+    def restored(self, values: Pixels) -> Pixels:
+        """Return values (Z, H, W, C) in the order of the file."""
+        order = self._order()
+        moved = values.reshape([self.shape[k] for k in order])
+        return np.ascontiguousarray(np.transpose(moved, np.argsort(order)))
+
+    def _channel(self) -> int | None:
+        """Return the number of the channels' axis."""
+        found = [k for k, letter in enumerate(self.letters) if letter in "CS"]
+        # Of a file of one channel whose samples are an axis as well, the one that is longer.
+        return max(found, key=lambda k: self.shape[k]) if found else None
+
+    def _order(self) -> list[int]:
+        channel = self._channel()
+        last = [self.letters.index("Y"), self.letters.index("X")]
+        last += [] if channel is None else [channel]
+        return [k for k in range(len(self.letters)) if k not in last] + last
+
+
+@dataclass(frozen=True)
+class Stack:
+    """An image or a z-stack in memory, with what is known of its file.
+
+    Parameters
+    ----------
+    values : (Z, H, W, C) uint8, uint16 or float in [0, 1]
+        C is 1, 2 (CH2, CH3) or 3 (red, green, blue); Z is 1 for a single image.
+    axes : Axes
+        The order in the file.
+    intensity : Intensity
+        One for the whole stack, so that its planes stay comparable.
+    mpp : float or None
+        Micrometres per pixel.
+    source : Path or None
+    notices : tuple of str
+        What the user should be told.
+    """
+
+    values: Pixels
+    axes: Axes
+    intensity: Intensity
+    mpp: float | None = None
+    source: Path | None = None
+    notices: tuple[str, ...] = ()
+
+    @property
+    def channels(self) -> int:
+        """Channels of a plane."""
+        return int(self.values.shape[3])
+
+
+def as_stack(
+    values: Pixels,
+    *,
+    channels: int | None = None,
+    axes: str | None = None,
+    found: str | None = None,
+    mpp: float | None = None,
+    source: Path | None = None,
+) -> Stack:
+    """Check values, find their channels, and arrange them as (Z, H, W, C).
+
+    Parameters
+    ----------
+    values : array of 2 to 5 axes
+    channels : int, optional
+        How many channels there have to be, as a model is for so many.
+    axes : str, optional
+        What the user says the axes are: one letter each, such as ZCYX or YXC.
+    found : str, optional
+        What the file says they are; I and Q are axes of which it says nothing. By default
+        nothing is known of any.
+    mpp : float or None
+    source : Path, optional
+        The file, for messages.
+
+    Raises
+    ------
+    UnsupportedImageError
+        A wrong number of channels, an order that cannot be known, or nothing but one value.
+    ValueRangeError
+        NaN, infinity, negative values, or values of an unknown range.
+    ImageSizeError
+    """
+    where = "the array" if source is None else str(source)
+    notices: tuple[str, ...] = ()
+    if axes is not None:
+        letters = _given(axes.upper(), values.shape, where)
+    else:
+        letters, notices = _resolved(found or "", values.shape, channels, where)
+    order = Axes(letters, values.shape)
+    arranged = order.arranged(values)
+    arranged = np.ascontiguousarray(arranged, dtype=arranged.dtype.newbyteorder("="))
+    planes, height, width, there = arranged.shape
+    for rows in (height, planes * height):
+        check_size(width, rows, where)
+    if channels is not None and there != channels:
+        raise UnsupportedImageError(
+            f"{where}: there are {there} channels, and the model is for {channels}. Choose a model "
+            "for as many channels with --model, or name the axes (--axes ZCYX, say) if they were "
+            "taken wrongly."
+        )
+    intensity = signal_range(arranged, where)
+    notices += _contents(arranged, intensity, where) + depth_notices(arranged)
+    return Stack(arranged, order, intensity, mpp, source, notices)
+
+
+def _given(axes: str, shape: tuple[int, ...], where: str) -> str:
+    counts = [axes.count(letter) for letter in ("Y", "X", "C", "S")]
+    if len(axes) != len(shape) or len(set(axes)) != len(axes) or counts[:2] != [1, 1]:
+        raise UnsupportedImageError(
+            f"{where}: the axes {axes!r} do not fit values of shape {shape}. Give one letter for "
+            "each axis, among them Y and X, and C for channels: ZCYX, say."
+        )
+    return axes
+
+
+def _resolved(
+    found: str, shape: tuple[int, ...], channels: int | None, where: str
+) -> tuple[str, tuple[str, ...]]:
+    """Tell which axis is which, as far as file and shape allow."""
+    if len(shape) < 2:
+        raise UnsupportedImageError(f"{where}: values of shape {shape} are no image.")
+    letters = list(found or "Q" * (len(shape) - 2) + "YX")
+    few = range(1, MOST_CHANNELS + 1)
+    guessed = all(letter in _UNKNOWN | {"Y", "X"} for letter in letters)
+    if guessed and len(shape) > 2 and shape[-1] in few and min(shape[-3:-1]) > MOST_CHANNELS:
+        # No image is 3 px wide: the last axis counts channels.
+        letters[-3:] = ["Y", "X", "C"]
+    if not {"C", "S"} & set(letters):
+        open_axes = [k for k, letter in enumerate(letters) if letter in _UNKNOWN]
+        likely = [k for k in open_axes if shape[k] == channels] if channels else []
+        likely = likely or [k for k in open_axes if 2 <= shape[k] <= MOST_CHANNELS]
+        if channels == 1:
+            likely = []
+        if len(likely) > 1:
+            raise UnsupportedImageError(
+                f"{where}: of the axes {shape} more than one may count channels. Say which: "
+                "--axes ZCYX or --axes CZYX."
+            )
+        if likely:
+            letters[likely[0]] = "C"
+            if channels is None:
+                return _plain(letters), (
+                    f"the {shape[likely[0]]} pages of the file were taken for channels; if they "
+                    "are planes of a stack, say --axes ZYX",
+                )
+    return _plain(letters), ()
+
+
+def _plain(letters: list[str]) -> str:
+    """Name axes that count planes, each by a letter of its own."""
+    free = iter("ZTPRHAEVKM")
+    taken = set(letters) - _UNKNOWN
+    named = []
+    for letter in letters:
+        if letter in _UNKNOWN:
+            letter = next(other for other in free if other not in taken)
+        named.append(letter)
+    return "".join(named)
+
+
+def _contents(values: Pixels, intensity: Intensity, where: str) -> tuple[str, ...]:
+    low, high = values.min(), values.max()
+    if low == high:
+        raise ValueRangeError(
+            f"{where}: every value is {low}: there is nothing to restore. Check how the image was "
+            "exported."
+        )
+    notices: tuple[str, ...] = ()
+    flat = int((values.min(axis=(1, 2)) == values.max(axis=(1, 2))).all(axis=1).sum())
+    if flat:
+        notices += (f"{flat} of {len(values)} planes hold nothing but one value",)
+    if high >= intensity.high:
+        share = float(np.count_nonzero(values >= intensity.high)) / math.prod(values.shape)
+        # White is the glass of a colour image, and no fault.
+        if share >= SATURATED_SHARE and values.shape[3] < MOST_CHANNELS:
+            notices += (
+                f"{100 * share:.0f} % of the values are saturated: what was brighter there is "
+                "lost, and is not restored",
+            )
+    return notices
