@@ -175,7 +175,7 @@ def test_saturation_is_told():
     image = noisy(1)
     image[:20] = 65535
     notices = denoise(image, model=made(1)).record.notices
-    assert any("light was lost" in notice for notice in notices)
+    assert any("saturated" in notice for notice in notices)
 
 
 def with_nan() -> np.ndarray:
@@ -187,14 +187,14 @@ def with_nan() -> np.ndarray:
 @pytest.mark.parametrize(
     ("image", "error", "words"),
     [
-        (noisy(2), ModelMismatchError, "2 channel.*for 1.*--channels 2"),
-        (np.full((80, 80), 7, np.uint8), UnsupportedImageError, "all values are 7"),
+        (noisy(2), UnsupportedImageError, "2 channels, and the model is for 1"),
+        (np.full((80, 80), 7, np.uint8), ValueRangeError, "every value is 7"),
         (with_nan(), ValueRangeError, "NaN or infinity at x=4, y=3"),
         (noisy(1, np.float32) - 0.9, ValueRangeError, "never negative"),
         (noisy(1, np.float32) * 400, ValueRangeError, "range is not known"),
         (noisy(1, height=40), ImageSizeError, "at least 64"),
         ([noisy(1), noisy(1, width=90)], ImageSizeError, "plane 1.*one shape"),
-        (np.zeros((0, 80, 80, 1), np.uint8), ImageSizeError, "no plane"),
+        (np.zeros((0, 80, 80, 1), np.uint8), ImageSizeError, "too small"),
         ("nothing", HistomendError, "nothing"),
         (PIL.Image.new("CMYK", (80, 80)), UnsupportedImageError, "CMYK"),
         (42, UnsupportedImageError, "int"),

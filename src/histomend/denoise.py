@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ from histomend.errors import (
     SettingError,
     UnsupportedImageError,
 )
-from histomend.image import Intensity, pixels_sha256, read_image
-from histomend.image.pixels import check_size
+from histomend.image import Intensity, pixels_sha256
 from histomend.image.rasters import unsupported_mode
-from histomend.image.signals import fitted_range, signal_range
+from histomend.image.signals import MOST_CHANNELS, fitted_range
+from histomend.image.stack_files import read_stack
+from histomend.image.stacks import Stack, as_stack
 from histomend.ledger import DenoiseRecord
 from histomend.models import Model, load_model
 from histomend.recipes.calibrated import CalibratedSampling, calibrated_sampling
@@ -38,8 +39,6 @@ from histomend.tiles.run import in_order
 Pixels = npt.NDArray[Any]
 METHODS = {"rscd": "rscd"}
 """Which kind of model each method needs."""
-# Above this share of values at the end of the range the user is told that light was lost.
-SATURATED = 0.01
 
 
 @dataclass(frozen=True)
@@ -48,16 +47,22 @@ class DenoiseResult:
 
     Parameters
     ----------
-    pixels : array of the shape and type of the image
+    stack : Stack
+        The restored values, with what is known of the file.
     t_map : (H, W) or (Z, H, W) float32, or None
         At which step of diffusion each place was taken to be: how degraded it is. Where it
         rounds to 0, the pixels are those of the image. None for methods that know no t.
     record : DenoiseRecord
     """
 
-    pixels: Pixels
+    stack: Stack
     t_map: npt.NDArray[np.float32] | None
     record: DenoiseRecord
+
+    @property
+    def pixels(self) -> Pixels:
+        """The restored image, an array of the shape and type of the one that was given."""
+        return self.stack.axes.restored(self.stack.values)
 
 
 @dataclass(frozen=True)
@@ -66,17 +71,13 @@ class FieldJob:
 
     Parameters
     ----------
-    values : (Z, H, W, C)
+    stack : Stack
         All planes; one for an image that is no stack.
-    shape : tuple of int
-        Of the image as it was given.
-    name : str or None
-        Of the file.
+    intensity : Intensity
+        In which the model sees them.
     """
 
-    values: Pixels
-    shape: tuple[int, ...]
-    name: str | None
+    stack: Stack
     intensity: Intensity
     model: Model
     method: str
@@ -84,6 +85,32 @@ class FieldJob:
     restores: RestoresTiles
     tiles: tuple[Tile, ...]
     notices: tuple[str, ...]
+
+
+def model_for(method: str, model: str | Path | Model | None, device: str = "auto") -> Model:
+    """Load the model for a method, and check that it is one.
+
+    Raises
+    ------
+    SettingError
+        If there is no such method.
+    ModelError
+        If no model is named, or it is for another method, or damaged.
+    """
+    if method not in METHODS:
+        raise SettingError(f"No method is called {method!r}. There are {', '.join(METHODS)}.")
+    if model is None:
+        raise ModelNotFoundError(
+            f"No model for {method} comes with Histomend yet. Name a folder that `histomend train "
+            f"{METHODS[method]}` wrote (RUN/model): --model FOLDER."
+        )
+    loaded = model if isinstance(model, Model) else load_model(model, device)
+    if loaded.config.method != METHODS[method]:
+        raise ModelMismatchError(
+            f"The model {loaded.name} is for {loaded.config.method}, and {method} needs one for "
+            f"{METHODS[method]}. Choose another --model or --method."
+        )
+    return loaded
 
 
 def prepare(
@@ -94,50 +121,22 @@ def prepare(
     preset: str = "fast",
     steps: int | None = None,
     sampler: str | None = None,
+    axes: str | None = None,
     device: str = "auto",
 ) -> FieldJob:
     """Check everything and decide what would be done, without restoring anything.
 
     Takes what `denoise` takes and raises what it raises.
     """
-    if method not in METHODS:
-        raise SettingError(f"No method is called {method!r}. There are {', '.join(METHODS)}.")
-    if model is None:
-        raise ModelNotFoundError(
-            f"No model for {method} comes with Histomend yet. Name a folder that `histomend train "
-            f"{METHODS[method]}` wrote (RUN/model): --model FOLDER."
-        )
-    given, name, read = _taken(image)
-    where = name or "the image"
-    values, intensity, notices = _checked(given, where)
-    loaded = model if isinstance(model, Model) else load_model(model, device)
+    loaded = model_for(method, model, device)
     config = loaded.config
-    if config.method != METHODS[method]:
-        raise ModelMismatchError(
-            f"The model {loaded.name} is for {config.method}, and {method} needs one for "
-            f"{METHODS[method]}. Choose another --model or --method."
-        )
-    if config.channels != values.shape[-1]:
-        raise ModelMismatchError(
-            f"{where} has {values.shape[-1]} channel(s), and the model {loaded.name} is for "
-            f"{config.channels}. Choose a model that was trained with --channels "
-            f"{values.shape[-1]}."
-        )
     sampling = calibrated_sampling(preset, config, steps, sampler)
     restores = by_calibration(loaded, sampling)
-    tiles = make_tiles(values.shape[1], values.shape[2], config.window)
-    return FieldJob(
-        values,
-        given.shape,
-        name,
-        intensity,
-        loaded,
-        method,
-        sampling,
-        restores,
-        tiles,
-        (*read, *notices),
-    )
+    stack = _taken(image, config.channels, axes)
+    intensity, notices = _shown_as(stack)
+    tiles = make_tiles(stack.values.shape[1], stack.values.shape[2], config.window)
+    notices = (*stack.notices, *notices)
+    return FieldJob(stack, intensity, loaded, method, sampling, restores, tiles, notices)
 
 
 def denoise(
@@ -149,6 +148,7 @@ def denoise(
     steps: int | None = None,
     sampler: str | None = None,
     seed: int = 0,
+    axes: str | None = None,
     device: str = "auto",
     batch: int = 8,
     progress: Callable[[int, int], None] | None = None,
@@ -161,7 +161,8 @@ def denoise(
     Parameters
     ----------
     image : (H, W), (H, W, C) or (Z, H, W, C) uint8, uint16, or float in [0, 1]; list of planes
-        of equal shape; PIL image; path. C is 1, 2 or 3, both sides at least 64 px.
+        of equal shape; PIL image; path. C is 1, 2 or 3, both sides at least 64 px. Channels may
+        come first as well.
     model : str, Path or Model
         A folder of weights, or a model loaded once for many images.
     method : "rscd"
@@ -170,6 +171,8 @@ def denoise(
         Override those of the preset.
     seed : int in [0, 2^63)
         The same seed gives the same values on the same machine's CPU, whatever `batch` is.
+    axes : str, optional
+        The order of the axes, such as ZCYX, where it cannot be known.
     device : "auto", "cpu", "cuda", "mps"
     batch : int
         Groups of tiles in flight.
@@ -196,9 +199,10 @@ def denoise(
         preset=preset,
         steps=steps,
         sampler=sampler,
+        axes=axes,
         device=device,
     )
-    planes = len(job.values)
+    planes = len(job.stack.values)
     rounds = 1 if job.restores.calibrate is None else 2
     groups = planes * rounds * len(grouped(job.tiles))
     done = 0
@@ -209,7 +213,7 @@ def denoise(
         if progress is not None:
             progress(done, groups)
 
-    pixels = np.empty_like(job.values)
+    pixels = np.empty_like(job.stack.values)
     maps: list[npt.NDArray[np.float32]] = []
     nfe: list[int] = []
     for number in range(planes):
@@ -219,9 +223,9 @@ def denoise(
             maps.append(field)
     whole = np.stack(maps) if maps else None
     record = _record(job, pixels, whole, nfe, seed)
-    if whole is not None and len(job.shape) < 4:
+    if whole is not None and planes == 1:
         whole = whole[0]
-    return DenoiseResult(pixels.reshape(job.shape), whole, record)
+    return DenoiseResult(replace(job.stack, values=pixels), whole, record)
 
 
 def _restored(
@@ -233,7 +237,7 @@ def _restored(
     advance: Callable[[], None],
 ) -> tuple[npt.NDArray[np.float32] | None, list[int]]:
     """Restore one plane into `pixels`; return its t-map and the network calls per tile."""
-    plane, device = job.values[number], job.model.device
+    plane, device = job.stack.values[number], job.model.device
     height, width, channels = plane.shape
     field = t_of = None
     if job.restores.calibrate is not None:
@@ -288,23 +292,26 @@ def _shown(job: FieldJob, plane: Pixels, group: tuple[Tile, ...]) -> Tensor:
     return x.to(job.model.device)
 
 
-def _taken(image: Any) -> tuple[Pixels, str | None, tuple[str, ...]]:
-    """Return the array of whatever the user has, the file's name and what reading it told."""
+def _taken(image: Any, channels: int, axes: str | None) -> Stack:
+    """Return whatever the user has as a stack."""
+    if isinstance(image, Stack):
+        return image
     if isinstance(image, str | Path):
-        read = read_image(image)
-        return read.pixels, Path(image).name, read.notices
+        return read_stack(image, channels=channels, axes=axes)
     if isinstance(image, PilImage.Image):
         if image.mode not in ("L", "RGB", "I;16"):
             raise unsupported_mode("the Pillow image", image.mode)
-        return np.asarray(image), None, ()
-    if isinstance(image, np.ndarray):
-        return image, None, ()
-    if isinstance(image, Sequence) and image and all(isinstance(p, np.ndarray) for p in image):
-        return _stacked(image), None, ()
-    raise UnsupportedImageError(
-        f"expected a path, a NumPy array, a list of planes or a Pillow image, got "
-        f"{type(image).__name__}"
-    )
+        image = np.asarray(image)
+    elif isinstance(image, Sequence) and image and all(isinstance(p, np.ndarray) for p in image):
+        image = _stacked(image)
+    if not isinstance(image, np.ndarray):
+        raise UnsupportedImageError(
+            f"expected a path, a NumPy array, a list of planes or a Pillow image, got "
+            f"{type(image).__name__}"
+        )
+    if image.ndim == 4 and axes is None and image.shape[-1] <= MOST_CHANNELS:
+        axes = "ZYXC"
+    return as_stack(image, channels=channels, axes=axes)
 
 
 def _stacked(planes: Sequence[Pixels]) -> Pixels:
@@ -320,34 +327,15 @@ def _stacked(planes: Sequence[Pixels]) -> Pixels:
     return whole[..., None] if whole.ndim == 3 else whole
 
 
-def _checked(given: Pixels, where: str) -> tuple[Pixels, Intensity, tuple[str, ...]]:
-    """Return the planes (Z, H, W, C), the range in which they are shown, and notices."""
-    values = given[..., None] if given.ndim == 2 else given
-    full = signal_range(values, where)
-    values = values if values.ndim == 4 else values[None]
-    if not len(values):
-        raise ImageSizeError(f"{where}: the stack has no plane.")
-    check_size(values.shape[2], values.shape[1], where)
-    low, high = values.min(), values.max()
-    if low == high:
-        raise UnsupportedImageError(
-            f"{where}: all values are {low:g}, so there is nothing to restore. Look whether it "
-            "is the right file, and whether the detector was on."
-        )
-    notices: tuple[str, ...] = ()
-    share = float(np.mean(values >= full.high))
-    if share >= SATURATED:
-        notices += (
-            f"{share:.1%} of the values are at the end of the range ({full.high:g}): light was "
-            "lost there, and what is restored there is too dark.",
-        )
-    intensity = fitted_range(values, full)
-    if intensity != full:
-        notices += (
-            f"The signal fills less than a third of the range: it is shown to the model from 0 to "
-            f"{intensity.high:g} instead of {full.high:g}, and written back as it was.",
-        )
-    return values, intensity, notices
+def _shown_as(stack: Stack) -> tuple[Intensity, tuple[str, ...]]:
+    """Return the range in which the model sees the stack, and what to say of it."""
+    intensity = fitted_range(stack.values, stack.intensity)
+    if intensity == stack.intensity:
+        return intensity, ()
+    return intensity, (
+        f"The signal fills less than a third of the range: it is shown to the model from 0 to "
+        f"{intensity.high:g} instead of {stack.intensity.high:g}, and written back as it was.",
+    )
 
 
 def _record(
@@ -370,12 +358,13 @@ def _record(
         histomend=histomend.__version__,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         source={
-            "name": job.name,
-            "pixels_sha256": pixels_sha256(job.values.reshape(job.shape)),
-            "shape": job.shape,
-            "dtype": job.values.dtype.name,
+            "name": None if job.stack.source is None else job.stack.source.name,
+            "pixels_sha256": pixels_sha256(job.stack.axes.restored(job.stack.values)),
+            "axes": job.stack.axes.letters,
+            "shape": job.stack.axes.shape,
+            "dtype": job.stack.values.dtype.name,
         },
-        output_pixels_sha256=pixels_sha256(pixels.reshape(job.shape)),
+        output_pixels_sha256=pixels_sha256(job.stack.axes.restored(pixels)),
         intensity={"low": job.intensity.low, "high": job.intensity.high},
         model=job.model.record(),
         method=job.method,
@@ -390,6 +379,6 @@ def _record(
         seed=seed,
         nfe={"total": sum(nfe), "mean": float(np.mean(nfe)), "most": max(nfe)},
         t=t,
-        tiles=len(job.tiles) * len(job.values),
+        tiles=len(job.tiles) * len(job.stack.values),
         notices=job.notices,
     )

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 import histomend
-from histomend.cli import calibrated_training, catalogue, images, ledgers, machine, training
+from histomend.cli import calibrated_training, catalogue, fields, images, ledgers, machine, training
 from histomend.cli.screen import say
 from histomend.errors import HistomendError
 
@@ -62,6 +62,7 @@ train.command()(calibrated_training.rscd)
 
 for verb in (
     images.restore,
+    fields.denoise,
     images.detect,
     images.simulate,
     ledgers.undo,

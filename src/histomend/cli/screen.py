@@ -55,12 +55,13 @@ Advance = Callable[[int, int], None]
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Advance]:
+def progress(what: str, unit: str = "network calls") -> Iterator[Advance]:
     """Show a bar on standard error while the block runs.
 
     Parameters
     ----------
     what : shown before the bar.
+    unit : what is counted.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -69,7 +70,7 @@ def progress(what: str) -> Iterator[Advance]:
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("network calls"),
+        TextColumn(unit, markup=False),
         TimeElapsedColumn(),
         console=Console(stderr=True),
     )

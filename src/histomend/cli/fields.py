@@ -1,0 +1,115 @@
+"""The verb that restores whole fields: denoise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from histomend.cli.options import AsJson, Device, Force, Inputs, Model, Out, Seed
+from histomend.cli.screen import answer, facts, progress, say
+from histomend.errors import HistomendError
+
+if TYPE_CHECKING:
+    from histomend.field_files import FieldFiles
+
+
+def denoise(
+    inputs: Inputs,
+    out: Out,
+    model: Model = None,
+    method: Annotated[
+        str, typer.Option(help="rscd, or one of the methods that it is compared with.")
+    ] = "rscd",
+    preset: Annotated[
+        str, typer.Option(help="How rscd samples; see `histomend presets rscd`.")
+    ] = "fast",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Sampling steps, instead of the preset's.")
+    ] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="ddpm, ddim or dpmpp_2m, instead of the preset's.")
+    ] = None,
+    t_map: Annotated[
+        Path | None,
+        typer.Option(
+            "--t-map", help="Where the map of t goes (.tif, or a folder); else beside OUT."
+        ),
+    ] = None,
+    axes: Annotated[
+        str | None, typer.Option(help="Order of the axes, if the file does not say: ZCYX.")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    batch: Annotated[
+        int, typer.Option(min=1, help="Groups of tiles at a time; does not change the result.")
+    ] = 8,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Restore images of which the whole field is degraded: noise, scattering, low signal.
+
+    Beside each output NAME.tif lie NAME.t-map.tif, how degraded each place was taken to be, and
+    NAME.denoise.json, what was done. One to three channels, single images and z-stacks.
+    """
+    from histomend.field_files import plan_fields
+
+    jobs = plan_fields(inputs, out, t_map)
+    alone = len(inputs) == 1 and not inputs[0].is_dir()
+    records: dict[Path, dict[str, Any]] = {job.source: {"source": str(job.source)} for job in jobs}
+
+    def attempt(job: FieldFiles, step: Callable[[FieldFiles], dict[str, Any]]) -> bool:
+        """Take a job one step further; one that fails does not stop the others."""
+        try:
+            records[job.source] |= step(job)
+        except HistomendError as error:
+            if alone:
+                raise
+            say(str(error), title="Error", style="bold red")
+            records[job.source] |= {"error": str(error), "kind": type(error).__name__}
+            return False
+        return True
+
+    def check(job: FieldFiles) -> dict[str, Any]:
+        job.check(force)
+        return {}
+
+    # Before anything is computed or imported: the outputs may exist already.
+    jobs = [job for job in jobs if attempt(job, check)]
+    if jobs:
+        from histomend.denoise import denoise as restore
+        from histomend.denoise import model_for
+
+        loaded = model_for(method, model, device)
+
+        def run(job: FieldFiles) -> dict[str, Any]:
+            with progress(job.source.name, "groups of tiles") as advance:
+                result = restore(
+                    job.source,
+                    model=loaded,
+                    method=method,
+                    preset=preset,
+                    steps=steps,
+                    sampler=sampler,
+                    seed=seed,
+                    axes=axes,
+                    device=device,
+                    batch=batch,
+                    progress=advance,
+                )
+            for notice in result.record.notices:
+                say(notice, title=job.source.name)
+            written = job.write(result, force)
+            return {**written, "nfe": result.record.nfe, "t": result.record.t}
+
+        for job in jobs:
+            if attempt(job, run) and not as_json:
+                facts(records[job.source].items())
+    if as_json:
+        answer(list(records.values()))
+    failed = [record["source"] for record in records.values() if "error" in record]
+    if failed:
+        say(f"{len(failed)} of {len(records)} files: {', '.join(failed)}", title="Not restored")
+        raise typer.Exit(HistomendError.exit_code)
