@@ -1,0 +1,197 @@
+"""A small encoder of H&E histology: features for distances between sets of images.
+
+Inception and CLIP were trained on photographs, and their weights are not always at hand. This
+encoder is a network of some 130,000 weights, trained without labels (`histomend.train.encoder`):
+two crops of one field, seen through the same microscope, are to have the same features, and the
+features of different fields, or of a field sharp and noisy, are to differ. Figures that are made
+with it are named after it, and compare with no published ones.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from histomend.errors import ImageSizeError, ModelNotFoundError, UnsupportedImageError, WeightsError
+from histomend.models.config import CONFIG, SCHEMA_VERSION, config_from
+from histomend.models.weights import fill, load_weights, save_shards, shards, weights_sha256
+
+FEATURES = 64
+SMALLEST_PX = 32
+_WIDTHS = (32, 48, 64, 96)
+_AT_ONCE = 16
+
+
+class Describes(Protocol):
+    """Turns images into features, by whatever network."""
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+
+    def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """Return features (N, D) of images (N, H, W, 3)."""
+
+
+class EncoderNetwork(nn.Module):
+    """Strided convolutions, pooled by mean and spread at each scale, and a linear layer.
+
+    Noise and blur live at fine scales, nuclei at coarser ones: pooling at each keeps both. The
+    convolutions have no norms, which would take away how strong detail is.
+
+    Parameters
+    ----------
+    features : int
+        1 to 64.
+    """
+
+    def __init__(self, features: int = FEATURES):
+        super().__init__()
+        self.layers = nn.ModuleList()
+        for here, there in pairwise((3, *_WIDTHS)):
+            layer = nn.Conv2d(here, there, 4 if here == 3 else 3, 2, 1)
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="leaky_relu")
+            self.layers.append(layer)
+        self.head = nn.Linear(2 * sum(_WIDTHS), features)
+        # Centred and of one spread over what it was trained on: a large mean would drown all
+        # differences in kernels of products.
+        self.norm = nn.BatchNorm1d(features, affine=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, features) for x (B, 3, H, W) in [-1, 1]."""
+        pooled = []
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), 0.1)
+            # The root is steep at 0, where a uniform field is.
+            spread = (x.var((2, 3), unbiased=False) + 1e-4).sqrt()
+            pooled += [x.mean((2, 3)), spread]
+        return self.norm(self.head(torch.cat(pooled, 1)))
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """What an encoder was trained for.
+
+    Parameters
+    ----------
+    features : int
+        Length of its output, 1 to 64.
+    sha256 : str
+        Of its weights; empty until saved.
+    card : dict
+        Data, licence, command and time.
+    """
+
+    features: int = FEATURES
+    sha256: str = ""
+    card: dict[str, Any] = field(default_factory=dict)
+
+    def network(self) -> nn.Module:
+        """Return the network with fresh weights."""
+        return EncoderNetwork(self.features)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A loaded encoder."""
+
+    config: EncoderConfig
+    network: nn.Module
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return f"histology encoder, {self.config.features} features"
+
+    @torch.no_grad()
+    def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """Describe images.
+
+        Parameters
+        ----------
+        images : (N, H, W, 3) uint8, at least 32 px a side
+            One grey channel is repeated three times by the caller.
+
+        Returns
+        -------
+        (N, features) float64
+
+        Raises
+        ------
+        UnsupportedImageError, ImageSizeError
+        """
+        if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
+            raise UnsupportedImageError(
+                f"The encoder sees 8-bit RGB images (N, H, W, 3), not {images.dtype} of shape "
+                f"{images.shape}. Repeat a grey channel three times, and scale 16 bits to 8."
+            )
+        if min(images.shape[1:3]) < SMALLEST_PX:
+            raise ImageSizeError(
+                f"The images are {images.shape[2]}x{images.shape[1]} px; the encoder needs at "
+                f"least {SMALLEST_PX} px a side."
+            )
+        device = next(self.network.parameters()).device
+        parts = [
+            self.network(as_input(images[k : k + _AT_ONCE]).to(device)).double().cpu().numpy()
+            for k in range(0, len(images), _AT_ONCE)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, self.config.features))
+
+
+def as_input(images: npt.NDArray[np.uint8]) -> Tensor:
+    """Return (N, 3, H, W) float32 in [-1, 1] for images (N, H, W, 3)."""
+    pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
+    return torch.from_numpy(pixels / 127.5 - 1)
+
+
+def save_encoder(folder: Path, state: dict[str, Tensor], config: EncoderConfig) -> EncoderConfig:
+    """Write weights and config to `folder`, and return the config with its hash."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_shards(folder, state, half=False, shard_bytes=None)
+    config = replace(config, sha256=weights_sha256(shards(folder)))
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(config)}, indent=2)
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    return config
+
+
+def load_encoder(folder: Path, device: str | torch.device = "cpu") -> Encoder:
+    """Load an encoder.
+
+    Raises
+    ------
+    ModelNotFoundError
+        `folder` has no config.
+    WeightsError
+        Config or weights are damaged, or do not belong together.
+    UnsafeWeightsError
+        The weights are a pickle.
+    """
+    if not (folder / CONFIG).is_file():
+        raise ModelNotFoundError(
+            f"{folder} holds no encoder: there is no {CONFIG} in it. Name the folder `model` of a "
+            "run of histomend.train.encoder."
+        )
+    config = config_from(folder / CONFIG, EncoderConfig, "the config of an encoder")
+    if type(config.features) is not int or not 1 <= config.features <= FEATURES:
+        raise WeightsError(
+            f"{folder / CONFIG} asks for {config.features!r} features; 1 to {FEATURES} can be. "
+            "The file is damaged: copy it again."
+        )
+    found = weights_sha256(shards(folder))
+    if found != config.sha256:
+        raise WeightsError(
+            f"The encoder in {folder} has sha256 {found[:12]}…, but its config says "
+            f"{config.sha256[:12] or 'nothing'}…. It is damaged or was exchanged: copy it again."
+        )
+    network = config.network()
+    fill(network, load_weights(folder), str(folder))
+    return Encoder(config, network.eval().requires_grad_(False).to(device))
