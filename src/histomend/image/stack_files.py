@@ -7,7 +7,6 @@ descriptions (OME-XML among them) are taken over, and only the values are new.
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,6 +28,7 @@ from histomend.image.rasters import ONE_BIT_REASON, open_picture
 from histomend.image.reading import content_kind, read_image
 from histomend.image.stacks import Stack, as_stack
 from histomend.image.tiff import LOSSLESS, damaged, page_mpp, slide_scanner
+from histomend.image.tiff_chain import check_chain
 from histomend.image.writing import BIG_TIFF, check_output, write_atomically, write_image
 
 _SOFTWARE = "Histomend"
@@ -36,9 +36,6 @@ _DEFLATE = 8
 _GREY_PNG = ("L", "I;16", "I;16B", "I")
 # Tags that are copied byte by byte: ImageJ's counts and contents of labels, colours and regions.
 _COPIED = (50838, 50839)
-# Bytes of a value by the number of its type, in classic TIFF and BigTIFF.
-_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-_TYPE_BYTES |= {16: 8, 17: 8, 18: 8}
 _DESCRIPTION, _SOFTWARE_TAG, _DATE, _ICC = 270, 305, 306, 34675
 
 
@@ -142,7 +139,7 @@ def _read_tiff(path: Path) -> tuple[Pixels, str, float | None, tuple[str, ...]]:
     """Return values, axes, mpp and notices."""
     try:
         with tifffile.TiffFile(path) as file:
-            _check_chain(file, path)
+            check_chain(file, path)
             series, notices = _only_series(file, path)
             for page in _pages(series):
                 _check_page(page, path)
@@ -158,48 +155,6 @@ def _read_tiff(path: Path) -> tuple[Pixels, str, float | None, tuple[str, ...]]:
                 f"{path}: this kind of TIFF needs imagecodecs: pip install imagecodecs"
             ) from error
         raise damaged(path, error) from error
-
-
-def _check_chain(file: tifffile.TiffFile, path: Path) -> None:
-    """Follow the pages from one to the next, as readers that stop at a broken link do not tell."""
-    handle, tiff = file.filehandle, file.tiff
-    at = 8 if file.is_bigtiff else 4
-    seen: set[int] = set()
-    while True:
-        (offset,) = _numbers(handle, at, tiff.offsetformat) or (-1,)
-        if offset == 0:
-            return
-        (count,) = _numbers(handle, offset, tiff.tagnoformat) or (-1,)
-        at = offset + tiff.tagnosize + count * tiff.tagsize
-        # The description may lie at the very end; without it a stack would be taken for another.
-        ends = [_tag_end(file, at - (k + 1) * tiff.tagsize) for k in range(count)]
-        if count < 0 or offset in seen or max(at, *ends) > handle.size:
-            raise UnreadableImageError(
-                f"{path}: the TIFF is truncated or damaged: after {len(seen)} pages there must be "
-                "another one, which is not whole. Copy or export the file again."
-            )
-        seen.add(offset)
-
-
-def _tag_end(file: tifffile.TiffFile, at: int) -> int:
-    """Return where the contents of the tag at a place of the file end."""
-    layout = "HHQ" if file.is_bigtiff else "HHI"
-    _, kind, count = _numbers(file.filehandle, at, file.tiff.byteorder + layout) or (0, 0, 0)
-    size = _TYPE_BYTES.get(kind, 0) * count
-    if size <= file.tiff.offsetsize:
-        return at + file.tiff.tagsize
-    there = at + file.tiff.tagsize - file.tiff.offsetsize
-    (offset,) = _numbers(file.filehandle, there, file.tiff.offsetformat) or (file.filehandle.size,)
-    return int(offset) + size
-
-
-def _numbers(handle: Any, at: int, layout: str) -> tuple[int, ...] | None:
-    """Read numbers at a place of the file; None if it lies beyond the end."""
-    size = struct.calcsize(layout)
-    if not 0 <= at <= handle.size - size:
-        return None
-    handle.seek(at)
-    return struct.unpack(layout, handle.read(size))
 
 
 def _pages(series: tifffile.TiffPageSeries) -> list[Any]:
