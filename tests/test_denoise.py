@@ -11,6 +11,9 @@ from torch import nn
 
 from histomend import denoise
 from histomend.diffusion.denoiser import Denoiser
+from histomend.diffusion.noise import NoiseField, NoiseStream
+from histomend.diffusion.path import Step
+from histomend.diffusion.schedule import cosine
 from histomend.errors import (
     HistomendError,
     ImageSizeError,
@@ -22,6 +25,7 @@ from histomend.errors import (
 )
 from histomend.models import Calibrator, CalibratorConfig, Model, ModelConfig
 from histomend.networks.conv_unet import ConvUNet
+from histomend.recipes.contracted import Contracted, Regularised, low_frequencies
 
 DTYPES = [np.uint8, np.uint16, np.float32]
 
@@ -223,3 +227,82 @@ def test_what_cannot_be_restored_is_refused_by_name(image, error, words):
 def test_settings_that_do_not_fit_are_refused_before_any_work(settings, error, words):
     with pytest.raises(error, match=words):
         denoise(noisy(1), **{"model": made(1), **settings})
+
+
+# The methods that RSCD is compared with
+
+SCHEDULE = cosine(1000)
+STREAM = NoiseStream([NoiseField(0)], [(0, 0)])
+
+
+def gain_db(image: np.ndarray, restored: np.ndarray, truth: np.ndarray) -> float:
+    before, after = (np.square(v.astype(float) - truth).mean() for v in (image, restored))
+    return 10 * np.log10(before / after)
+
+
+@pytest.mark.parametrize(
+    ("settings", "t"),
+    [
+        ({"method": "ccdf", "steps": 5}, 100),
+        ({"method": "rrd", "steps": 5}, None),
+        ({"preset": "no_recalibration", "sampler": "ddim"}, None),
+        ({"preset": "fixed_10"}, 10),
+        ({"preset": "fixed_50"}, 50),
+        ({"preset": "noise_estimate"}, None),
+    ],
+    ids=str,
+)
+def test_every_diffusion_method_and_ablation_cleans_and_says_its_t(settings, t):
+    image = noisy(1, np.float32, height=64, width=64)
+    result = denoise(image, model=made(1), **settings)
+    assert gain_db(image, result.pixels, clean(1, 64, 64)) > 1
+    if t is not None:
+        np.testing.assert_allclose(result.t_map, t, atol=0.01)
+    else:
+        assert result.t_map.mean() > 5
+
+
+def test_the_median_needs_no_model_and_knows_no_t():
+    image = noisy(2, np.float32, height=64, width=64)
+    result = denoise(image, method="median")
+    assert result.t_map is None
+    assert result.record.model is None
+    assert result.record.t is None
+    assert gain_db(image, result.pixels, clean(2, 64, 64)) > 1
+
+
+def test_ccdf_starts_from_the_image_noised_to_t_and_holds_on_to_its_low_frequencies():
+    image = torch.rand(1, 1, 64, 64)
+    recipe = Contracted(image, torch.tensor([100.0]), SCHEDULE)
+    start = recipe.start(STREAM)
+    assert float((start - SCHEDULE.alpha[100] * image).std()) == pytest.approx(
+        float(SCHEDULE.sigma[100]), rel=0.1
+    )
+    end = recipe.after(torch.zeros_like(image), Step(torch.tensor([1]), torch.tensor([0])))
+    torch.testing.assert_close(end, low_frequencies(image), rtol=0, atol=1e-5)
+    resting = recipe.after(image, Step(torch.tensor([0]), torch.tensor([0])))
+    assert torch.equal(resting, image)
+
+
+def test_rrd_starts_from_the_image_and_draws_the_low_frequencies_halfway():
+    image = torch.rand(1, 1, 64, 64)
+    recipe = Regularised(image, torch.tensor([100.0]), SCHEDULE)
+    torch.testing.assert_close(recipe.start(STREAM), float(SCHEDULE.alpha[100]) * image)
+    end = recipe.after(torch.zeros_like(image), Step(torch.tensor([1]), torch.tensor([0])))
+    torch.testing.assert_close(end, 0.5 * low_frequencies(image), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"method": "ccdf", "preset": "paper"}, "one of rscd"),
+        ({"method": "ccdf", "steps": 500}, "1 to 200"),
+        ({"method": "median", "model": None, "steps": 3}, "neither steps"),
+        ({"method": "median"}, "has no model"),
+    ],
+    ids=str,
+)
+def test_options_that_a_method_does_not_have_are_refused(settings, words):
+    image = noisy(1, height=64, width=64)
+    with pytest.raises(SettingError, match=words):
+        denoise(image, **{"model": made(1), **settings})

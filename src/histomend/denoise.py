@@ -15,6 +15,8 @@ from PIL import Image as PilImage
 from torch import Tensor
 
 import histomend
+from histomend.baselines.denoising import SIDE_PX
+from histomend.diffusion.device import torch_device
 from histomend.diffusion.noise import NoiseField, NoiseStream, further_seed
 from histomend.diffusion.recalibration import Calibrates
 from histomend.errors import (
@@ -31,14 +33,26 @@ from histomend.image.stack_files import read_stack
 from histomend.image.stacks import Stack, as_stack
 from histomend.ledger import DenoiseRecord
 from histomend.models import Model, load_model
-from histomend.recipes.calibrated import CalibratedSampling, calibrated_sampling
-from histomend.recipes.whole_field import RestoresTiles, by_calibration
+from histomend.recipes.calibrated import calibrated_sampling
+from histomend.recipes.whole_field import (
+    ByMedian,
+    RestoresTiles,
+    by_calibration,
+    by_contraction,
+)
 from histomend.tiles.field import Tile, blended, grouped, make_tiles, smoothed, t_map
 from histomend.tiles.run import in_order
 
 Pixels = npt.NDArray[Any]
-METHODS = {"rscd": "rscd"}
-"""Which kind of model each method needs."""
+METHODS = {
+    "rscd": "rscd",
+    "ccdf": "rscd",
+    "rrd": "rscd",
+    "median": None,
+}
+"""Which kind of model each method needs, if any."""
+WINDOW = 256
+"""Side of the tiles of methods without a model."""
 
 
 @dataclass(frozen=True)
@@ -74,21 +88,31 @@ class FieldJob:
     stack : Stack
         All planes; one for an image that is no stack.
     intensity : Intensity
-        In which the model sees them.
+        In which the method sees them.
+    model : Model or None
+    method : str
+    settings : dict
+        What the record says of them.
+    device : torch.device
+    restores : RestoresTiles
+    tiles : tuple of Tile
+        Of each plane.
+    notices : tuple of str
     """
 
     stack: Stack
     intensity: Intensity
-    model: Model
+    model: Model | None
     method: str
-    sampling: CalibratedSampling
+    settings: dict[str, Any]
+    device: torch.device
     restores: RestoresTiles
     tiles: tuple[Tile, ...]
     notices: tuple[str, ...]
 
 
-def model_for(method: str, model: str | Path | Model | None, device: str = "auto") -> Model:
-    """Load the model for a method, and check that it is one.
+def model_for(method: str, model: str | Path | Model | None, device: str = "auto") -> Model | None:
+    """Load the model for a method, and check that it is one; None where it needs none.
 
     Raises
     ------
@@ -99,6 +123,10 @@ def model_for(method: str, model: str | Path | Model | None, device: str = "auto
     """
     if method not in METHODS:
         raise SettingError(f"No method is called {method!r}. There are {', '.join(METHODS)}.")
+    if METHODS[method] is None:
+        if model is not None:
+            raise SettingError(f"The method {method} has no model. Leave --model away.")
+        return None
     if model is None:
         raise ModelNotFoundError(
             f"No model for {method} comes with Histomend yet. Name a folder that `histomend train "
@@ -129,14 +157,42 @@ def prepare(
     Takes what `denoise` takes and raises what it raises.
     """
     loaded = model_for(method, model, device)
-    config = loaded.config
-    sampling = calibrated_sampling(preset, config, steps, sampler)
-    restores = by_calibration(loaded, sampling)
-    stack = _taken(image, config.channels, axes)
+    if method != "rscd" and preset != "fast":
+        raise SettingError(
+            f"The preset {preset} is one of rscd. Leave --preset away with {method}."
+        )
+    stack = _taken(image, None if loaded is None else loaded.config.channels, axes)
+    restores, settings = _ready(method, loaded, preset, steps, sampler)
     intensity, notices = _shown_as(stack)
-    tiles = make_tiles(stack.values.shape[1], stack.values.shape[2], config.window)
+    window = WINDOW if loaded is None else loaded.config.window
+    tiles = make_tiles(stack.values.shape[1], stack.values.shape[2], window)
+    where = torch_device(device) if loaded is None else loaded.device
+    settings |= {"window": window, "device": str(where), "torch": torch.__version__}
     notices = (*stack.notices, *notices)
-    return FieldJob(stack, intensity, loaded, method, sampling, restores, tiles, notices)
+    return FieldJob(stack, intensity, loaded, method, settings, where, restores, tiles, notices)
+
+
+def _ready(
+    method: str,
+    model: Model | None,
+    preset: str,
+    steps: int | None,
+    sampler: str | None,
+) -> tuple[RestoresTiles, dict[str, Any]]:
+    """Return a method that is ready to restore, and what the record says of its settings."""
+    if model is None:
+        if sampler is not None or steps is not None:
+            raise SettingError(f"{method} has neither steps nor a sampler. Leave both away.")
+        return ByMedian(), {"side_px": SIDE_PX}
+    if method == "rscd":
+        sampling = calibrated_sampling(preset, model.config, steps, sampler)
+        return by_calibration(model, sampling), {
+            "preset": preset,
+            "sampler": sampling.sampler,
+            "calls": sampling.calls,
+        }
+    restores = by_contraction(model, method, steps, sampler)
+    return restores, {"steps": steps, "sampler": sampler or "ddpm"}
 
 
 def denoise(
@@ -165,10 +221,13 @@ def denoise(
         come first as well.
     model : str, Path or Model
         A folder of weights, or a model loaded once for many images.
-    method : "rscd"
-    preset : "fast", "paper" or "author_code"
+    method : str
+        "rscd", or one of those that it is compared with: "ccdf" and "rrd", diffusion with a model
+        of RSCD, and "median" without any.
+    preset : str
+        Of rscd: "fast", "paper", "author_code", or an ablation (`histomend presets rscd`).
     steps, sampler : optional
-        Override those of the preset.
+        Override those of the preset or the method.
     seed : int in [0, 2^63)
         The same seed gives the same values on the same machine's CPU, whatever `batch` is.
     axes : str, optional
@@ -237,12 +296,13 @@ def _restored(
     advance: Callable[[], None],
 ) -> tuple[npt.NDArray[np.float32] | None, list[int]]:
     """Restore one plane into `pixels`; return its t-map and the network calls per tile."""
-    plane, device = job.stack.values[number], job.model.device
+    plane = job.stack.values[number]
     height, width, channels = plane.shape
     field = t_of = None
     if job.restores.calibrate is not None:
         told = _calibrated(job, plane, job.restores.calibrate, batch, advance)
-        starts = smoothed(job.tiles, list(told), job.model.config.trained_t, height, width)
+        highest = 0 if job.model is None else job.model.config.trained_t
+        starts = smoothed(job.tiles, list(told), highest, height, width)
         field = t_map(job.tiles, starts, height, width)
         t_of = dict(zip(job.tiles, starts, strict=True))
 
@@ -256,7 +316,7 @@ def _restored(
     calls: list[int] = []
 
     def found() -> Iterator[npt.NDArray[np.float32]]:
-        for values, nfe in in_order(grouped(job.tiles), work, device=device, batch=batch):
+        for values, nfe in in_order(grouped(job.tiles), work, device=job.device, batch=batch):
             advance()
             calls.extend(nfe)
             yield from values
@@ -280,7 +340,7 @@ def _calibrated(
     def work(group: tuple[Tile, ...]) -> list[float]:
         return [float(value) for value in calibrate(_shown(job, plane, group))]
 
-    for part in in_order(grouped(job.tiles), work, device=job.model.device, batch=batch):
+    for part in in_order(grouped(job.tiles), work, device=job.device, batch=batch):
         advance()
         yield from part
 
@@ -289,10 +349,10 @@ def _shown(job: FieldJob, plane: Pixels, group: tuple[Tile, ...]) -> Tensor:
     """Return tiles as the model sees them, (B, C, h, w)."""
     tiles = np.stack([job.intensity.encode(plane[tile.place]) for tile in group])
     x = torch.from_numpy(np.ascontiguousarray(tiles.transpose(0, 3, 1, 2)))
-    return x.to(job.model.device)
+    return x.to(job.device)
 
 
-def _taken(image: Any, channels: int, axes: str | None) -> Stack:
+def _taken(image: Any, channels: int | None, axes: str | None) -> Stack:
     """Return whatever the user has as a stack."""
     if isinstance(image, Stack):
         return image
@@ -366,16 +426,9 @@ def _record(
         },
         output_pixels_sha256=pixels_sha256(job.stack.axes.restored(pixels)),
         intensity={"low": job.intensity.low, "high": job.intensity.high},
-        model=job.model.record(),
+        model=None if job.model is None else job.model.record(),
         method=job.method,
-        settings={
-            "preset": job.sampling.preset,
-            "sampler": job.sampling.sampler,
-            "calls": job.sampling.calls,
-            "window": job.model.config.window,
-            "device": str(job.model.device),
-            "torch": torch.__version__,
-        },
+        settings=job.settings,
         seed=seed,
         nfe={"total": sum(nfe), "mean": float(np.mean(nfe)), "most": max(nfe)},
         t=t,

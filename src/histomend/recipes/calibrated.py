@@ -114,17 +114,24 @@ class CalibratedSampling:
     sampler : str
     calls : int or None
         Largest number of network calls, where the preset fixes it.
+    fixed_t : int or None
+        Where every image starts, in place of what a calibrator says.
+    estimated : bool
+        Ask an estimate of the noise in place of the calibrator.
     """
 
     preset: str
     plan: Plan
     sampler: str
     calls: int | None = None
+    fixed_t: int | None = None
+    estimated: bool = False
 
     def make_sampler(self, schedule: Schedule) -> Sampler:
         """Return the sampler; the paper adds noise of variance beta, its code the posterior's."""
         if self.sampler == "ddpm":
-            return ddpm(schedule, "beta" if self.preset == "paper" else "posterior")
+            posterior = self.preset in ("fast", "author_code")
+            return ddpm(schedule, "posterior" if posterior else "beta")
         return sampler_named(self.sampler, schedule)
 
 
@@ -132,7 +139,12 @@ CALIBRATED_PRESETS = {
     "fast": "few calls, calibrated twice; the default",
     "paper": "t ancestral steps, recalibrated every 10, as the paper's text describes",
     "author_code": "the same with the stop rule and the variance of the authors' code",
+    "no_recalibration": "ablation of paper: calibrated once, at the start",
+    "fixed_10": "ablation of paper: 10 steps whatever the image, no calibrator",
+    "fixed_50": "ablation of paper: 50 steps whatever the image, no calibrator",
+    "noise_estimate": "ablation of paper: Chen et al.'s estimate in the calibrator's place",
 }
+_FIXED = {"fixed_10": 10, "fixed_50": 50}
 
 
 def calibrated_sampling(
@@ -170,5 +182,17 @@ def calibrated_sampling(
             f"With the preset {preset} the calibrator says how many steps an image takes. Leave "
             "--steps away, or use it with the preset fast."
         )
-    plan = recalibrated(highest) if preset == "paper" else as_authors(highest)
-    return CalibratedSampling(preset, plan, sampler or "ddpm")
+    fixed = _FIXED.get(preset)
+    if preset == "author_code":
+        plan = as_authors(highest)
+    else:
+        once = fixed is not None or preset == "no_recalibration"
+        plan = recalibrated(highest, rounds=1) if once else recalibrated(highest)
+    return CalibratedSampling(
+        preset,
+        plan,
+        sampler or "ddpm",
+        calls=None if fixed is None else min(fixed, highest),
+        fixed_t=fixed,
+        estimated=preset == "noise_estimate",
+    )

@@ -9,16 +9,19 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from histomend.baselines.denoising import median_blur
+from histomend.baselines.noise_estimate import NoiseEstimator
 from histomend.diffusion.denoiser import Denoises
 from histomend.diffusion.loop import Recipe, sample
 from histomend.diffusion.noise import NoiseStream
 from histomend.diffusion.path import Path
 from histomend.diffusion.recalibration import Calibrates, RecalibratingPath
-from histomend.diffusion.samplers import Sampler
+from histomend.diffusion.samplers import Sampler, sampler_named
 from histomend.diffusion.schedule import Schedule
-from histomend.errors import ModelMismatchError
+from histomend.errors import ModelMismatchError, SettingError
 from histomend.models import Model
-from histomend.recipes.calibrated import Calibrated, CalibratedSampling
+from histomend.recipes.calibrated import Calibrated, CalibratedSampling, few_calls
+from histomend.recipes.contracted import CCDF_T, Contracted, Regularised
 
 
 class RestoresTiles(Protocol):
@@ -71,26 +74,79 @@ class ByDiffusion:
         return found.x, found.nfe
 
 
+@dataclass(frozen=True)
+class ByMedian:
+    """The median of each neighbourhood."""
+
+    calibrate: None = None
+
+    def __call__(self, x: Tensor, t: Tensor | None, noise: NoiseStream) -> tuple[Tensor, Tensor]:
+        """Blur, without any network."""
+        pixels = ((x + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+        blurred = torch.from_numpy(median_blur(pixels)).permute(0, 3, 1, 2).to(x)
+        return 2 * blurred - 1, torch.zeros(len(x), dtype=torch.int64)
+
+
 def by_calibration(model: Model, sampling: CalibratedSampling) -> ByDiffusion:
     """Return RSCD with a model.
 
     Raises
     ------
     ModelMismatchError
-        If the model has no calibrator.
+        If the model has no calibrator, and the preset asks one.
     """
-    if model.calibrator is None:
+    schedule = model.config.noise_schedule()
+    calibrate: Calibrates
+    if sampling.fixed_t is not None:
+        calibrate = _always(sampling.fixed_t)
+    elif sampling.estimated:
+        calibrate = NoiseEstimator(schedule)
+    elif model.calibrator is not None:
+        calibrate = model.calibrator
+    else:
         raise ModelMismatchError(
             f"The model {model.name} has no calibrator, which says how noisy an image is. Put one "
             "into it: histomend train rscd ... --resume --calibrator FOLDER."
         )
-    calibrator = model.calibrator
-    schedule = model.config.noise_schedule()
     return ByDiffusion(
         model.denoiser,
         schedule,
         sampling.make_sampler(schedule),
         recipe=lambda x, _: Calibrated(x),
-        path=lambda t: RecalibratingPath(calibrator, sampling.plan, first=t),
-        calibrate=calibrator,
+        path=lambda t: RecalibratingPath(calibrate, sampling.plan, first=t),
+        calibrate=calibrate,
     )
+
+
+def by_contraction(
+    model: Model, method: str, steps: int | None, sampler: str | None
+) -> ByDiffusion:
+    """Return CCDF or RRD with a model of RSCD, of which they need the denoiser alone.
+
+    Parameters
+    ----------
+    method : "ccdf" or "rrd"
+    steps : int, optional
+        Most network calls; by default as many as t.
+    sampler : str, optional
+        By default ancestral, as in both papers.
+    """
+    schedule, highest = model.config.noise_schedule(), model.config.trained_t
+    if steps is not None and not 1 <= steps <= highest:
+        raise SettingError(f"{steps} steps were asked for, but this model makes 1 to {highest}.")
+    plan = few_calls(highest, steps or highest, recalibrations=0)
+    calibrate: Calibrates = (
+        _always(min(CCDF_T, highest)) if method == "ccdf" else NoiseEstimator(schedule)
+    )
+    return ByDiffusion(
+        model.denoiser,
+        schedule,
+        sampler_named(sampler or "ddpm", schedule),
+        recipe=lambda x, t: (Contracted if method == "ccdf" else Regularised)(x, t, schedule),
+        path=lambda t: RecalibratingPath(calibrate, plan, first=t),
+        calibrate=calibrate,
+    )
+
+
+def _always(t: int) -> Calibrates:
+    return lambda x: torch.full((len(x),), float(t))
