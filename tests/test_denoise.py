@@ -262,9 +262,10 @@ def test_every_diffusion_method_and_ablation_cleans_and_says_its_t(settings, t):
         assert result.t_map.mean() > 5
 
 
-def test_the_median_needs_no_model_and_knows_no_t():
-    image = noisy(2, np.float32, height=64, width=64)
-    result = denoise(image, method="median")
+@pytest.mark.parametrize(("method", "steps"), [("median", None), ("deep-image-prior", 40)])
+def test_methods_without_a_model_know_no_t(method, steps):
+    image = noisy(2, np.float32, sigma=0.15, height=64, width=64)
+    result = denoise(image, method=method, steps=steps)
     assert result.t_map is None
     assert result.record.model is None
     assert result.record.t is None
@@ -297,7 +298,7 @@ def test_rrd_starts_from_the_image_and_draws_the_low_frequencies_halfway():
     [
         ({"method": "ccdf", "preset": "paper"}, "one of rscd"),
         ({"method": "ccdf", "steps": 500}, "1 to 200"),
-        ({"method": "median", "model": None, "steps": 3}, "neither steps"),
+        ({"method": "median", "model": None, "steps": 3}, "no such --steps"),
         ({"method": "median"}, "has no model"),
     ],
     ids=str,

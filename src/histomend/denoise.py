@@ -15,6 +15,7 @@ from PIL import Image as PilImage
 from torch import Tensor
 
 import histomend
+from histomend.baselines.deep_image_prior import fresh_prior
 from histomend.baselines.denoising import SIDE_PX
 from histomend.diffusion.device import torch_device
 from histomend.diffusion.noise import NoiseField, NoiseStream, further_seed
@@ -36,6 +37,7 @@ from histomend.models import Model, load_model
 from histomend.recipes.calibrated import calibrated_sampling
 from histomend.recipes.whole_field import (
     ByMedian,
+    ByPrior,
     RestoresTiles,
     by_calibration,
     by_contraction,
@@ -49,6 +51,7 @@ METHODS = {
     "ccdf": "rscd",
     "rrd": "rscd",
     "median": None,
+    "deep-image-prior": None,
 }
 """Which kind of model each method needs, if any."""
 WINDOW = 256
@@ -149,6 +152,7 @@ def prepare(
     preset: str = "fast",
     steps: int | None = None,
     sampler: str | None = None,
+    seed: int = 0,
     axes: str | None = None,
     device: str = "auto",
 ) -> FieldJob:
@@ -162,7 +166,7 @@ def prepare(
             f"The preset {preset} is one of rscd. Leave --preset away with {method}."
         )
     stack = _taken(image, None if loaded is None else loaded.config.channels, axes)
-    restores, settings = _ready(method, loaded, preset, steps, sampler)
+    restores, settings = _ready(method, loaded, stack, preset, steps, sampler, seed)
     intensity, notices = _shown_as(stack)
     window = WINDOW if loaded is None else loaded.config.window
     tiles = make_tiles(stack.values.shape[1], stack.values.shape[2], window)
@@ -175,15 +179,20 @@ def prepare(
 def _ready(
     method: str,
     model: Model | None,
+    stack: Stack,
     preset: str,
     steps: int | None,
     sampler: str | None,
+    seed: int,
 ) -> tuple[RestoresTiles, dict[str, Any]]:
     """Return a method that is ready to restore, and what the record says of its settings."""
     if model is None:
-        if sampler is not None or steps is not None:
-            raise SettingError(f"{method} has neither steps nor a sampler. Leave both away.")
-        return ByMedian(), {"side_px": SIDE_PX}
+        if sampler is not None or (steps is not None and method == "median"):
+            raise SettingError(f"{method} has no such --steps or --sampler. Leave it away.")
+        if method == "median":
+            return ByMedian(), {"side_px": SIDE_PX}
+        prior = fresh_prior(stack.channels, seed, steps)
+        return ByPrior(prior, seed), {"steps": prior.steps}
     if method == "rscd":
         sampling = calibrated_sampling(preset, model.config, steps, sampler)
         return by_calibration(model, sampling), {
@@ -223,7 +232,7 @@ def denoise(
         A folder of weights, or a model loaded once for many images.
     method : str
         "rscd", or one of those that it is compared with: "ccdf" and "rrd", diffusion with a model
-        of RSCD, and "median" without any.
+        of RSCD, and "median" and "deep-image-prior" without any.
     preset : str
         Of rscd: "fast", "paper", "author_code", or an ablation (`histomend presets rscd`).
     steps, sampler : optional
@@ -258,6 +267,7 @@ def denoise(
         preset=preset,
         steps=steps,
         sampler=sampler,
+        seed=seed,
         axes=axes,
         device=device,
     )

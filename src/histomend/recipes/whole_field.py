@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from histomend.baselines.deep_image_prior import ENTRY, DeepImagePrior
 from histomend.baselines.denoising import median_blur
 from histomend.baselines.noise_estimate import NoiseEstimator
 from histomend.diffusion.denoiser import Denoises
@@ -85,6 +86,21 @@ class ByMedian:
         pixels = ((x + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
         blurred = torch.from_numpy(median_blur(pixels)).permute(0, 3, 1, 2).to(x)
         return 2 * blurred - 1, torch.zeros(len(x), dtype=torch.int64)
+
+
+@dataclass(frozen=True)
+class ByPrior:
+    """Deep Image Prior, fitted tile by tile."""
+
+    prior: DeepImagePrior
+    seed: int
+    calibrate: None = None
+
+    def __call__(self, x: Tensor, t: Tensor | None, noise: NoiseStream) -> tuple[Tensor, Tensor]:
+        """Fit a network to each tile; a step of the fit counts as a call."""
+        entry = noise.draw(x.new_zeros(len(x), ENTRY, *x.shape[2:]))
+        fitted = [self.prior(tile, start, self.seed) for tile, start in zip(x, entry, strict=True)]
+        return torch.stack(fitted), torch.full((len(x),), self.prior.steps)
 
 
 def by_calibration(model: Model, sampling: CalibratedSampling) -> ByDiffusion:
