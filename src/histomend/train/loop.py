@@ -110,9 +110,9 @@ class Run:
         from accelerate import Accelerator
 
         self.out, self.subject, self.settings = out, subject, optimiser
-        self.accelerator = Accelerator(
-            mixed_precision="bf16" if mixed_precision else "no", cpu=device.type == "cpu"
-        )
+        # Its own mixed precision is the same for all runs of a process, and some need fp32.
+        self.accelerator = Accelerator(mixed_precision="no", cpu=device.type == "cpu")
+        self.mixed_precision = mixed_precision
         self.step = 0
         self.seconds = 0.0
         if self.accelerator.is_main_process:
@@ -254,7 +254,7 @@ class Run:
                 break
             for group in self.optim.param_groups:
                 group["lr"] = self._rate(self._share(budget, elapsed))
-            with self.accelerator.autocast():
+            with self._autocast():
                 loss, images = loss_at(self.network, self.step, device)
             value = float(loss.detach())
             if not math.isfinite(value):
@@ -294,7 +294,7 @@ class Run:
         """
 
         def gradients() -> dict[str, Tensor]:
-            with self.accelerator.autocast():
+            with self._autocast():
                 loss, _ = loss_at(self.network, self.step, self.accelerator.device)
             self.accelerator.backward(loss)
             named = self.accelerator.unwrap_model(self.network).named_parameters()
@@ -313,6 +313,10 @@ class Run:
                 f"Compiled by torch {torch.__version__} for this machine, the network has wrong "
                 f"gradients, first of {wrong}. Train without --compiled."
             )
+
+    def _autocast(self) -> torch.autocast:
+        device = self.accelerator.device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self.mixed_precision)
 
     def _is_spent(self, budget: Budget, elapsed: float) -> bool:
         if budget.steps is not None and self.step >= budget.steps:
