@@ -276,7 +276,7 @@ def test_a_network_that_compiles_rightly_is_trained(
 def test_a_network_that_compiles_wrongly_is_not(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Torch 2.13 does this silently to group norms on CPUs."""
+    """Torch 2.13 does this silently on a CPU."""
     compiles(monkeypatch, -1.0)
     with pytest.raises(TrainingError, match=r"wrong gradients, first of .*without --compiled"):
         run(data, tmp_path / "run", steps=6, compiled=True)

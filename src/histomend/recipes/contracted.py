@@ -14,8 +14,7 @@ from histomend.diffusion.noise import NoiseStream
 from histomend.diffusion.path import Step
 from histomend.diffusion.schedule import Schedule
 
-# Where CCDF starts, in a schedule of 1,000 steps: the share of it that the paper uses for weak
-# degradations.
+# Where CCDF starts, in a schedule of 1,000 steps; our choice, for weak degradations.
 CCDF_T = 100
 # Half-width of the low frequencies in cycles per px: structures wider than about 16 px.
 CUTOFF = 1 / 32
