@@ -13,7 +13,13 @@ from histomend.image.pixels import (
 from histomend.image.png import decode_deep_png, encode_png
 from histomend.image.rasters import open_picture
 from histomend.image.reading import as_image, content_kind, read_image
-from histomend.image.writing import check_output, check_target, write_atomically, write_image
+from histomend.image.writing import (
+    check_output,
+    check_target,
+    write_atomically,
+    write_image,
+    write_text,
+)
 
 __all__ = [
     "MAX_PIXELS",
@@ -34,4 +40,5 @@ __all__ = [
     "read_image",
     "write_atomically",
     "write_image",
+    "write_text",
 ]

@@ -171,6 +171,23 @@ def write_atomically(path: Path, encode: Callable[[BinaryIO], None]) -> None:
                 temporary.unlink()
 
 
+def write_text(path: Path | str, text: str, *, force: bool) -> None:
+    """Write UTF-8 text; the file appears complete or not at all.
+
+    Raises
+    ------
+    OutputError
+        If the file exists (and not `force`), or cannot be written.
+    """
+    path = Path(path)
+    check_target(path, force=force)
+
+    def encode(file: BinaryIO) -> None:
+        file.write(text.encode("utf-8"))
+
+    write_atomically(path, encode)
+
+
 def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)

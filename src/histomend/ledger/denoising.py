@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from histomend.image import check_target, write_atomically
+from histomend.image import write_text
 from histomend.ledger.records import NOTE
 from histomend.ledger.schema import checksum, plain
 
@@ -85,11 +85,4 @@ class DenoiseRecord:
         OutputError
             The file exists (and not `force`), or cannot be written.
         """
-        path = Path(path)
-        data = self.to_json().encode("utf-8")
-        check_target(path, force=force)
-
-        def encode(file: BinaryIO) -> None:
-            file.write(data)
-
-        write_atomically(path, encode)
+        write_text(path, self.to_json(), force=force)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from histomend.errors import LedgerError
-from histomend.image import check_target, write_atomically
+from histomend.image import write_text
 from histomend.ledger.schema import check_box, checksum, fill_record, plain, take
 
 SCHEMA_VERSION = 1
@@ -186,14 +186,7 @@ class Ledger:
         OutputError
             The file exists (and not `force`), or cannot be written.
         """
-        path = Path(path)
-        data = self.to_json().encode("utf-8")
-        check_target(path, force=force)
-
-        def encode(file: BinaryIO) -> None:
-            file.write(data)
-
-        write_atomically(path, encode)
+        write_text(path, self.to_json(), force=force)
 
     @classmethod
     def read(cls, path: Path | str) -> Ledger:
