@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from histomend.damage.shapes import FAMILIES, random_mask
@@ -10,6 +10,7 @@ from histomend.errors import ImageSizeError, SettingError
 
 
 @settings(max_examples=40, deadline=None)
+@example(height=119, width=35, area=0.3, family=None, seed=0)
 @given(
     height=st.integers(2, 300),
     width=st.integers(2, 300),
@@ -21,8 +22,9 @@ def test_a_mask_has_exactly_the_area_asked_for(height, width, area, family, seed
     mask = random_mask((height, width), np.random.default_rng(seed), area=area, family=family)
     assert mask.shape == (height, width)
     assert mask.dtype == np.bool_
-    wanted = min(max(round(area * height * width), 1), height * width - 1)
-    assert mask.sum() == wanted
+    # Of 1249.5 px both neighbours are right: how the product is rounded decides.
+    exact = area * mask.size
+    assert abs(mask.sum() - min(max(exact, 1), mask.size - 1)) < 0.5 + 1e-6
 
 
 @pytest.mark.parametrize("family", FAMILIES)
