@@ -103,6 +103,26 @@ def test_init_starts_from_a_written_folder(whole: Path, data: Path, tmp_path: Pa
     assert all(torch.equal(after[f"vae.{k}"], tensor.float()) for k, tensor in given.items())
 
 
+def test_first_weights_of_other_channels_give_all_but_the_layers_beside_the_latent(
+    whole: Path, data: Path, tmp_path: Path
+) -> None:
+    run(data, tmp_path / "run", steps=1, lr=0, channels=6, init=whole / "model")
+    given, after = (load_file(f / "model" / WEIGHT_FILE) for f in (whole, tmp_path / "run"))
+    fresh = {name for name in given if not torch.equal(given[name], after[name])}
+    assert {name.rpartition(".")[0] for name in fresh} == {
+        "encoder.conv_out", "quant_conv", "post_quant_conv", "decoder.conv_in"
+    }  # fmt: skip
+
+
+def test_a_shrunk_latent_is_decoded_to_a_shrunk_image(tiny_vaes: None) -> None:
+    network = Autoencoding(build_vae("tiny", 4))
+    x, noise = torch.rand(2, 3, 32, 32), torch.zeros(2, 4, 4, 4)
+    made = network(x, noise, 2)
+    assert made.y.shape == (2, 3, 16, 16)
+    halved = torch.nn.functional.avg_pool2d(made.mean, 2)
+    assert torch.allclose(made.y, network.vae.decode(halved).sample)
+
+
 def test_a_decoder_alone_leaves_the_latents_as_they_are(
     whole: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -220,9 +240,12 @@ def test_first_weights_that_are_damaged(tiny_vaes: None, data: Path, tmp_path: P
         run(data, tmp_path / "run", steps=1, init=tmp_path)
 
 
-def test_first_weights_of_another_size(whole: Path, data: Path, tmp_path: Path) -> None:
+def test_an_encoder_that_is_to_stay_has_its_channels(
+    whole: Path, data: Path, tmp_path: Path
+) -> None:
+    settings = {"channels": 6, "init": whole / "model", "decoder_only": True}
     with pytest.raises(WeightsError, match=r"the tensor vae\.\S+ has shape"):
-        run(data, tmp_path / "run", steps=1, channels=6, init=whole / "model")
+        run(data, tmp_path / "run", steps=1, **settings)
 
 
 def test_a_run_of_other_channels_is_not_resumed(whole: Path, data: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional as F
 
 from histomend.errors import SettingError
 from histomend.networks.cyclegan import PatchDiscriminator
@@ -75,7 +76,7 @@ class Pass(NamedTuple):
     Parameters
     ----------
     y : (B, 3, H, W)
-        Reconstruction.
+        Reconstruction; smaller than the image if the latent was shrunk.
     mean, log_variance : (B, C, h, w)
         Of the latent's posterior.
     real, fake, judged : (B, 1, h', w') or None
@@ -116,7 +117,7 @@ class Autoencoding(nn.Module):
             vae.encoder.requires_grad_(False)
             vae.quant_conv.requires_grad_(False)
 
-    def forward(self, x: Tensor, noise: Tensor) -> Pass:
+    def forward(self, x: Tensor, noise: Tensor, shrink: int = 1) -> Pass:
         """Return the reconstruction, the latent's posterior, and the critic's scores.
 
         Parameters
@@ -124,9 +125,15 @@ class Autoencoding(nn.Module):
         x : (B, 3, 8h, 8w) in [-1, 1]
         noise : (B, C, h, w)
             Standard normal; zeros reconstruct from the posterior's mean.
+        shrink : int
+            Average the latent over so many cells each way before it is decoded: the
+            reconstruction is then that of the image made smaller as much.
         """
         posterior = self.vae.encode(x).latent_dist
         z = posterior.mean + posterior.std * noise
+        if shrink > 1:
+            z = F.avg_pool2d(z, shrink)
+            x = F.avg_pool2d(x, shrink)
         # In fp32 before the critic sees it: error and pull are then gradients at the same tensor.
         y = self.vae.decode(z).sample.float()
         if self.critic is None:

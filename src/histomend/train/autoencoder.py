@@ -37,8 +37,19 @@ HUE_PX = 4
 # Share of the crops in which a region is recoloured. In most tissue the hue follows from the
 # brightness; an encoder that has seen little else does not keep it, and red cells come back violet.
 RECOLOURED = 0.4
+# Share of the steps in which the latent is averaged over 2×2 cells and must decode to the smaller
+# image. Without it neighbouring cells of many channels are all but independent, white noise to a
+# denoiser that is to continue them (Kouzelis et al. 2025, "EQ-VAE").
+SHRUNK = 0.4
 FIRST_LOG_VARIANCE = -6.0
 FACTOR = 8
+# The layers whose size is the number of latent channels: they begin anew where it is another.
+LATENT_LAYERS = (
+    "vae.encoder.conv_out.",
+    "vae.quant_conv.",
+    "vae.post_quant_conv.",
+    "vae.decoder.conv_in.",
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,11 @@ class VaeSubject:
         return {"arch": self.arch, "channels": self.channels, "critic": self.critic}
 
     def weights(self, init: str | Path) -> dict[str, Tensor]:
-        """Return the weights of the autoencoder in the folder `init`, in diffusers' format."""
+        """Return the weights of the autoencoder in the folder `init`, in diffusers' format.
+
+        It may have another number of latent channels: the layers next to the latent are then
+        fresh, and all others are taken over.
+        """
         path = Path(init) / WEIGHT_FILE
         if not path.is_file():
             raise TrainingError(
@@ -100,9 +115,17 @@ class VaeSubject:
             raise WeightsError(
                 f"{path} is damaged or not a safetensors file ({error}). Copy or download it again."
             ) from error
-        fresh = self.network().state_dict() if self.critic else {}
-        critic = {name: tensor for name, tensor in fresh.items() if name.startswith("critic.")}
-        return {f"vae.{name}": tensor for name, tensor in tensors.items()} | critic
+        first = {f"vae.{name}": tensor for name, tensor in tensors.items()}
+        fresh = self.network().state_dict()
+        for name, tensor in fresh.items():
+            if name.startswith("critic.") or (
+                name.startswith(LATENT_LAYERS)
+                and not self.decoder_only
+                and name in first
+                and first[name].shape != tensor.shape
+            ):
+                first[name] = tensor
+        return first
 
     @torch.no_grad()
     def write(self, folder: Path, average: dict[str, Tensor]) -> None:
@@ -216,8 +239,13 @@ def train_vae(
         x = _crops(source, np.random.default_rng(key), batch, crop, RECOLOURED).to(where)
         number = int(np.random.default_rng([*key, 1]).integers(2**62))
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(number)).to(where)
-        made: Pass = network(x, noise).float()
-        loss = reconstruction_loss(made.y, x, made.mean, made.log_variance)
+        # A critic learns one size, and a latent that stays gains nothing.
+        may_shrink = adversarial == 0 and not decoder_only
+        shrunk = may_shrink and np.random.default_rng([*key, 2]).random() < SHRUNK
+        shrink = 2 if shrunk else 1
+        made: Pass = network(x, noise, shrink).float()
+        wanted = F.avg_pool2d(x, shrink) if shrink > 1 else x
+        loss = reconstruction_loss(made.y, wanted, made.mean, made.log_variance)
         return loss + adversarial_loss(made, loss, adversarial), batch
 
     def validate(run: Run) -> dict[str, float]:
