@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image as PilImage
 from torch import Tensor
 
 import histomend
@@ -20,18 +19,10 @@ from histomend.baselines.denoising import SIDE_PX
 from histomend.diffusion.device import torch_device
 from histomend.diffusion.noise import NoiseField, NoiseStream, further_seed
 from histomend.diffusion.recalibration import Calibrates
-from histomend.errors import (
-    ImageSizeError,
-    ModelMismatchError,
-    ModelNotFoundError,
-    SettingError,
-    UnsupportedImageError,
-)
+from histomend.errors import ModelMismatchError, ModelNotFoundError, SettingError
 from histomend.image import Intensity, pixels_sha256
-from histomend.image.rasters import unsupported_mode
-from histomend.image.signals import MOST_CHANNELS, fitted_range
-from histomend.image.stack_files import read_stack
-from histomend.image.stacks import Stack, as_stack
+from histomend.image.stack_input import shown_range, stack_of
+from histomend.image.stacks import Stack
 from histomend.ledger import DenoiseRecord
 from histomend.models import Model, load_model
 from histomend.recipes.calibrated import calibrated_sampling
@@ -165,9 +156,10 @@ def prepare(
         raise SettingError(
             f"The preset {preset} is one of rscd. Leave --preset away with {method}."
         )
-    stack = _taken(image, None if loaded is None else loaded.config.channels, axes)
+    channels = None if loaded is None else loaded.config.channels
+    stack = stack_of(image, channels=channels, axes=axes)
     restores, settings = _ready(method, loaded, stack, preset, steps, sampler, seed)
-    intensity, notices = _shown_as(stack)
+    intensity, notices = shown_range(stack)
     window = WINDOW if loaded is None else loaded.config.window
     tiles = make_tiles(stack.values.shape[1], stack.values.shape[2], window)
     where = torch_device(device) if loaded is None else loaded.device
@@ -360,52 +352,6 @@ def _shown(job: FieldJob, plane: Pixels, group: tuple[Tile, ...]) -> Tensor:
     tiles = np.stack([job.intensity.encode(plane[tile.place]) for tile in group])
     x = torch.from_numpy(np.ascontiguousarray(tiles.transpose(0, 3, 1, 2)))
     return x.to(job.device)
-
-
-def _taken(image: Any, channels: int | None, axes: str | None) -> Stack:
-    """Return whatever the user has as a stack."""
-    if isinstance(image, Stack):
-        return image
-    if isinstance(image, str | Path):
-        return read_stack(image, channels=channels, axes=axes)
-    if isinstance(image, PilImage.Image):
-        if image.mode not in ("L", "RGB", "I;16"):
-            raise unsupported_mode("the Pillow image", image.mode)
-        image = np.asarray(image)
-    elif isinstance(image, Sequence) and image and all(isinstance(p, np.ndarray) for p in image):
-        image = _stacked(image)
-    if not isinstance(image, np.ndarray):
-        raise UnsupportedImageError(
-            f"expected a path, a NumPy array, a list of planes or a Pillow image, got "
-            f"{type(image).__name__}"
-        )
-    if image.ndim == 4 and axes is None and image.shape[-1] <= MOST_CHANNELS:
-        axes = "ZYXC"
-    return as_stack(image, channels=channels, axes=axes)
-
-
-def _stacked(planes: Sequence[Pixels]) -> Pixels:
-    kinds = [(plane.shape, plane.dtype) for plane in planes]
-    other = next((k for k, kind in enumerate(kinds) if kind != kinds[0]), None)
-    if other is not None:
-        raise ImageSizeError(
-            f"the stack: plane 0 is {kinds[0][0]} {kinds[0][1]}, and plane {other} is "
-            f"{kinds[other][0]} {kinds[other][1]}. All planes of a stack need one shape and type: "
-            "restore those of another shape by themselves."
-        )
-    whole = np.stack(planes)
-    return whole[..., None] if whole.ndim == 3 else whole
-
-
-def _shown_as(stack: Stack) -> tuple[Intensity, tuple[str, ...]]:
-    """Return the range in which the model sees the stack, and what to say of it."""
-    intensity = fitted_range(stack.values, stack.intensity)
-    if intensity == stack.intensity:
-        return intensity, ()
-    return intensity, (
-        f"The signal fills less than a third of the range: it is shown to the model from 0 to "
-        f"{intensity.high:g} instead of {stack.intensity.high:g}, and written back as it was.",
-    )
 
 
 def _record(

@@ -1,0 +1,77 @@
+"""Whatever a user has, as a stack, and the range in which a model sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as PilImage
+
+from histomend.errors import ImageSizeError, UnsupportedImageError
+from histomend.image.pixels import Intensity, Pixels
+from histomend.image.rasters import unsupported_mode
+from histomend.image.signals import MOST_CHANNELS, fitted_range
+from histomend.image.stack_files import read_stack
+from histomend.image.stacks import Stack, as_stack
+
+
+def stack_of(image: Any, *, channels: int | None = None, axes: str | None = None) -> Stack:
+    """Return an array, a list of planes, a Pillow image, a path or a stack as a stack.
+
+    Parameters
+    ----------
+    image : (H, W), (H, W, C) or (Z, H, W, C) array; list of planes; PIL image; path; Stack
+    channels : int, optional
+        As many as the image must have.
+    axes : str, optional
+        The order of the axes, where it cannot be known.
+
+    Raises
+    ------
+    InputError
+        Of the kind that says what is wrong: see `as_stack` and `read_stack`.
+    """
+    if isinstance(image, Stack):
+        return image
+    if isinstance(image, str | Path):
+        return read_stack(image, channels=channels, axes=axes)
+    if isinstance(image, PilImage.Image):
+        if image.mode not in ("L", "RGB", "I;16"):
+            raise unsupported_mode("the Pillow image", image.mode)
+        image = np.asarray(image)
+    elif isinstance(image, Sequence) and image and all(isinstance(p, np.ndarray) for p in image):
+        image = _stacked(image)
+    if not isinstance(image, np.ndarray):
+        raise UnsupportedImageError(
+            f"expected a path, a NumPy array, a list of planes or a Pillow image, got "
+            f"{type(image).__name__}"
+        )
+    if image.ndim == 4 and axes is None and image.shape[-1] <= MOST_CHANNELS:
+        axes = "ZYXC"
+    return as_stack(image, channels=channels, axes=axes)
+
+
+def _stacked(planes: Sequence[Pixels]) -> Pixels:
+    kinds = [(plane.shape, plane.dtype) for plane in planes]
+    other = next((k for k, kind in enumerate(kinds) if kind != kinds[0]), None)
+    if other is not None:
+        raise ImageSizeError(
+            f"the stack: plane 0 is {kinds[0][0]} {kinds[0][1]}, and plane {other} is "
+            f"{kinds[other][0]} {kinds[other][1]}. All planes of a stack need one shape and type: "
+            "restore those of another shape by themselves."
+        )
+    whole = np.stack(planes)
+    return whole[..., None] if whole.ndim == 3 else whole
+
+
+def shown_range(stack: Stack) -> tuple[Intensity, tuple[str, ...]]:
+    """Return the range in which a model sees the stack (`fitted_range`), and what to say of it."""
+    intensity = fitted_range(stack.values, stack.intensity)
+    if intensity == stack.intensity:
+        return intensity, ()
+    return intensity, (
+        f"The signal fills less than a third of the range: it is shown to the model from 0 to "
+        f"{intensity.high:g} instead of {stack.intensity.high:g}, and written back as it was.",
+    )
