@@ -53,14 +53,40 @@ class Crop:
         return digest.hexdigest()
 
 
-def crops(
-    data: Path, *, size: int = 256, per_tile: int = 2, seed: int = 0, limit: int | None = None
-) -> list[Crop]:
-    """Cut and damage the crops of an experiment.
+@dataclass(frozen=True)
+class CleanCrop:
+    """A clean field.
 
-    Crops of a tile do not overlap. The tiles' order is drawn with the seed, all first crops come
-    before all second ones, and the kinds of damage take turns: so the first N crops, which is
-    what ``limit`` gives, are a fair sample of all.
+    Attributes
+    ----------
+    name : str
+        File and position: unique within a set of crops.
+    tile, slide : str
+        The file and the slide it comes from.
+    index, turn : int
+        Number of the tile in the manifest, sorted by file, and of the crop within it.
+    mpp : float
+        Micrometres per pixel.
+    pixels : (S, S, 3) uint8
+    """
+
+    name: str
+    tile: str
+    slide: str
+    index: int
+    turn: int
+    mpp: float
+    pixels: np.ndarray = field(repr=False)
+
+
+def clean_crops(
+    data: Path, *, size: int = 256, per_tile: int = 2, seed: int = 0, limit: int | None = None
+) -> list[CleanCrop]:
+    """Cut the crops of an experiment.
+
+    Crops of a tile do not overlap. The tiles' order is drawn with the seed, and all first crops
+    come before all second ones: so the first N crops, which is what ``limit`` gives, are a fair
+    sample of all.
 
     Parameters
     ----------
@@ -91,24 +117,49 @@ def crops(
     order = np.random.default_rng(seed).permutation(len(tiles))
     planned = [(turn, int(index)) for turn in range(per_tile) for index in order][:limit]
     made = []
-    for number, (turn, index) in enumerate(planned):
+    for turn, index in planned:
         tile = tiles[index]
         pixels = read_image(data / tile["file"]).pixels
         x, y = _cell(pixels.shape, size, turn, np.random.default_rng([seed, index]), tile["file"])
-        truth = np.ascontiguousarray(pixels[y : y + size, x : x + size])
-        rng = np.random.default_rng([seed, index, turn])
-        kind, damage_seed = KINDS[number % len(KINDS)], int(rng.integers(2**31))
-        mpp = float(tile["mpp"].split()[0])
-        damage = simulate(truth, kind, seed=damage_seed, area=rng.uniform(*AREA), mpp=mpp)
         made.append(
-            Crop(
-                name=f"{Path(tile['file']).stem}+{x}+{y}-{kind}",
+            CleanCrop(
+                name=f"{Path(tile['file']).stem}+{x}+{y}",
                 tile=tile["file"],
                 slide=tile["slide"],
+                index=index,
+                turn=turn,
+                mpp=float(tile["mpp"].split()[0]),
+                pixels=np.ascontiguousarray(pixels[y : y + size, x : x + size]),
+            )
+        )
+    return made
+
+
+def crops(
+    data: Path, *, size: int = 256, per_tile: int = 2, seed: int = 0, limit: int | None = None
+) -> list[Crop]:
+    """Cut the crops of an experiment and damage them.
+
+    The kinds of damage take turns over the crops, in the order of :func:`clean_crops`, which says
+    what the parameters are and what is raised.
+    """
+    made = []
+    cut = clean_crops(data, size=size, per_tile=per_tile, seed=seed, limit=limit)
+    for number, clean in enumerate(cut):
+        rng = np.random.default_rng([seed, clean.index, clean.turn])
+        kind, damage_seed = KINDS[number % len(KINDS)], int(rng.integers(2**31))
+        damage = simulate(
+            clean.pixels, kind, seed=damage_seed, area=rng.uniform(*AREA), mpp=clean.mpp
+        )
+        made.append(
+            Crop(
+                name=f"{clean.name}-{kind}",
+                tile=clean.tile,
+                slide=clean.slide,
                 kind=kind,
                 seed=damage_seed,
-                mpp=mpp,
-                truth=truth,
+                mpp=clean.mpp,
+                truth=clean.pixels,
                 damaged=damage.pixels,
                 mask=damage.mask,
             )
