@@ -70,6 +70,50 @@ def test_damaged_weights_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert check.status == "fail"
 
 
+def flip_last_byte(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("damaged", ["vae", "config", None])
+def test_what_lies_beside_the_weights_is_checked_too(
+    damaged: str | None, untrained_latent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "latent"
+    shutil.copytree(untrained_latent, folder)
+    if damaged == "vae":
+        flip_last_byte(folder / "vae" / "diffusion_pytorch_model.safetensors")
+    elif damaged == "config":
+        (folder / "config.json").write_text("{}")
+    monkeypatch.setattr("histomend.models.loading.WEIGHTS", tmp_path)
+    check = found("model latent", tmp_path)
+    if damaged is None:
+        assert check.status == "ok"
+        assert "autoencoder" in check.message
+    else:
+        assert check.status == "fail"
+        assert "Install again" in check.fix
+    if damaged == "vae":
+        assert "autoencoder" in check.message
+
+
+def test_a_damaged_calibrator_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from histomend import models
+
+    calibrating = models.CalibratorConfig("small")
+    beside = tmp_path / "beside"
+    models.save_calibrator(beside, calibrating.network().state_dict(), calibrating)
+    config = models.ModelConfig("rscd", "small", context=False, highest_t=200)
+    config = models.fit_to_calibrator(config, beside)
+    folder = tmp_path / "bundled" / "whole-field"
+    models.save_model(folder, config.network().state_dict(), config, calibrator=beside, half=True)
+    monkeypatch.setattr("histomend.models.loading.WEIGHTS", tmp_path / "bundled")
+    good = found("model whole-field", tmp_path)
+    assert (good.status, "calibrator" in good.message) == ("ok", True)
+    flip_last_byte(folder / "calibrator" / "model.safetensors")
+    assert found("model whole-field", tmp_path).status == "fail"
+
+
 def test_a_check_that_breaks_down_is_a_failed_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

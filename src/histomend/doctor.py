@@ -203,7 +203,7 @@ def _bf16() -> list[Check]:
 
 
 def _models() -> list[Check]:
-    from histomend.models import bundled, locate, read_config, shards, weights_sha256
+    from histomend.models import bundled
 
     names = bundled()
     if not names:
@@ -215,18 +215,35 @@ def _models() -> list[Check]:
                 "Install again, or name your own: --model FOLDER",
             )
         ]
-    found = []
-    for name in names:
+    return [_model(name) for name in names]
+
+
+def _model(name: str) -> Check:
+    """Compare the weights of a bundled model, and of what lies beside them, with its card."""
+    from histomend.errors import ModelError
+    from histomend.models import locate, read_config, shards, weights_sha256
+    from histomend.models.calibrator import CALIBRATOR, check_calibrator
+    from histomend.models.vae import VAE, check_vae
+
+    title = f"model {name}"
+    again = "The file is damaged. Install again: pip install --force-reinstall histomend"
+    try:
         folder = locate(name)
         config, files = read_config(folder), shards(folder)
-        size = sum(file.stat().st_size for file in files) / 1e6
         if weights_sha256(files) != config.sha256:
-            fix = "The file is damaged. Install again: pip install --force-reinstall histomend"
-            found.append(Check(f"model {name}", "fail", "the hash is not the card's", fix))
-        else:
-            message = f"{size:.1f} MB, sha256 {config.sha256[:12]}… as its card says"
-            found.append(Check(f"model {name}", "ok", message))
-    return found
+            return Check(title, "fail", "the hash is not the card's", again)
+        beside = []
+        if config.latent_channels:
+            check_vae(config, folder / VAE)
+            beside.append(f"autoencoder {config.vae_sha256[:12]}…")
+        if config.calibrator_sha256:
+            check_calibrator(config, folder / CALIBRATOR)
+            beside.append(f"calibrator {config.calibrator_sha256[:12]}…")
+    except ModelError as error:
+        return Check(title, "fail", str(error), again)
+    size = sum(file.stat().st_size for file in folder.rglob("*.safetensors")) / 1e6
+    hashes = ", ".join([f"sha256 {config.sha256[:12]}…", *beside])
+    return Check(title, "ok", f"{size:.1f} MB, {hashes} as its card says")
 
 
 def _disk(folder: Path) -> list[Check]:
