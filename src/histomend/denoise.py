@@ -14,37 +14,21 @@ import torch
 from torch import Tensor
 
 import histomend
-from histomend.baselines.deep_image_prior import fresh_prior
-from histomend.baselines.denoising import SIDE_PX
 from histomend.diffusion.device import torch_device
 from histomend.diffusion.noise import NoiseField, NoiseStream, further_seed
 from histomend.diffusion.recalibration import Calibrates
-from histomend.errors import ModelMismatchError, ModelNotFoundError, SettingError
+from histomend.errors import SettingError
 from histomend.image import Intensity, pixels_sha256
 from histomend.image.stack_input import shown_range, stack_of
 from histomend.image.stacks import Stack
 from histomend.ledger import DenoiseRecord
-from histomend.models import Model, load_model
-from histomend.recipes.calibrated import calibrated_sampling
-from histomend.recipes.whole_field import (
-    ByMedian,
-    ByPrior,
-    RestoresTiles,
-    by_calibration,
-    by_contraction,
-)
+from histomend.models import Model
+from histomend.recipes.field_methods import model_for, prepared
+from histomend.recipes.whole_field import RestoresTiles
 from histomend.tiles.field import Tile, blended, grouped, make_tiles, smoothed, t_map
 from histomend.tiles.run import in_order
 
 Pixels = npt.NDArray[Any]
-METHODS = {
-    "rscd": "rscd",
-    "ccdf": "rscd",
-    "rrd": "rscd",
-    "median": None,
-    "deep-image-prior": None,
-}
-"""Which kind of model each method needs, if any."""
 WINDOW = 256
 """Side of the tiles of methods without a model."""
 
@@ -105,36 +89,6 @@ class FieldJob:
     notices: tuple[str, ...]
 
 
-def model_for(method: str, model: str | Path | Model | None, device: str = "auto") -> Model | None:
-    """Load the model for a method, and check that it is one; None where it needs none.
-
-    Raises
-    ------
-    SettingError
-        If there is no such method.
-    ModelError
-        If no model is named, or it is for another method, or damaged.
-    """
-    if method not in METHODS:
-        raise SettingError(f"No method is called {method!r}. There are {', '.join(METHODS)}.")
-    if METHODS[method] is None:
-        if model is not None:
-            raise SettingError(f"The method {method} has no model. Leave --model away.")
-        return None
-    if model is None:
-        raise ModelNotFoundError(
-            f"No model for {method} comes with Histomend yet. Name a folder that `histomend train "
-            f"{METHODS[method]}` wrote (RUN/model): --model FOLDER."
-        )
-    loaded = model if isinstance(model, Model) else load_model(model, device)
-    if loaded.config.method != METHODS[method]:
-        raise ModelMismatchError(
-            f"The model {loaded.name} is for {loaded.config.method}, and {method} needs one for "
-            f"{METHODS[method]}. Choose another --model or --method."
-        )
-    return loaded
-
-
 def prepare(
     image: Any,
     *,
@@ -152,13 +106,17 @@ def prepare(
     Takes what `denoise` takes and raises what it raises.
     """
     loaded = model_for(method, model, device)
-    if method != "rscd" and preset != "fast":
-        raise SettingError(
-            f"The preset {preset} is one of rscd. Leave --preset away with {method}."
-        )
     channels = None if loaded is None else loaded.config.channels
     stack = stack_of(image, channels=channels, axes=axes)
-    restores, settings = _ready(method, loaded, stack, preset, steps, sampler, seed)
+    restores, settings = prepared(
+        method,
+        loaded,
+        channels=stack.channels,
+        preset=preset,
+        steps=steps,
+        sampler=sampler,
+        seed=seed,
+    )
     intensity, notices = shown_range(stack)
     window = WINDOW if loaded is None else loaded.config.window
     tiles = make_tiles(stack.values.shape[1], stack.values.shape[2], window)
@@ -166,34 +124,6 @@ def prepare(
     settings |= {"window": window, "device": str(where), "torch": torch.__version__}
     notices = (*stack.notices, *notices)
     return FieldJob(stack, intensity, loaded, method, settings, where, restores, tiles, notices)
-
-
-def _ready(
-    method: str,
-    model: Model | None,
-    stack: Stack,
-    preset: str,
-    steps: int | None,
-    sampler: str | None,
-    seed: int,
-) -> tuple[RestoresTiles, dict[str, Any]]:
-    """Return a method that is ready to restore, and what the record says of its settings."""
-    if model is None:
-        if sampler is not None or (steps is not None and method == "median"):
-            raise SettingError(f"{method} has no such --steps or --sampler. Leave it away.")
-        if method == "median":
-            return ByMedian(), {"side_px": SIDE_PX}
-        prior = fresh_prior(stack.channels, seed, steps)
-        return ByPrior(prior, seed), {"steps": prior.steps}
-    if method == "rscd":
-        sampling = calibrated_sampling(preset, model.config, steps, sampler)
-        return by_calibration(model, sampling), {
-            "preset": preset,
-            "sampler": sampling.sampler,
-            "calls": sampling.calls,
-        }
-    restores = by_contraction(model, method, steps, sampler)
-    return restores, {"steps": steps, "sampler": sampler or "ddpm"}
 
 
 def denoise(
@@ -224,9 +154,11 @@ def denoise(
         A folder of weights, or a model loaded once for many images.
     method : str
         "rscd", or one of those that it is compared with: "ccdf" and "rrd", diffusion with a model
-        of RSCD, and "median" and "deep-image-prior" without any.
+        of RSCD; "conditional" and "noise2noise" with models of their own; "median" and
+        "deep-image-prior" without any.
     preset : str
-        Of rscd: "fast", "paper", "author_code", or an ablation (`histomend presets rscd`).
+        Of rscd: "fast", "paper", "author_code", or an ablation (`histomend presets rscd`). Of
+        conditional: "fast" or "paper".
     steps, sampler : optional
         Override those of the preset or the method.
     seed : int in [0, 2^63)

@@ -11,7 +11,7 @@ from histomend.models import ModelConfig
 from histomend.networks.build import ARCHS, CALIBRATED_ARCHS, LATENT_ARCHS
 from histomend.recipes import settings
 from histomend.recipes.calibrated import CALIBRATED_PRESETS
-from histomend.recipes.settings import LATENT_PRESETS, PRESETS, sampling
+from histomend.recipes.settings import CONDITIONAL_PRESETS, LATENT_PRESETS, PRESETS, sampling
 
 CONFIG = ModelConfig("artifusion", "small", fast_steps=9, sampler="dpmpp_2m")
 LEVELS = CONFIG.noise_schedule()
@@ -82,6 +82,8 @@ def test_the_table_has_a_row_for_every_arch_and_preset() -> None:
         *(("artifusion", arch, preset) for arch in ARCHS for preset in PRESETS),
         *(("latent-artifusion", arch, p) for arch in LATENT_ARCHS for p in LATENT_PRESETS),
         *(("rscd", arch, preset) for arch in CALIBRATED_ARCHS for preset in CALIBRATED_PRESETS),
+        *(("conditional", arch, p) for arch in CALIBRATED_ARCHS for p in CONDITIONAL_PRESETS),
+        *(("noise2noise", arch, "fast") for arch in CALIBRATED_ARCHS),
     ]
     assert [(row["method"], row["arch"], row["preset"]) for row in rows()] == expected
 
@@ -126,6 +128,15 @@ def test_the_table_has_the_latent_papers_sizes() -> None:
     assert {row["parameters"] for row in latent} == {113_675_524}
     assert latent[0]["macs"] / 1e9 == pytest.approx(3.9, abs=0.2)
     assert "83.7 M parameters, 136.4 GMAC to encode and 311.1 to decode" in latent[0]["use"]
+
+
+def test_conditional_diffusion_takes_few_calls_or_sr3s_100() -> None:
+    config = ModelConfig("conditional", "small", "v", context=False, fast_steps=8)
+    paper = sampling("paper", config)
+    assert (paper.sampler, paper.variance, paper.nfe(LEVELS)) == ("ddpm", "beta", 100)
+    assert sampling("fast", config).nfe(LEVELS) == 8
+    with pytest.raises(SettingError, match=r"conditional is called 'author_code'.*fast, paper"):
+        sampling("author_code", config)
 
 
 def test_the_table_says_that_with_rscd_the_calibrator_plans() -> None:

@@ -80,7 +80,7 @@ def denoise(
     jobs = [job for job in jobs if attempt(job, check)]
     if jobs:
         from histomend.denoise import denoise as restore
-        from histomend.denoise import model_for
+        from histomend.recipes.field_methods import model_for
 
         loaded = model_for(method, model, device)
 

@@ -32,13 +32,16 @@ class ModelConfig:
     arch : str
         Name of the network's size.
     prediction : "epsilon", "x0" or "v"
+        A network of "noise2noise" tells the noise, "epsilon", as it is in the image.
     schedule, steps : name and length of the noise schedule
+        Of no use to "noise2noise".
     mpp : float
         Pixel size of the training images in um.
     channels : int
         Image channels, scaled to [-1, 1] from the file's whole range (`Intensity.for_dtype`).
     context : bool
         Whether the network also sees the visible pixels and the mask (4 more input channels).
+        That of "conditional" always sees the degraded image instead (3 more), without a mask.
     learned_variance : bool
     window : int
         Side in px of the fields the model restores at once; larger ones are tiled.
@@ -101,11 +104,17 @@ class ModelConfig:
         """The largest t that the denoiser knows."""
         return self.highest_t or self.steps
 
+    @property
+    def in_channels(self) -> int:
+        """Channels that the network sees: x, and what it is shown beside it."""
+        if self.method == "conditional":
+            return 2 * self.x_channels
+        return self.x_channels + (self.x_channels + 1 if self.context else 0)
+
     def network(self) -> nn.Module:
         """Return the network with fresh weights."""
         return arch_named(self.arch, self.method).build(
-            self.x_channels + (self.x_channels + 1 if self.context else 0),
-            self.x_channels * (2 if self.learned_variance else 1),
+            self.in_channels, self.x_channels * (2 if self.learned_variance else 1)
         )
 
 
@@ -173,7 +182,7 @@ def _check_config(config: ModelConfig, path: Path) -> None:
         }
         wrong = [key for key, choices in known.items() if getattr(config, key) not in choices]
     if not wrong:
-        wrong = _wrong_latent(config)
+        wrong = _wrong_for_method(config)
     if not wrong and not 0 <= config.highest_t <= config.steps:
         wrong = ["highest_t"]
     if wrong:
@@ -183,8 +192,8 @@ def _check_config(config: ModelConfig, path: Path) -> None:
         )
 
 
-def _wrong_latent(config: ModelConfig) -> list[str]:
-    """Return the fields that do not go together with the method's space."""
+def _wrong_for_method(config: ModelConfig) -> list[str]:
+    """Return the fields that do not go together with the method: its space, what it is shown."""
     if config.method == "latent-artifusion":
         possible = {
             "latent_channels": config.latent_channels > 0,
@@ -194,4 +203,11 @@ def _wrong_latent(config: ModelConfig) -> list[str]:
         }
     else:
         possible = {"latent_channels": config.latent_channels == 0, "factor": config.factor == 1}
+    if config.method in ("conditional", "noise2noise"):
+        possible |= {"context": not config.context, "highest_t": config.highest_t == 0}
+    if config.method == "noise2noise":
+        possible |= {
+            "prediction": config.prediction == "epsilon",
+            "learned_variance": not config.learned_variance,
+        }
     return [key for key, fine in possible.items() if not fine]

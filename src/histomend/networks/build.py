@@ -92,6 +92,9 @@ METHOD_ARCHS: dict[str, dict[str, Arch]] = {
     "artifusion": ARCHS,
     "latent-artifusion": LATENT_ARCHS,
     "rscd": CALIBRATED_ARCHS,
+    # What RSCD is compared with has networks of the same sizes.
+    "conditional": CALIBRATED_ARCHS,
+    "noise2noise": CALIBRATED_ARCHS,
 }
 
 

@@ -1,4 +1,4 @@
-"""Presets: how the regional methods are sampled, and what all methods cost."""
+"""Presets: how methods from noise are sampled, and what all methods cost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from histomend.recipes.calibrated import CALIBRATED_PRESETS, CALLS, calibrated_s
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a regional method samples.
+    """How a method samples that starts from noise.
 
     Parameters
     ----------
@@ -37,6 +37,8 @@ class Sampling:
     sampler : str
     context : bool
         Show the network the visible pixels and the mask, if it was trained with them.
+    variance : "posterior" or "beta"
+        Of the sampler `ddpm`, unless the network has learned one.
     extra_noise : float
         Of the sampler `dpmpp_2m_sde`; the others have no use for it.
     jump_length, jumps : int
@@ -47,6 +49,7 @@ class Sampling:
     steps: int
     sampler: str
     context: bool
+    variance: Variance = "posterior"
     extra_noise: float = 0.0
     jump_length: int = 10
     jumps: int = 1
@@ -63,8 +66,7 @@ class Sampling:
     def make_sampler(self, schedule: Schedule, learned_variance: bool) -> Sampler:
         """Return the sampler for a model."""
         if self.sampler == "ddpm":
-            variance: Variance = "learned" if learned_variance else "posterior"
-            return ddpm(schedule, variance)
+            return ddpm(schedule, "learned" if learned_variance else self.variance)
         if self.sampler == "dpmpp_2m_sde":
             return dpmpp_2m_sde(schedule, self.extra_noise)
         return sampler_named(self.sampler, schedule)
@@ -79,9 +81,17 @@ LATENT_PRESETS = {
     "fast": "at most ten calls with context; the default, chosen by measurement",
     "paper": "50 ancestral steps without context, as the paper describes",
 }
-METHOD_PRESETS = {"artifusion": PRESETS, "latent-artifusion": LATENT_PRESETS}
+CONDITIONAL_PRESETS = {
+    "fast": "few calls; the default",
+    "paper": "100 ancestral steps of variance beta, as SR3's paper samples",
+}
+METHOD_PRESETS = {
+    "artifusion": PRESETS,
+    "latent-artifusion": LATENT_PRESETS,
+    "conditional": CONDITIONAL_PRESETS,
+}
 # Ancestral steps of the preset `paper`.
-_PAPER_STEPS = {"artifusion": 250, "latent-artifusion": 50}
+_PAPER_STEPS = {"artifusion": 250, "latent-artifusion": 50, "conditional": 100}
 
 
 def sampling(
@@ -96,11 +106,15 @@ def sampling(
         fewer steps.
     """
     presets = METHOD_PRESETS[config.method]
-    if preset in PRESETS and preset not in presets:
+    if config.method == "latent-artifusion" and preset == "author_code":
         raise SettingError(
             f"The preset {preset} does not exist for {config.method}, whose authors' code changes "
             f"clean pixels; it is run for comparison in benchmarks/ only. Use "
             f"{' or '.join(presets)}."
+        )
+    if preset not in presets:
+        raise SettingError(
+            f"No preset of {config.method} is called {preset!r}. There are {', '.join(presets)}."
         )
     if preset == "fast":
         steps_of = min(config.fast_steps, 10) if config.latent_channels else config.fast_steps
@@ -109,12 +123,14 @@ def sampling(
         )
     elif preset == "paper":
         chosen = Sampling(
-            "paper", min(_PAPER_STEPS[config.method], config.steps), "ddpm", context=False
+            "paper",
+            min(_PAPER_STEPS[config.method], config.steps),
+            "ddpm",
+            context=False,
+            variance="beta" if config.method == "conditional" else "posterior",
         )
-    elif preset == "author_code":
-        chosen = Sampling("author_code", min(250, config.steps), "ddpm", context=False, jumps=10)
     else:
-        raise SettingError(f"No preset is called {preset!r}. There are {', '.join(presets)}.")
+        chosen = Sampling("author_code", min(250, config.steps), "ddpm", context=False, jumps=10)
     if steps is not None:
         chosen = replace(chosen, steps=steps)
     if sampler is not None:
@@ -145,12 +161,17 @@ def cost(
         Of the autoencoder, whose cells are 8×8 pixels; 0 where the method works on pixels.
     """
     chosen = arch_named(arch, method)
-    inner = latent_channels or 3
+    config = ModelConfig(
+        method,
+        arch,
+        context=context,
+        learned_variance=chosen.learned_variance,
+        latent_channels=latent_channels,
+    )
     side = size // 8 if latent_channels else size
-    entry = 2 * inner + 1 if context else inner
     with torch.device("meta"):
-        network = chosen.build(entry, inner * (2 if chosen.learned_variance else 1)).eval()
-        x = torch.zeros(1, entry, side, side)
+        network = config.network().eval()
+        x = torch.zeros(1, config.in_channels, side, side)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(x, torch.zeros(1, dtype=torch.int64))
     return sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2
@@ -188,9 +209,6 @@ def table(method: str | None = None) -> list[dict[str, Any]]:
 
 
 def _rows(method: str, arch: str) -> list[dict[str, Any]]:
-    if method == "rscd":
-        return _calibrated_rows(arch)
-    papers = arch in ("full", "add", "unet", "paper")
     use, channels = arch_named(arch, method).use, 0
     if method == "latent-artifusion":
         vae, channels = _COUNTED_WITH.get(arch, _OTHERS_COUNTED_WITH)
@@ -199,8 +217,12 @@ def _rows(method: str, arch: str) -> list[dict[str, Any]]:
             f"; with an autoencoder of {channels} channels, {size / 1e6:.1f} M parameters, "
             f"{encode / 1e9:.1f} GMAC to encode and {decode / 1e9:.1f} to decode"
         )
-    parameters, macs = cost(arch, not papers, method=method, latent_channels=channels)
-    config = ModelConfig(method, arch, context=not papers, latent_channels=channels)
+    papers = arch in ("full", "add", "unet", "paper")
+    context = method in ("artifusion", "latent-artifusion") and not papers
+    parameters, macs = COUNTED.get((method, arch)) or cost(
+        arch, context, method=method, latent_channels=channels
+    )
+    config = ModelConfig(method, arch, context=context, latent_channels=channels)
     return [
         {
             "method": method,
@@ -208,25 +230,27 @@ def _rows(method: str, arch: str) -> list[dict[str, Any]]:
             "preset": preset,
             "parameters": parameters,
             "macs": macs,
-            "steps": sampling(preset, config).nfe(config.noise_schedule()),
+            "steps": steps,
             "use": f"{use}; {how}",
         }
-        for preset, how in METHOD_PRESETS[method].items()
+        for preset, steps, how in _calls(config)
     ]
 
 
-def _calibrated_rows(arch: str) -> list[dict[str, Any]]:
-    parameters, macs = cost(arch, context=False, method="rscd")
-    config = ModelConfig("rscd", arch, context=False, fast_steps=CALLS)
+def _calls(config: ModelConfig) -> list[tuple[str, int | str, str]]:
+    """Return each preset of the model's method, its network calls, and what it is."""
+    if config.method == "noise2noise":
+        return [("fast", 1, "one call")]
+    if config.method == "rscd":
+        config = replace(config, fast_steps=CALLS)
+        return [
+            (preset, calibrated_sampling(preset, config).calls or "as calibrated", how)
+            for preset, how in CALIBRATED_PRESETS.items()
+        ]
+    if config.method == "conditional":
+        config = replace(config, fast_steps=CALLS)
+    schedule = config.noise_schedule()
     return [
-        {
-            "method": "rscd",
-            "arch": arch,
-            "preset": preset,
-            "parameters": parameters,
-            "macs": macs,
-            "steps": calibrated_sampling(preset, config).calls or "as calibrated",
-            "use": f"{arch_named(arch, 'rscd').use}; {how}",
-        }
-        for preset, how in CALIBRATED_PRESETS.items()
+        (preset, sampling(preset, config).nfe(schedule), how)
+        for preset, how in METHOD_PRESETS[config.method].items()
     ]

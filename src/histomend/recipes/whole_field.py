@@ -7,22 +7,25 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from histomend.baselines.deep_image_prior import ENTRY, DeepImagePrior
 from histomend.baselines.denoising import median_blur
+from histomend.baselines.noise2noise import without_noise
 from histomend.baselines.noise_estimate import NoiseEstimator
-from histomend.diffusion.denoiser import Denoises
+from histomend.diffusion.denoiser import Denoiser, Denoises
 from histomend.diffusion.loop import Recipe, sample
 from histomend.diffusion.noise import NoiseStream
-from histomend.diffusion.path import Path
+from histomend.diffusion.path import FixedPath, Path
 from histomend.diffusion.recalibration import Calibrates, RecalibratingPath
 from histomend.diffusion.samplers import Sampler, sampler_named
 from histomend.diffusion.schedule import Schedule
 from histomend.errors import ModelMismatchError, SettingError
 from histomend.models import Model
 from histomend.recipes.calibrated import Calibrated, CalibratedSampling, few_calls
+from histomend.recipes.conditional import Conditional
 from histomend.recipes.contracted import CCDF_T, Contracted, Regularised
+from histomend.recipes.settings import Sampling
 
 
 class RestoresTiles(Protocol):
@@ -56,7 +59,7 @@ class ByDiffusion:
     denoiser, schedule, sampler
     recipe : function of (x, t) -> Recipe
     path : function of t -> Path
-    calibrate : Calibrates
+    calibrate : Calibrates, optional
     """
 
     denoiser: Denoises
@@ -64,7 +67,7 @@ class ByDiffusion:
     sampler: Sampler
     recipe: Callable[[Tensor, Tensor], Recipe]
     path: Callable[[Tensor], Path]
-    calibrate: Calibrates
+    calibrate: Calibrates | None = None
 
     def __call__(self, x: Tensor, t: Tensor | None, noise: NoiseStream) -> tuple[Tensor, Tensor]:
         """Walk the loop."""
@@ -101,6 +104,19 @@ class ByPrior:
         entry = noise.draw(x.new_zeros(len(x), ENTRY, *x.shape[2:]))
         fitted = [self.prior(tile, start, self.seed) for tile, start in zip(x, entry, strict=True)]
         return torch.stack(fitted), torch.full((len(x),), self.prior.steps)
+
+
+@dataclass(frozen=True)
+class ByNoise2Noise:
+    """Noise2Noise: one call of its network."""
+
+    network: nn.Module
+    calibrate: None = None
+
+    @torch.inference_mode()
+    def __call__(self, x: Tensor, t: Tensor | None, noise: NoiseStream) -> tuple[Tensor, Tensor]:
+        """Take away what the network tells for noise."""
+        return without_noise(self.network, x), torch.ones(len(x), dtype=torch.int64)
 
 
 def by_calibration(model: Model, sampling: CalibratedSampling) -> ByDiffusion:
@@ -161,6 +177,24 @@ def by_contraction(
         recipe=lambda x, t: (Contracted if method == "ccdf" else Regularised)(x, t, schedule),
         path=lambda t: RecalibratingPath(calibrate, plan, first=t),
         calibrate=calibrate,
+    )
+
+
+def by_condition(denoiser: Denoiser, sampling: Sampling) -> ByDiffusion:
+    """Return conditional diffusion, which starts from pure noise whatever the image is.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        Of a model of "conditional", which is shown the image beside x.
+    """
+    schedule = denoiser.schedule
+    return ByDiffusion(
+        denoiser,
+        schedule,
+        sampling.make_sampler(schedule, learned_variance=False),
+        recipe=lambda x, _: Conditional(x),
+        path=lambda _: FixedPath(sampling.times(schedule)),
     )
 
 

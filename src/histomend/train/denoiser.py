@@ -80,6 +80,9 @@ class DenoiserSubject:
             keys.append("vae_sha256")
         if self.config.highest_t:
             keys += ["channels", "highest_t"]
+        if self.config.method in ("conditional", "noise2noise"):
+            # Of one channel their networks may have the shapes of each other's or of RSCD's.
+            keys += ["method", "channels"]
         return {key: own[key] for key in keys}
 
     def weights(self, init: str | Path) -> dict[str, Tensor]:
