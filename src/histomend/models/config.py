@@ -34,7 +34,7 @@ class ModelConfig:
     prediction : "epsilon", "x0" or "v"
         A network of "noise2noise" tells the noise, "epsilon", as it is in the image.
     schedule, steps : name and length of the noise schedule
-        Of no use to "noise2noise".
+        Of no use to "noise2noise" and "cyclegan", whose networks are called once.
     mpp : float
         Pixel size of the training images in um.
     channels : int
@@ -203,7 +203,7 @@ def _wrong_for_method(config: ModelConfig) -> list[str]:
         }
     else:
         possible = {"latent_channels": config.latent_channels == 0, "factor": config.factor == 1}
-    if config.method in ("conditional", "noise2noise"):
+    if config.method in ("conditional", "noise2noise", "cyclegan"):
         possible |= {"context": not config.context, "highest_t": config.highest_t == 0}
     if config.method == "noise2noise":
         possible |= {

@@ -11,6 +11,7 @@ from torch import nn
 from histomend.errors import SettingError
 from histomend.networks.conv_unet import ConvUNet
 from histomend.networks.convnext_unet import ConvNextUNet
+from histomend.networks.cyclegan import Generator
 from histomend.networks.latent_unet import latent_unet
 from histomend.networks.swin_unet import SwinUNet
 
@@ -21,7 +22,7 @@ class Arch:
 
     Parameters
     ----------
-    make : SwinUNet, ConvUNet, ConvNextUNet or latent_unet
+    make : SwinUNet, ConvUNet, ConvNextUNet, latent_unet or Generator
     settings : keyword arguments of `make`, without channels in and out
     use : str
         What it is for, in a few words.
@@ -88,6 +89,12 @@ CALIBRATED_ARCHS: dict[str, Arch] = {
     ),
 }
 
+# The generators of CycleGAN, which are called once.
+TRANSLATION_ARCHS: dict[str, Arch] = {
+    "paper": Arch(Generator, {"width": 64, "blocks": 9}, "the paper's generator"),
+    "small": Arch(Generator, {"width": 16, "blocks": 3}, "narrower and shallower, for CPU"),
+}
+
 METHOD_ARCHS: dict[str, dict[str, Arch]] = {
     "artifusion": ARCHS,
     "latent-artifusion": LATENT_ARCHS,
@@ -95,6 +102,7 @@ METHOD_ARCHS: dict[str, dict[str, Arch]] = {
     # What RSCD is compared with has networks of the same sizes.
     "conditional": CALIBRATED_ARCHS,
     "noise2noise": CALIBRATED_ARCHS,
+    "cyclegan": TRANSLATION_ARCHS,
 }
 
 

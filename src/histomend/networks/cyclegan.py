@@ -7,14 +7,18 @@ each side. A restoration is one call of one generator, without a mask.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from histomend.networks.padding import padded
 
 # Levels of the generator below full resolution, each of half the side.
 _HALVINGS = 2
+# Images that a critic's pool holds (section 4, "Training details").
+POOL = 50
 
 
 class ResidualBlock(nn.Module):
@@ -47,7 +51,7 @@ class Generator(nn.Module):
 
     Parameters
     ----------
-    channels : int
+    in_channels, out_channels : int
         Of the images.
     width : int
         Channels at full resolution; doubled at each halving.
@@ -55,9 +59,11 @@ class Generator(nn.Module):
         Residual blocks: 9 for images of 256×256, 6 for 128×128.
     """
 
-    def __init__(self, channels: int = 3, width: int = 64, blocks: int = 9):
+    def __init__(
+        self, in_channels: int = 3, out_channels: int = 3, width: int = 64, blocks: int = 9
+    ):
         super().__init__()
-        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(channels, width, 7)]
+        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(in_channels, width, 7)]
         layers += [nn.InstanceNorm2d(width), nn.ReLU()]
         widths = [width << level for level in range(_HALVINGS + 1)]
         for above, below in pairwise(widths):
@@ -71,15 +77,21 @@ class Generator(nn.Module):
                 nn.InstanceNorm2d(above),
                 nn.ReLU(),
             ]
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, channels, 7), nn.Tanh()]
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         _start(self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the translated image, (B, channels, H, W) in [-1, 1], for x of the same kind.
+    def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
+        """Return the translated image, (B, out_channels, H, W) in [-1, 1].
 
-        H and W are free from 8 on: x is padded by reflection to multiples of 4, and cropped
-        after. The norms use the whole image, so a part of it is not translated as the whole is.
+        Parameters
+        ----------
+        x : (B, in_channels, H, W) in [-1, 1]
+            H and W are free from 8 on: x is padded by reflection to multiples of 4, and cropped
+            after. The norms use the whole image, so a part of it is not translated as the whole
+            is.
+        t : not used
+            It is here because every network is called with a time.
         """
         height, width = x.shape[-2:]
         return self.layers(padded(x, 1 << _HALVINGS))[..., :height, :width]
@@ -120,6 +132,141 @@ class PatchDiscriminator(nn.Module):
         no multiples of 8.
         """
         return self.layers(x)
+
+
+class Verdict(NamedTuple):
+    """What one critic says, (B, 1, h, w) each.
+
+    Parameters
+    ----------
+    real, shown : for the critic to learn from
+        Its scores of images of its kind, and of generated ones from the pool.
+    judged : for the generator to learn from
+        Its scores of the images that the generator has just made.
+    """
+
+    real: Tensor
+    shown: Tensor
+    judged: Tensor
+
+
+class Pass(NamedTuple):
+    """What one pass of training gives; images are (B, C, H, W) in fp32.
+
+    Parameters
+    ----------
+    cycled_damaged, cycled_clean : images
+        Restored and damaged again; damaged and restored again.
+    kept_damaged, kept_clean : images
+        Damaged and clean images after the generator that makes such ones: the identity.
+    on_clean, on_damaged : Verdict
+        On images that are clean or pass for it, and on damaged ones.
+    """
+
+    cycled_damaged: Tensor
+    cycled_clean: Tensor
+    kept_damaged: Tensor
+    kept_clean: Tensor
+    on_clean: Verdict
+    on_damaged: Verdict
+
+
+class CycleGan(nn.Module):
+    """Both generators and both critics: one pass of training.
+
+    Parameters
+    ----------
+    channels : int
+        Of the images.
+    side : int
+        Of the crops in px, for the pools.
+    width, blocks : int
+        See `Generator`; the critics begin as wide.
+    """
+
+    def __init__(self, channels: int, side: int, width: int = 64, blocks: int = 9):
+        super().__init__()
+        self.restoring = Generator(channels, channels, width, blocks)
+        self.damaging = Generator(channels, channels, width, blocks)
+        self.clean_critic = PatchDiscriminator(channels, width)
+        self.damaged_critic = PatchDiscriminator(channels, width)
+        self.clean_pool = ImagePool(channels, side)
+        self.damaged_pool = ImagePool(channels, side)
+
+    def forward(self, damaged: Tensor, clean: Tensor, slots: Tensor) -> Pass:
+        """Translate both ways and back, and judge.
+
+        Parameters
+        ----------
+        damaged, clean : (B, C, side, side) in [-1, 1]
+            Not of the same tissue.
+        slots : (2, B) int64
+            Places in the two pools; see `ImagePool`.
+        """
+        # Norms are those of each image, so that two batches are translated as one.
+        made_clean, kept_clean = self.restoring(torch.cat([damaged, clean])).float().chunk(2)
+        made_damaged, kept_damaged = self.damaging(torch.cat([clean, damaged])).float().chunk(2)
+        return Pass(
+            self.damaging(made_clean).float(),
+            self.restoring(made_damaged).float(),
+            kept_damaged,
+            kept_clean,
+            _verdict(self.clean_critic, clean, made_clean, self.clean_pool(made_clean, slots[0])),
+            _verdict(
+                self.damaged_critic,
+                damaged,
+                made_damaged,
+                self.damaged_pool(made_damaged, slots[1]),
+            ),
+        )
+
+
+class ImagePool(nn.Module):
+    """Earlier images of a generator, so that its critic does not forget them.
+
+    Of the images that a critic is shown, some are exchanged for older ones (Shrivastava et al.
+    2017). The images are buffers, so that they are saved with the network and a run that was
+    stopped goes on with the same ones.
+    """
+
+    images: Tensor
+    filled: Tensor
+
+    def __init__(self, channels: int, side: int):
+        super().__init__()
+        empty = torch.zeros(POOL, channels, side, side, dtype=torch.float16)
+        self.register_buffer("images", empty)
+        self.register_buffer("filled", torch.tensor(0))
+
+    @torch.no_grad()
+    def forward(self, fresh: Tensor, slots: Tensor) -> Tensor:
+        """Return the images to show to the critic, and remember fresh ones.
+
+        Parameters
+        ----------
+        fresh : (B, C, side, side)
+        slots : (B,) int64
+            Which older image to exchange for each fresh one; -1 shows the fresh one. As long as
+            the pool is not full, fresh ones are shown and put into it.
+        """
+        shown = fresh.detach().clone()
+        for row, slot in enumerate(slots.tolist()):
+            place = slot
+            if self.filled < POOL:
+                place = int(self.filled)
+                self.filled += 1
+            elif slot >= 0:
+                shown[row] = self.images[slot]
+            if place >= 0:
+                self.images[place] = fresh[row]
+        return shown
+
+
+def _verdict(critic: PatchDiscriminator, real: Tensor, fake: Tensor, shown: Tensor) -> Verdict:
+    # The generator learns from the critic as it stands, and must not change it.
+    still = {name: tensor.detach() for name, tensor in critic.named_parameters()}
+    scores = critic(torch.cat([real, shown])).float().chunk(2)
+    return Verdict(*scores, functional_call(critic, still, (fake,)).float())
 
 
 @torch.no_grad()

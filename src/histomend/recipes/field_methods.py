@@ -15,6 +15,7 @@ from histomend.recipes.whole_field import (
     ByMedian,
     ByNoise2Noise,
     ByPrior,
+    ByTranslation,
     RestoresTiles,
     by_calibration,
     by_condition,
@@ -27,12 +28,13 @@ METHODS = {
     "rrd": "rscd",
     "conditional": "conditional",
     "noise2noise": "noise2noise",
+    "cyclegan": "cyclegan",
     "median": None,
     "deep-image-prior": None,
 }
 """Which kind of model each method needs, if any."""
 # Methods that make no steps, or none of diffusion.
-NO_STEPS = {"median", "noise2noise"}
+NO_STEPS = {"median", "noise2noise", "cyclegan"}
 NO_SAMPLER = {*NO_STEPS, "deep-image-prior"}
 
 
@@ -121,5 +123,7 @@ def prepared(
         }
     if method == "noise2noise":
         return ByNoise2Noise(model.denoiser.network), {}
+    if method == "cyclegan":
+        return ByTranslation(model.denoiser.network), {}
     restores = by_contraction(model, method, steps, sampler)
     return restores, {"steps": steps, "sampler": sampler or "ddpm"}

@@ -23,6 +23,7 @@ from histomend.models import ModelConfig
 from histomend.networks.autoencoder import build_vae
 from histomend.networks.build import METHOD_ARCHS, arch_named
 from histomend.recipes.calibrated import CALIBRATED_PRESETS, CALLS, calibrated_sampling
+from histomend.recipes.counted import COUNTED, COUNTED_VAES
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,8 @@ def _rows(method: str, arch: str) -> list[dict[str, Any]]:
     use, channels = arch_named(arch, method).use, 0
     if method == "latent-artifusion":
         vae, channels = _COUNTED_WITH.get(arch, _OTHERS_COUNTED_WITH)
-        size, encode, decode = vae_cost(vae, channels)
+        counted = COUNTED_VAES.get((vae, channels))
+        size, encode, decode = counted or vae_cost(vae, channels)
         use += (
             f"; with an autoencoder of {channels} channels, {size / 1e6:.1f} M parameters, "
             f"{encode / 1e9:.1f} GMAC to encode and {decode / 1e9:.1f} to decode"
@@ -239,7 +241,7 @@ def _rows(method: str, arch: str) -> list[dict[str, Any]]:
 
 def _calls(config: ModelConfig) -> list[tuple[str, int | str, str]]:
     """Return each preset of the model's method, its network calls, and what it is."""
-    if config.method == "noise2noise":
+    if config.method in ("noise2noise", "cyclegan"):
         return [("fast", 1, "one call")]
     if config.method == "rscd":
         config = replace(config, fast_steps=CALLS)

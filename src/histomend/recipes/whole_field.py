@@ -119,6 +119,19 @@ class ByNoise2Noise:
         return without_noise(self.network, x), torch.ones(len(x), dtype=torch.int64)
 
 
+@dataclass(frozen=True)
+class ByTranslation:
+    """CycleGAN: one call of the generator that restores."""
+
+    network: nn.Module
+    calibrate: None = None
+
+    @torch.inference_mode()
+    def __call__(self, x: Tensor, t: Tensor | None, noise: NoiseStream) -> tuple[Tensor, Tensor]:
+        """Translate damaged tiles into clean ones."""
+        return self.network(x).to(x.dtype), torch.ones(len(x), dtype=torch.int64)
+
+
 def by_calibration(model: Model, sampling: CalibratedSampling) -> ByDiffusion:
     """Return RSCD with a model.
 

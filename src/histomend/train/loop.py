@@ -59,6 +59,8 @@ class Optimiser:
         Largest norm of the gradient.
     ema : float in [0, 1)
         How much of the running average each step keeps, once it is long enough.
+    betas : two floats in [0, 1)
+        How much of its averages of the gradient and of its square AdamW keeps.
     """
 
     lr: float
@@ -67,6 +69,7 @@ class Optimiser:
     cooldown: float = 0.0
     clip: float = 1.0
     ema: float = 0.9999
+    betas: tuple[float, float] = (0.9, 0.999)
 
 
 class Subject(Protocol):
@@ -124,7 +127,10 @@ class Run:
             fill(network, subject.weights(init), str(init))
         self.average = {k: v.detach().clone().float() for k, v in network.state_dict().items()}
         optim = torch.optim.AdamW(
-            network.parameters(), optimiser.lr, weight_decay=optimiser.weight_decay
+            network.parameters(),
+            optimiser.lr,
+            betas=optimiser.betas,
+            weight_decay=optimiser.weight_decay,
         )
         if (out / "last").exists():
             if not resume:

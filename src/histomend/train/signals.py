@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,9 +76,7 @@ def open_signals(
     TrainingError
         If a folder holds no usable tiles, or crops do not fit into them.
     """
-    if channels not in CHANNELS:
-        kinds = ", ".join(f"{number} ({what})" for number, what in CHANNELS.items())
-        raise SettingError(f"--channels is {channels}. Images can be read with {kinds}.")
+    check_channels(channels)
     if not 0 < best_share <= 1:
         raise SettingError(f"--best-share is {best_share}, but must be above 0 and at most 1.")
     tiles = open_sources(
@@ -94,9 +93,20 @@ def open_signals(
     return Signals(*sources)
 
 
+def check_channels(channels: int) -> None:
+    """Raise a SettingError if images cannot be read with so many channels."""
+    if channels not in CHANNELS:
+        kinds = ", ".join(f"{number} ({what})" for number, what in CHANNELS.items())
+        raise SettingError(f"--channels is {channels}. Images can be read with {kinds}.")
+
+
 def crops(source: Crops, rng: np.random.Generator, count: int, size: int) -> Tensor:
     """Return random crops, (count, C, size, size) float32 in [-1, 1], of the files' whole range."""
-    images = np.stack([source.crop(rng, size) for _ in range(count)])
+    return shown(np.stack([source.crop(rng, size) for _ in range(count)]))
+
+
+def shown(images: np.ndarray) -> Tensor:
+    """Return images (B, H, W, C) uint8 or uint16 as (B, C, H, W) float32 in [-1, 1]."""
     pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
     return torch.from_numpy(pixels * (2 / np.iinfo(images.dtype).max) - 1)
 
@@ -113,16 +123,27 @@ def sharpest(tiles: Tiles, share: float) -> Tiles:
     share : float in (0, 1]
         Of a slide's tiles, rounded up.
     """
-    apart = any(len(slide) > 1 for slide in tiles.slides)
-    groups = tiles.slides if apart else [np.concatenate(tiles.slides)]
-    kept = []
-    for group in groups:
+
+    def best(group: np.ndarray) -> np.ndarray:
         figures = np.array([_sharpness_and_signal(tiles.pixels[k]) for k in group])
         ranks = figures.argsort(0).argsort(0).sum(1)
         most = np.argsort(-ranks, kind="stable")[: int(np.ceil(share * len(group)))]
-        kept.append(group[np.sort(most)])
+        return group[np.sort(most)]
+
+    return picked(tiles, best)
+
+
+def picked(tiles: Tiles, pick: Callable[[np.ndarray], np.ndarray]) -> Tiles:
+    """Return those tiles that `pick` takes of each slide's.
+
+    Where each slide has one tile, as with unrelated images, it picks among all together. A slide
+    of which it takes none is left out.
+    """
+    apart = any(len(slide) > 1 for slide in tiles.slides)
+    groups = tiles.slides if apart else [np.concatenate(tiles.slides)]
+    kept = [pick(group) for group in groups]
     chosen = copy.copy(tiles)
-    chosen.slides = kept if apart else [np.array([k]) for k in kept[0]]
+    chosen.slides = [k for k in kept if len(k)] if apart else [np.array([k]) for k in kept[0]]
     return chosen
 
 
