@@ -265,8 +265,8 @@ class ImagePool(nn.Module):
 def _verdict(critic: PatchDiscriminator, real: Tensor, fake: Tensor, shown: Tensor) -> Verdict:
     # The generator learns from the critic as it stands, and must not change it.
     still = {name: tensor.detach() for name, tensor in critic.named_parameters()}
-    scores = critic(torch.cat([real, shown])).float().chunk(2)
-    return Verdict(*scores, functional_call(critic, still, (fake,)).float())
+    of_real, of_shown = critic(torch.cat([real, shown])).float().chunk(2)
+    return Verdict(of_real, of_shown, functional_call(critic, still, (fake,)).float())
 
 
 @torch.no_grad()

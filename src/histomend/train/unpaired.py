@@ -126,8 +126,8 @@ def open_unpaired(
     )
     rng = np.random.default_rng([seed, 0])
     used = picked(tiles.main, lambda group: rng.permutation(group)[: math.ceil(share * len(group))])
-    halves = [picked(used, lambda group, k=k: group[k::2]) for k in (0, 1)]
-    if not halves[1].slides:
+    first, second = picked(used, lambda group: group[::2]), picked(used, lambda group: group[1::2])
+    if not second.slides:
         raise TrainingError(
             f"Only one tile of {data} is used, and damaged and clean crops must be of different "
             "ones. Add tiles, or use a larger --share."
@@ -136,4 +136,4 @@ def open_unpaired(
     def read(source: Tiles) -> Crops:
         return SimulatedSrh(source) if channels == 2 else source
 
-    return Unpaired((read(halves[0]), read(halves[1])), read(tiles.held_out), DAMAGES[damage], mpp)
+    return Unpaired((read(first), read(second)), read(tiles.held_out), DAMAGES[damage], mpp)
