@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -94,11 +95,39 @@ def scaled_linear(steps: int, beta_start: float = 0.00085, beta_end: float = 0.0
     return _from_betas(roots**2, "scaled_linear")
 
 
-def cosine(steps: int, s: float = 0.008) -> Schedule:
-    """Return the squared-cosine alpha_bar (Nichol and Dhariwal 2021, eq. 17), betas <= 0.999."""
+def cosine(steps: int, s: float = 0.008, least: float = 0.0, most: float = 0.999) -> Schedule:
+    """Return the squared-cosine alpha_bar (Nichol and Dhariwal 2021, eq. 17).
+
+    Parameters
+    ----------
+    least, most : float
+        Betas are kept between these; the paper has no smallest one.
+    """
     u = torch.arange(steps + 1, dtype=torch.float64) / steps
     alpha_bar = torch.cos((u + s) / (1 + s) * math.pi / 2) ** 2
-    return _from_betas((1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=0.999), "cosine")
+    betas = (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(least, most)
+    name = "cosine" if (s, least, most) == (0.008, 0.0, 0.999) else "custom"
+    return _from_betas(betas, name)
+
+
+def same_noise(t: Tensor, source: Schedule, target: Schedule) -> Tensor:
+    """Return the times of `target` at which x holds as much noise as at `t` of `source`.
+
+    Between whole times the noise's variance, in units of the signal's, is taken as linear in t.
+
+    Parameters
+    ----------
+    t : (B,) float
+        Below 0 it is taken as 0, above the last time as that. NaN stays NaN.
+
+    Returns
+    -------
+    (B,) float
+    """
+    theirs, ours = ((s.sigma / s.alpha).square().numpy() for s in (source, target))
+    level = np.interp(t.detach().cpu().double().numpy(), np.arange(len(theirs)), theirs)
+    found = np.interp(level, ours, np.arange(len(ours)))
+    return torch.from_numpy(found).to(t)
 
 
 SCHEDULES: dict[str, Callable[[int], Schedule]] = {

@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from histomend.diffusion.schedule import SCHEDULES
+from histomend.diffusion.schedule import SCHEDULES, cosine, named, same_noise
 from histomend.errors import ModelMismatchError, ModelNotFoundError, WeightsError
 from histomend.models.config import CONFIG, SCHEMA_VERSION, ModelConfig, config_from
 from histomend.models.weights import fill, load_weights, save_shards, shards, weights_sha256
 from histomend.networks.calibrator import CALIBRATOR_ARCHS, build_calibrator
 
 CALIBRATOR = "calibrator"
+# The authors' code keeps each beta of the cosine schedule between these.
+AUTHORS_BETAS = (1e-4, 0.9999)
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class CalibratorConfig:
         Largest t that it was trained on.
     augmented : bool
         Whether it was trained on images with two noise levels, of which it tells the larger.
+    author_code : bool
+        Whether its network was trained with the authors' code, and so tells an index, one below
+        the time, of their clipped schedule (`house_time`).
     sha256 : str
         Of its weights; empty until saved.
     card : dict
@@ -46,6 +51,7 @@ class CalibratorConfig:
     steps: int = 1000
     highest_t: int = 300
     augmented: bool = True
+    author_code: bool = False
     sha256: str = ""
     card: dict[str, Any] = field(default_factory=dict)
 
@@ -63,7 +69,23 @@ class Calibrator:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the predicted t (B,) of each sample."""
-        return self.network(x).float()
+        told = self.network(x).float()
+        return house_time(told, self.config) if self.config.author_code else told
+
+
+def house_time(index: Tensor, config: CalibratorConfig) -> Tensor:
+    """Return at which t of our schedule an image is as noisy as at `index` of the authors' code.
+
+    Their index 0 is the first step, our t = 1. Their betas are never below 1e-4, which the first
+    dozen of the schedule are: small t mean more noise there than here, by up to four steps.
+
+    Parameters
+    ----------
+    index : (B,) float
+        At -1 and below the image is clean.
+    """
+    theirs = cosine(config.steps, least=AUTHORS_BETAS[0], most=AUTHORS_BETAS[1])
+    return same_noise(index + 1, theirs, named(config.schedule, config.steps))
 
 
 def calibrator_folder(folder: Path) -> Path:
@@ -97,6 +119,7 @@ def read_calibrator_config(folder: Path) -> CalibratorConfig:
         "arch": config.arch in CALIBRATOR_ARCHS,
         "schedule": config.schedule in SCHEDULES,
         "channels, steps or highest_t": all(type(n) is int and n > 0 for n in sizes),
+        "author_code": type(config.author_code) is bool,
     }
     for what, fine in possible.items():
         if not fine:
