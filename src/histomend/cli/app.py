@@ -9,7 +9,16 @@ import typer
 from typer.core import TyperGroup
 
 import histomend
-from histomend.cli import calibrated_training, catalogue, fields, images, ledgers, machine, training
+from histomend.cli import (
+    calibrated_training,
+    catalogue,
+    conversion,
+    fields,
+    images,
+    ledgers,
+    machine,
+    training,
+)
 from histomend.cli.screen import say
 from histomend.errors import HistomendError
 
@@ -60,6 +69,11 @@ train.command()(training.latent_artifusion)
 train.command()(calibrated_training.calibrator)
 train.command()(calibrated_training.rscd)
 
+convert = typer.Typer(no_args_is_help=True, help="Convert weights that others published.")
+# With a callback a lone verb keeps its name.
+convert.callback()(lambda: None)
+convert.command()(conversion.calibrator)
+
 for verb in (
     images.restore,
     fields.denoise,
@@ -74,6 +88,7 @@ for verb in (
 ):
     app.command()(verb)
 app.add_typer(train, name="train")
+app.add_typer(convert, name="convert")
 
 
 def main() -> None:
