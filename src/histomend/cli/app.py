@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 import histomend
 from histomend.cli import (
+    adversarial_training,
     calibrated_training,
     catalogue,
     conversion,
@@ -68,6 +69,7 @@ train.command()(training.vae)
 train.command()(training.latent_artifusion)
 train.command()(calibrated_training.calibrator)
 train.command()(calibrated_training.rscd)
+train.command()(adversarial_training.cyclegan)
 
 convert = typer.Typer(no_args_is_help=True, help="Convert weights that others published.")
 # With a callback a lone verb keeps its name.
