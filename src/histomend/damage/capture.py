@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from PIL import Image as PilImage
 from torch import Tensor
 
+from histomend.damage.kernels import Kernel, computed, convolved
 from histomend.errors import ImageSizeError, SettingError
-from histomend.networks.padding import reflected
 
 Mode = Literal["area", "bilinear", "bicubic"]
 # The range of factors between a scan and its target that upscaling is made for.
@@ -136,16 +136,9 @@ def sharpened(image: Tensor) -> Tensor:
     Half of the difference from a blur (51 px, sigma 8) is added where it is more than 10 of 255,
     with soft borders.
     """
-    radius, weight, threshold, sigma = 25, 0.5, 10 / 255, 8.0
-
-    place = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    taps = torch.exp(-place.square() / (2 * sigma**2))
-    taps = (taps / taps.sum()).to(image)
-
-    def blurred(x: Tensor) -> Tensor:
-        wider = reflected(x[:, None], (radius, radius), (radius, radius))
-        return F.conv2d(F.conv2d(wider, taps.view(1, 1, -1, 1)), taps.view(1, 1, 1, -1))[:, 0]
-
-    difference = image - blurred(image)
-    soft = blurred((difference.abs() > threshold).to(image))
-    return image + soft * ((image + weight * difference).clamp(0, 1) - image)
+    weight, threshold = 0.5, 10 / 255
+    kernel = computed([Kernel("gaussian", 51, (8.0, 8.0))])
+    difference = image - convolved(image[None], kernel)[0]
+    strong = (difference.abs() > threshold).to(image)
+    change = (image + weight * difference).clamp(0, 1) - image
+    return image + convolved(strong[None], kernel)[0] * change

@@ -1,0 +1,173 @@
+"""Upscalers from the weight files that their authors published: BSRGAN, Real-ESRGAN, SwinIR.
+
+The files are pickles of tensors. They are opened in a way that runs no code in them; one that
+holds anything but tensors and plain values is refused. The size of the network is read from the
+tensors, so that smaller networks trained elsewhere in the same formats load too, as does the
+restoration module of DiffBIR, whose scale is 1.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from histomend.errors import (
+    ModelNotFoundError,
+    UnsafeWeightsError,
+    UnsupportedImageError,
+    WeightsError,
+)
+from histomend.models import fill
+from histomend.models.weights import is_pickle
+from histomend.networks.rrdb import RRDBNet, rrdb_names, rrdb_settings
+from histomend.networks.swinir import SwinIR, swinir_names, swinir_settings
+
+# Under these the files keep their tensors, the running average first; others are bare.
+WRAPPERS = ("params_ema", "params", "state_dict")
+
+
+@dataclass(frozen=True)
+class PublishedUpscaler:
+    """A loaded upscaler.
+
+    Parameters
+    ----------
+    network : RRDBNet or SwinIR
+    scale : int
+        The only factor by which it enlarges.
+    """
+
+    network: nn.Module
+    scale: int
+
+    @torch.no_grad()
+    def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Enlarge an image, all of it at once.
+
+        Parameters
+        ----------
+        pixels : (H, W, 3) uint8
+
+        Returns
+        -------
+        (scale H, scale W, 3) uint8
+
+        Raises
+        ------
+        UnsupportedImageError
+            It is no 8-bit RGB image.
+        """
+        if pixels.ndim != 3 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
+            raise UnsupportedImageError(
+                f"This upscaler takes 8-bit RGB images (H, W, 3), not {pixels.dtype} of shape "
+                f"{pixels.shape}. Convert the image first."
+            )
+        device = next(self.network.parameters()).device
+        x = torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32) / 255)[None]
+        y = self.network(x.to(device))[0].clamp(0, 1).mul(255).round().byte()
+        return y.permute(1, 2, 0).cpu().numpy()
+
+
+def load_published(path: Path, device: str | torch.device = "cpu") -> PublishedUpscaler:
+    """Load a published weight file of BSRGAN, Real-ESRGAN or SwinIR with nearest upsampling.
+
+    Parameters
+    ----------
+    path : Path
+        For instance `BSRGAN.pth`, `RealESRGAN_x4plus.pth`, or
+        `003_realSR_BSRGAN_DFOWMFC_s64w8_SwinIR-L_x4_GAN.pth`.
+
+    Raises
+    ------
+    ModelNotFoundError
+        There is no such file.
+    UnsafeWeightsError
+        It holds more than tensors and plain values, and could run code.
+    WeightsError
+        It is damaged, of another network, or lacks tensors.
+    """
+    tensors = read_published(path)
+    network = _network(tensors, path)
+    return PublishedUpscaler(network.eval().requires_grad_(False).to(device), network.scale)
+
+
+def read_published(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a published weight file, under the names that it has.
+
+    Errors are those of :func:`load_published`.
+    """
+    if not path.is_file():
+        raise ModelNotFoundError(
+            f"There is no file {path}. Download the weights from where their authors published "
+            "them, and name the file."
+        )
+    if not is_pickle(path):
+        raise _damaged(path, "it does not begin as such files do")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UnsafeWeightsError(
+            f"{path} holds more than tensors, and could run code when it is opened; it was not. "
+            "Download the file from its authors again, and do not trust the place it came from."
+        ) from error
+    except Exception as error:
+        # A file that was cut fails in as many ways as there are places to cut it.
+        raise _damaged(path, str(error).partition("\n")[0]) from error
+    if isinstance(content, dict):
+        for wrapper in WRAPPERS:
+            if isinstance(content.get(wrapper), dict):
+                content = content[wrapper]
+                break
+    if (
+        not isinstance(content, dict)
+        or not content
+        or not all(isinstance(value, Tensor) for value in content.values())
+    ):
+        raise WeightsError(
+            f"{path} holds no network's tensors, bare or under {', '.join(WRAPPERS)}. Name the "
+            "file of the generator, as its authors published it."
+        )
+    # Networks that were trained on several devices at once have this before each name.
+    return {name.removeprefix("module."): value for name, value in content.items()}
+
+
+def _network(tensors: dict[str, Tensor], path: Path) -> RRDBNet | SwinIR:
+    network: RRDBNet | SwinIR
+    try:
+        if any(".residual_group." in name for name in tensors):
+            settings = swinir_settings(tensors)
+            network, named = _made(SwinIR, settings, path), swinir_names(tensors)
+        else:
+            named = rrdb_names(tensors)
+            network = _made(RRDBNet, rrdb_settings(named), path)
+    except KeyError as error:
+        raise WeightsError(
+            f"{path} is of no network that is known here: it has no tensor {error.args[0]}. "
+            "BSRGAN's and Real-ESRGAN's RRDBNet, and SwinIR with nearest upsampling, can be "
+            "loaded."
+        ) from error
+    fill(network, named, str(path))
+    return network
+
+
+def _made(make: Any, settings: dict[str, Any], path: Path) -> Any:
+    try:
+        return make(**settings)
+    except (ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise WeightsError(
+            f"{path} has tensors of sizes that do not go together ({error}). It is damaged or of "
+            "a network that is not known here."
+        ) from error
+
+
+def _damaged(path: Path, why: str) -> WeightsError:
+    return WeightsError(
+        f"{path} is damaged or no file of weights ({why}). Copy or download it again."
+    )

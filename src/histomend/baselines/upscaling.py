@@ -1,0 +1,75 @@
+"""Upscaling without learning: bicubic and Lanczos interpolation."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PilImage
+
+from histomend.errors import SettingError
+from histomend.image.signals import signal_range
+
+SMALLEST_SCALE, LARGEST_SCALE = 1.0, 8.0
+
+
+def bicubic(pixels: npt.NDArray[np.generic], scale: float) -> npt.NDArray[np.generic]:
+    """Enlarge an image by Keys' cubic convolution (a = -0.5), as most papers mean by bicubic.
+
+    Parameters
+    ----------
+    pixels : (H, W, C) uint8, uint16, or float in [0, 1]; C is 1, 2 or 3
+    scale : float in [1, 8]
+
+    Returns
+    -------
+    (round(scale H), round(scale W), C) of the same type
+        Clipped to the range of the type: both methods overshoot at edges.
+
+    Raises
+    ------
+    SettingError
+        The scale is out of range.
+    UnsupportedImageError, ValueRangeError
+        See `signal_range`.
+    """
+    return _enlarged(pixels, scale, PilImage.Resampling.BICUBIC)
+
+
+def lanczos(pixels: npt.NDArray[np.generic], scale: float) -> npt.NDArray[np.generic]:
+    """Enlarge an image by a sinc with a window of three lobes.
+
+    Parameters, result and errors are those of :func:`bicubic`.
+    """
+    return _enlarged(pixels, scale, PilImage.Resampling.LANCZOS)
+
+
+def target_size(height: int, width: int, scale: float) -> tuple[int, int]:
+    """Return height and width of an image enlarged by `scale`.
+
+    Raises
+    ------
+    SettingError
+        The scale is out of range.
+    """
+    if not SMALLEST_SCALE <= scale <= LARGEST_SCALE:
+        raise SettingError(
+            f"The scale is {scale:g}, but must lie between {SMALLEST_SCALE:g} and "
+            f"{LARGEST_SCALE:g}. To enlarge further, upscale the result once more."
+        )
+    return round(height * scale), round(width * scale)
+
+
+def _enlarged(
+    pixels: npt.NDArray[np.generic], scale: float, method: PilImage.Resampling
+) -> npt.NDArray[np.generic]:
+    intensity = signal_range(pixels, "the array")
+    height, width = target_size(*pixels.shape[:2], scale)
+    # Pillow has colour images of 8 bits only, but single planes of floating-point numbers.
+    planes = [
+        np.asarray(PilImage.fromarray(np.ascontiguousarray(plane)).resize((width, height), method))
+        for plane in np.moveaxis(intensity.encode(pixels), -1, 0)
+    ]
+    enlarged: npt.NDArray[np.generic] = intensity.decode(
+        np.stack(planes, -1).clip(-1, 1), pixels.dtype
+    )
+    return enlarged
