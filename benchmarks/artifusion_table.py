@@ -11,6 +11,11 @@ With the rows of LatentArtiFusion, beside its other results::
     python benchmarks/artifusion_table.py --per-tile 1 --out docs/results/latent-artifusion.md \
         --rows damaged telea navier-stokes fast paper latent-fast latent-paper
 
+CycleGAN, the paper's only competitor, trained in its two configurations::
+
+    python benchmarks/artifusion_table.py --cyclegan "#1=runs/cyclegan-1/model" \
+        --cyclegan "#2=runs/cyclegan-2/model"
+
 Quick look (about a minute)::
 
     python benchmarks/artifusion_table.py --rows damaged telea navier-stokes fast --limit 8
@@ -27,7 +32,7 @@ import torch
 
 from histomend.evaluate.crops import Crop, crops
 from histomend.evaluate.restoration import Record, Row, evaluate_rows
-from histomend.evaluate.rows import classical_rows, damaged_row, model_row
+from histomend.evaluate.rows import classical_rows, damaged_row, model_row, translation_rows
 from histomend.evaluate.summary import paired_difference, summarise
 from histomend.evaluate.tables import Interval, Table, write_section
 
@@ -137,6 +142,11 @@ def _fill(results: Results, chosen: argparse.Namespace) -> list[tuple[str, ...]]
         results.add(damaged_row(), everything)
     for row in classical_rows():
         if row.name.lower() in wanted:
+            results.add(row, everything)
+
+    for text in chosen.cyclegan:
+        name, _, folder = text.partition("=")
+        for row in translation_rows(f"CycleGAN ({name})", Path(folder), device=chosen.device):
             results.add(row, everything)
 
     def ours(preset: str) -> Row:
@@ -276,6 +286,13 @@ def _options() -> argparse.Namespace:
         metavar="NAME=FOLDER",
         help="a further model; later ones are compared with the first (repeatable)",
     )
+    add(
+        "--cyclegan",
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="a CycleGAN, in two rows: all of its output, and pasted into the mask (repeatable)",
+    )
     add("--size", type=int, default=256, help="side of a crop in px")
     add("--per-tile", type=int, default=2, help="crops of each tile")
     add("--limit", type=int, help="first crops only")
@@ -286,9 +303,10 @@ def _options() -> argparse.Namespace:
     add("--records", type=Path, default=Path("runs/artifusion_table.jsonl"))
     add("--out", type=Path, default=Path("docs/results/artifusion.md"))
     chosen = parser.parse_args()
-    for text in chosen.ablation:
-        if "=" not in text:
-            parser.error(f"--ablation {text!r}: give NAME=FOLDER")
+    for option, given in (("--ablation", chosen.ablation), ("--cyclegan", chosen.cyclegan)):
+        for text in given:
+            if "=" not in text:
+                parser.error(f"{option} {text!r}: give NAME=FOLDER")
     return chosen
 
 

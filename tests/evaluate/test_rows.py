@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from histomend.errors import ModelNotFoundError, SettingError
-from histomend.evaluate.rows import classical_rows, damaged_row, model_row
+from histomend.errors import ModelMismatchError, ModelNotFoundError, SettingError
+from histomend.evaluate.rows import classical_rows, damaged_row, model_row, translation_rows
 from histomend.models import ModelConfig, save_model
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -33,6 +33,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder with a generator of CycleGAN that has learned nothing."""
+    folder = tmp_path_factory.mktemp("generator")
+    config = ModelConfig("cyclegan", "small", context=False)
+    save_model(folder, config.network().state_dict(), config)
+    return folder
+
+
 def test_every_row_keeps_what_lies_outside_the_mask(model: Path, untrained_latent: Path) -> None:
     pixels = tissue(0, 64)
     mask = np.zeros((64, 64), bool)
@@ -43,6 +52,25 @@ def test_every_row_keeps_what_lies_outside_the_mask(model: Path, untrained_laten
         assert restored.dtype == np.uint8
         assert np.array_equal(restored[~mask], pixels[~mask])
         json.dumps(dict(row.settings))
+
+
+def test_cyclegan_has_a_row_of_all_its_output_and_one_inside_the_mask(
+    model: Path, generator: Path
+) -> None:
+    pixels = tissue(0, 64)
+    mask = np.zeros((64, 64), bool)
+    mask[20:40, 16:44] = True
+    whole, pasted = translation_rows("CycleGAN (#1)", generator, device="cpu")
+    assert (whole.name, pasted.name) == ("CycleGAN (#1)", "CycleGAN (#1), in the mask")
+    assert whole.calls == pasted.calls == 1
+    assert whole.model == pasted.model != ""
+    output, inside = (row.restore(pixels, mask, 7) for row in (whole, pasted))
+    assert output.dtype == np.uint8
+    assert (output[~mask] != pixels[~mask]).any()
+    assert np.array_equal(inside[~mask], pixels[~mask])
+    assert np.array_equal(inside[mask], output[mask])
+    with pytest.raises(ModelMismatchError, match="for artifusion, and cyclegan"):
+        translation_rows("CycleGAN", model, device="cpu")
 
 
 def test_a_model_row_says_what_its_figures_depend_on(model: Path) -> None:
@@ -65,7 +93,10 @@ def test_unknown_models_and_presets_are_refused(model: Path, tmp_path: Path) -> 
 
 
 def test_the_table_script_writes_its_sections(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    generator: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip("sklearn")
     lines = ["file,slide,mpp"]
@@ -76,6 +107,7 @@ def test_the_table_script_writes_its_sections(
     page = tmp_path / "results.md"
     page.write_text("# Results\n\nBy hand.\n")
     arguments = ["--data", tmp_path, "--rows", "telea", "--per-tile", 1, "--size", 96]
+    arguments += ["--cyclegan", f"#2={generator}"]
     arguments += ["--records", tmp_path / "r.jsonl", "--out", page]
     monkeypatch.setattr(sys, "argv", ["artifusion_table.py", *map(str, arguments)])
     runpy.run_path(str(BENCHMARKS / "artifusion_table.py"), run_name="__main__")
@@ -85,6 +117,8 @@ def test_the_table_script_writes_its_sections(
         assert f"<!-- begin {section} -->" in text
     assert "96×96 crops of clean tissue from 2 slides" in text
     assert text.count("| Telea (5) |") == 4
+    for row in ("CycleGAN (#2) (5)", "CycleGAN (#2), in the mask (5)"):
+        assert text.count(f"| {row} |") == 4
     assert "| paper: ArtiFusion (full) | 48.08 | 0.9860 | 55.43 |" in text
-    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 5
-    assert capsys.readouterr().out.count(" dB\n") == 5
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 15
+    assert capsys.readouterr().out.count(" dB\n") == 15

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from histomend.networks.cyclegan import Generator, PatchDiscriminator
+from histomend.networks.cyclegan import (
+    POOL,
+    CycleGan,
+    Generator,
+    ImagePool,
+    Pass,
+    PatchDiscriminator,
+)
 
 
 def seeded(*shape: int) -> Tensor:
@@ -66,3 +73,46 @@ def test_the_pair_can_be_trained(make: type[nn.Module]) -> None:
     assert all(p.grad is not None and bool(p.grad.any()) for p in weights)
     assert image.grad is not None
     assert bool(image.grad.any())
+
+
+def passed(slots: Tensor | None = None) -> tuple[CycleGan, Pass]:
+    network = CycleGan(3, 32, width=4, blocks=1)
+    slots = torch.full((2, 2), -1) if slots is None else slots
+    return network, network(seeded(2, 3, 32, 32), -seeded(2, 3, 32, 32), slots)
+
+
+def reached(loss: Tensor, network: CycleGan) -> set[str]:
+    """Return the names of the networks that a loss moves."""
+    network.zero_grad()
+    loss.backward(retain_graph=True)
+    named = network.named_parameters()
+    return {name.partition(".")[0] for name, p in named if p.grad is not None and p.grad.any()}
+
+
+def test_critics_learn_from_their_scores_alone_and_generators_from_theirs() -> None:
+    network, made = passed()
+    generators = {"restoring", "damaging"}
+    assert reached(made.on_clean.real.sum() + made.on_clean.shown.sum(), network) == {
+        "clean_critic"
+    }
+    assert reached(made.on_clean.judged.square().sum(), network) == {"restoring"}
+    assert reached(made.on_damaged.judged.square().sum(), network) == {"damaging"}
+    assert reached(made.cycled_clean.square().sum(), network) == generators
+    assert reached(made.kept_clean.square().sum(), network) == {"restoring"}
+
+
+def test_a_pool_shows_older_images_once_it_is_full() -> None:
+    pool = ImagePool(1, 4)
+    images = torch.arange(POOL + 2.0)[:, None, None, None].expand(-1, 1, 4, 4)
+    first = pool(images[:POOL], torch.zeros(POOL, dtype=torch.int64))
+    assert torch.equal(first, images[:POOL]), "all are fresh while it fills"
+    later = pool(images[POOL:], torch.tensor([7, -1]))
+    assert later[:, 0, 0, 0].tolist() == [7, POOL + 1]
+    again = pool(images[:1], torch.tensor([7]))
+    assert float(again.mean()) == POOL, "the exchanged one took its place"
+
+
+def test_what_a_critic_is_shown_is_of_its_own_pool() -> None:
+    network, made = passed()
+    assert int(network.clean_pool.filled) == int(network.damaged_pool.filled) == 2
+    torch.testing.assert_close(made.on_clean.shown, made.on_clean.judged, rtol=1e-3, atol=1e-4)

@@ -12,8 +12,10 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from typer.testing import CliRunner, Result
 
 from histomend import denoise
+from histomend.cli.app import app
 from histomend.errors import ModelMismatchError, SettingError, TrainingError
 from histomend.models import load_model
 from histomend.networks.build import TRANSLATION_ARCHS, Arch
@@ -173,6 +175,24 @@ def test_the_model_restores_fields_of_its_channels_and_no_others(
     again = run(data, tmp_path / "again", steps=1, lr=0, channels=2, damage="optical", init=model)
     one, other = (load_file(folder / "model.safetensors") for folder in (model, again))
     assert all(torch.equal(one[key], other[key]) for key in one), "--init gives the generator"
+
+
+def test_from_the_command_line_to_a_restored_file(data: Path, tmp_path: Path) -> None:
+    def call(*words: object) -> Result:
+        result = CliRunner().invoke(app, [str(word) for word in words])
+        assert result.exit_code == 0, result.stderr
+        return result
+
+    few = ("--arch", "tiny", "--steps", 1, "--crop", 64, "--share", 0.5, "--device", "cpu")
+    told = call("train", "cyclegan", "--data", data, "-o", tmp_path / "run", *few)
+    assert "--method cyclegan" in told.stderr, "it says how to go on"
+    model = tmp_path / "run/model"
+    assert load_model(model).config.card["share"] == 0.5
+    source, restored = data / "0.png", tmp_path / "restored.png"
+    call("denoise", source, "-o", restored, "--method", "cyclegan", "--model", model)
+    with Image.open(source) as one, Image.open(restored) as other:
+        assert one.size == other.size
+        assert not np.array_equal(np.asarray(one), np.asarray(other))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from histomend.baselines import classical
+from histomend.denoise import denoise
 from histomend.evaluate.restoration import Row
 from histomend.models import load_model
+from histomend.recipes.field_methods import model_for
 from histomend.recipes.settings import sampling
 from histomend.restore import restore
 
@@ -80,3 +82,38 @@ def model_row(
     settings = {**asdict(chosen), "device": str(loaded.device)}
     calls = chosen.nfe(loaded.config.noise_schedule())
     return Row(name, run, settings, loaded.config.sha256, calls)
+
+
+def translation_rows(name: str, model: str | Path, *, device: str = "auto") -> list[Row]:
+    """Return two rows of CycleGAN: all of its output, and the damaged image with it in the mask.
+
+    The generator is given the damaged image, and no mask: the first row, which the papers report,
+    may change clean pixels too.
+
+    Parameters
+    ----------
+    name : str
+        What to call the first row.
+    model : str or Path
+        A folder of weights.
+    device : str
+
+    Raises
+    ------
+    ModelError, DeviceError
+        See :func:`histomend.recipes.field_methods.model_for`.
+    """
+    loaded = load_model(model, device)
+    model_for("cyclegan", loaded)
+
+    def whole(pixels: np.ndarray, mask: np.ndarray, seed: int) -> np.ndarray:
+        return denoise(pixels, model=loaded, method="cyclegan", seed=seed).pixels
+
+    def pasted(pixels: np.ndarray, mask: np.ndarray, seed: int) -> np.ndarray:
+        return np.where(mask[..., None], whole(pixels, mask, seed), pixels)
+
+    settings = {"device": str(loaded.device)}
+    return [
+        Row(name, whole, settings, loaded.config.sha256, calls=1),
+        Row(f"{name}, in the mask", pasted, settings, loaded.config.sha256, calls=1),
+    ]
