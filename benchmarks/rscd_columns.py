@@ -1,0 +1,231 @@
+"""What restored fields are measured by, and what may be said of the best row.
+
+Used by the other ``rscd_*.py``; nothing to run here. A measure whose weights are not at hand has
+no column: a line below the table says so instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from histomend.evaluate import metrics
+from histomend.evaluate.distances import DRAWS, Sets, cmmd, fid, kid
+from histomend.evaluate.encoder import Describes, load_encoder
+from histomend.evaluate.tables import Interval, bootstrap
+from rscd_fields import Pair, as_rgb
+
+# Our encoder was trained on crops of 64 px, and describes a field by parts: more of them make the
+# covariances of FID steadier. Those of one field are drawn together.
+PART_PX = 128
+# With fewer fields the distances between sets say nothing.
+LEAST_FIELDS = 8
+# The Fréchet distance of 2,048 features takes 0.1 s per draw.
+FEW_DRAWS = 60
+MANY_FEATURES = 256
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Restored fields and their truth, as they are compared.
+
+    Parameters
+    ----------
+    restored, truth : sequence of (S, S, 3) uint8
+    groups : sequence of str
+        What intervals draw.
+    """
+
+    restored: Sequence[np.ndarray] = field(repr=False)
+    truth: Sequence[np.ndarray] = field(repr=False)
+    groups: Sequence[str]
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair], made: Sequence[np.ndarray]) -> Fields:
+        """Bring what a row made of each pair's degraded field to the scale of its truth."""
+        shown = [pair.compared(pixels) for pair, pixels in zip(pairs, made, strict=True)]
+        return cls(shown, [as_rgb(pair.truth) for pair in pairs], [pair.group for pair in pairs])
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table.
+
+    Parameters
+    ----------
+    key : str
+        Of the figure.
+    name : str
+    better : "lower" or "higher"
+    digits : int
+        After the point.
+    """
+
+    key: str
+    name: str
+    better: Literal["lower", "higher"]
+    digits: int
+
+    @property
+    def header(self) -> str:
+        """The name, with an arrow that says which way is better."""
+        return f"{self.name} {'↓' if self.better == 'lower' else '↑'}"
+
+    def ahead(self, one: Interval, other: Interval) -> bool:
+        """Tell whether the figure `one` is better than `other`, whatever the intervals."""
+        return one.value < other.value if self.better == "lower" else one.value > other.value
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Columns that are computed together.
+
+    Parameters
+    ----------
+    columns : tuple of Column
+    measure : function of Fields -> figure by key of its column
+    """
+
+    columns: tuple[Column, ...]
+    measure: Callable[[Fields], dict[str, Interval]]
+
+
+def fidelity() -> Judge:
+    """Return PSNR and SSIM, means over fields."""
+
+    def measure(fields: Fields) -> dict[str, Interval]:
+        pairs = list(zip(fields.truth, fields.restored, strict=True))
+        return {
+            name: bootstrap([of(*pair) for pair in pairs], groups=fields.groups)
+            for name, of in (("psnr", metrics.psnr), ("ssim", metrics.ssim))
+        }
+
+    columns = (Column("psnr", "PSNR", "higher", 2), Column("ssim", "SSIM", "higher", 3))
+    return Judge(columns, measure)
+
+
+def distances(describes: Describes, names: Mapping[str, str], part_px: int | None) -> Judge:
+    """Return distances between sets, on the features of a network.
+
+    Parameters
+    ----------
+    describes : Describes
+    names : of the columns, by "fid", "kid" and "cmmd"; those that are not named are left out
+    part_px : int, optional
+        Side of the parts of a field that are described each by itself; by default all of it.
+    """
+    known = {"fid": (fid, 2), "kid": (kid, 3), "cmmd": (cmmd, 3)}
+    keys = {kind: f"{kind}, {describes.name}" for kind in names}
+    told: dict[str, np.ndarray] = {}
+
+    def described(images: np.ndarray) -> np.ndarray:
+        key = hashlib.sha256(images.tobytes()).hexdigest()
+        if key not in told:  # the truth is that of all rows
+            told[key] = describes(images)
+        return told[key]
+
+    def measure(fields: Fields) -> dict[str, Interval]:
+        if len(fields.truth) < LEAST_FIELDS:
+            return {}
+        judged, groups = parts(fields.restored, fields.groups, part_px)
+        good, _ = parts(fields.truth, fields.groups, part_px)
+        sets = Sets(described(judged), described(good), groups, groups)
+        draws = FEW_DRAWS if sets.judged.shape[1] > MANY_FEATURES else DRAWS
+        return {keys[kind]: known[kind][0](sets, draws=draws) for kind in names}
+
+    columns = (Column(keys[kind], names[kind], "lower", known[kind][1]) for kind in names)
+    return Judge(tuple(columns), measure)
+
+
+def pairwise(key: str, name: str, distance: Callable[[np.ndarray, np.ndarray], float]) -> Judge:
+    """Return a perceptual distance of (truth, restored), mean over fields."""
+
+    def measure(fields: Fields) -> dict[str, Interval]:
+        pairs = zip(fields.truth, fields.restored, strict=True)
+        return {key: bootstrap([distance(*pair) for pair in pairs], groups=fields.groups)}
+
+    return Judge((Column(key, name, "lower", 3),), measure)
+
+
+def own_encoder(folder: Path | None) -> tuple[list[Judge], list[str]]:
+    """Return the distances on our own encoder's features, or why there are none."""
+    if folder is None:
+        why = (
+            "FID, KID and CMMD on our own histology encoder: not available: needs its weights "
+            "(`--encoder FOLDER`, from histomend.train.encoder)."
+        )
+        return [], [why]
+    encoder = load_encoder(folder)
+    names = {"fid": "FID (own)", "kid": "KID (own)", "cmmd": "CMMD (own)"}
+    note = (
+        f"(own): our {encoder.name}, on parts of {PART_PX} px; these figures compare with no "
+        "published ones."
+    )
+    return [distances(encoder, names, PART_PX)], [note]
+
+
+def parts(
+    images: Sequence[np.ndarray], groups: Sequence[str], part_px: int | None
+) -> tuple[np.ndarray, list[str]]:
+    """Cut images of one size into parts (N, P, P, 3), and name the group of each.
+
+    Without `part_px`, or where an image is smaller than a part, it stays whole.
+    """
+    cut, named = [], []
+    for image, group in zip(images, groups, strict=True):
+        height, width = image.shape[:2]
+        side = min(part_px or height, height, width)
+        for y in range(0, height - side + 1, side):
+            for x in range(0, width - side + 1, side):
+                cut.append(image[y : y + side, x : x + side])
+                named.append(group)
+    return np.stack(cut), named
+
+
+def apart(one: Interval, other: Interval) -> bool:
+    """Tell whether two intervals do not overlap."""
+    return one.high < other.low or other.high < one.low
+
+
+def standing(
+    column: Column, found: Mapping[str, Interval], ours: Sequence[str], others: Sequence[str]
+) -> str:
+    """Say how the best of our rows stands against others in a column.
+
+    "First" is said only where the row's interval overlaps none of the others.
+
+    Parameters
+    ----------
+    column : Column
+    found : figure of each row, by its name
+    ours, others : names of rows
+
+    Returns
+    -------
+    str
+        A sentence without its full stop; empty where there is nothing to compare.
+    """
+    known = {name: figure for name, figure in found.items() if figure.count}
+    ours = [name for name in ours if name in known]
+    others = [name for name in others if name in known]
+    if not ours or not others:
+        return ""
+
+    def best(names: Sequence[str]) -> str:
+        pick = min if column.better == "lower" else max
+        return pick(names, key=lambda name: known[name].value)
+
+    mine, rival = best(ours), best(others)
+    if not column.ahead(known[mine], known[rival]):
+        behind = "clearly behind" if apart(known[mine], known[rival]) else "behind"
+        told = "" if behind != "behind" else " (the intervals overlap)"
+        return f"{column.name}: {mine} is {behind} {rival}{told}"
+    near = [name for name in others if not apart(known[mine], known[name])]
+    if near:
+        return f"{column.name}: {mine} is best, not first: its interval overlaps {', '.join(near)}"
+    return f"{column.name}: {mine} is first"

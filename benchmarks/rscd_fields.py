@@ -1,0 +1,198 @@
+"""Degraded fields whose clean version is known: simulated ones of H&E, and real microscopy.
+
+Used by the other ``rscd_*.py``; nothing to run here.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from histomend.damage.optical import degrade
+from histomend.errors import ImageSizeError, InputError
+from histomend.evaluate.crops import CleanCrop, clean_crops
+from histomend.image.stack_files import read_stack
+
+CLEAN = Path("../shared/data/he_clean_val")
+REAL = Path("../shared/data/microscopy_noisy")
+# Tissue above a crop, in um: each crop has a depth of its own, evenly distributed. At the deepest
+# more than half of the light is scattered, and the haze hides more than the noise does.
+DEPTHS_UM = (0.0, 40.0)
+# Percentiles of a whole clean image that become black and white.
+DARKEST, BRIGHTEST = 0.1, 99.9
+# The stimulated-Raman fields are cropped from published figures: to look at, not to measure on.
+NOT_MEASURED = "srh/"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A degraded field and the same one clean.
+
+    Attributes
+    ----------
+    name : str
+        Unique within a set.
+    group : str
+        The tile or the field of view that it was cut from: what intervals draw.
+    seed : int
+        Handed to restorers.
+    degraded, truth : (S, S, C) uint8
+        C is 1 or 3.
+    fitted : bool
+        The two have scales of their own, so that a restoration is compared as :func:`compared`
+        scales it.
+    """
+
+    name: str
+    group: str
+    seed: int
+    degraded: np.ndarray = field(repr=False)
+    truth: np.ndarray = field(repr=False)
+    fitted: bool = False
+
+    def compared(self, restored: np.ndarray) -> np.ndarray:
+        """Return a restoration (S, S, C) uint8 as it is compared with the truth, in RGB."""
+        if self.fitted:
+            slope, offset = fitted_scale(restored, self.truth)
+            restored = scaled(restored, slope, offset)
+        return as_rgb(restored)
+
+
+def clean_fields(data: Path, count: int | None, size: int = 256) -> list[CleanCrop]:
+    """Cut the first `count` clean crops, two of each tile at most."""
+    return clean_crops(data, size=size, per_tile=2, limit=count)
+
+
+def simulated_pairs(
+    data: Path = CLEAN,
+    count: int | None = None,
+    size: int = 256,
+    depths_um: tuple[float, float] = DEPTHS_UM,
+) -> list[Pair]:
+    """Degrade clean H&E crops, each at a depth of its own, unevenly.
+
+    Parameters
+    ----------
+    data : Path
+        Clean tiles with a manifest.
+    count : int, optional
+        First crops only; they are the same whatever the count.
+    size : int
+        Side in px.
+    depths_um : (least, most)
+        Length of tissue above, in um.
+    """
+    pairs = []
+    for crop in clean_fields(data, count, size):
+        seed = seed_of(crop)
+        depth_um = float(np.random.default_rng([seed, 1]).uniform(*depths_um))
+        seen = degrade(crop.pixels, seed=seed, depth_um=depth_um, mpp=crop.mpp)
+        pairs.append(Pair(crop.name, crop.tile, seed, np.asarray(seen.pixels), crop.pixels))
+    return pairs
+
+
+def seed_of(crop: CleanCrop) -> int:
+    """Return the seed of a crop's degradation."""
+    return int(np.random.default_rng([0, crop.index, crop.turn]).integers(2**31))
+
+
+def real_pairs(data: Path = REAL, count: int | None = None, size: int = 256) -> list[Pair]:
+    """Cut crops of real noisy images of one channel, and of the clean images of the same fields.
+
+    All first crops of the images come before all second ones. The clean image is stretched so
+    that its own range fills 8 bits: the files are scaled in ways of their own, and PSNR means
+    little for an image that uses a third of the range.
+
+    Parameters
+    ----------
+    data : Path
+        Folder with a manifest of pairs (noisy, clean).
+    count : int, optional
+        First crops only.
+    size : int
+        Side in px.
+
+    Raises
+    ------
+    InputError
+        There is no manifest, or an image and its clean version do not fit together.
+    ImageSizeError
+        An image is smaller than a crop.
+    """
+    manifest = data / "manifest.csv"
+    if not manifest.is_file():
+        raise InputError(f"There is no {manifest}: name a folder of noisy and clean images.")
+    with manifest.open(newline="", encoding="utf-8") as lines:
+        listed = [row for row in csv.DictReader(lines) if not row["noisy"].startswith(NOT_MEASURED)]
+    cut: list[list[Pair]] = []
+    for number, row in enumerate(listed):
+        noisy, clean = (
+            read_stack(data / row[key], channels=1).values[0] for key in ("noisy", "clean")
+        )
+        if noisy.shape != clean.shape or noisy.dtype != np.uint8 or clean.dtype != np.uint8:
+            raise InputError(
+                f"{data / row['noisy']} is {noisy.dtype} of shape {noisy.shape} and "
+                f"{row['clean']} {clean.dtype} of shape {clean.shape}: pairs of 8-bit images of "
+                "one size are needed. Leave this one out of the manifest."
+            )
+        low, high = np.percentile(clean, (DARKEST, BRIGHTEST))
+        slope = 255 / max(high - low, 1)
+        truth = scaled(clean, slope, -slope * low)
+        cut.append(
+            [
+                Pair(
+                    f"{Path(row['noisy']).stem}+{x}+{y}",
+                    field_of_view(row["noisy"]),
+                    1000 * number + turn,
+                    np.ascontiguousarray(noisy[y : y + size, x : x + size]),
+                    np.ascontiguousarray(truth[y : y + size, x : x + size]),
+                    fitted=True,
+                )
+                for turn, (x, y) in enumerate(_corners(noisy.shape, size, row["noisy"]))
+            ]
+        )
+    most = max(map(len, cut), default=0)
+    turns = [image[turn] for turn in range(most) for image in cut if turn < len(image)]
+    return turns[:count]
+
+
+def field_of_view(file: str) -> str:
+    """Name what an image shows: channels and repetitions of one field are not independent."""
+    stem = Path(file).stem
+    return re.sub(r"(?<=^w2s_\d{3})_\d$|-noise\d$", "", stem)
+
+
+def fitted_scale(restored: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Return slope and offset that bring a restoration nearest to the truth (least squares).
+
+    Noise flattens the slope: the noisier an image, the greyer it is compared, and the better its
+    PSNR. Rows that leave noise are so rather flattered.
+    """
+    x, y = (values.astype(np.float64).ravel() for values in (restored, truth))
+    spread = float(x.var())
+    slope = float(((x - x.mean()) * (y - y.mean())).mean()) / spread if spread else 0.0
+    return slope, float(y.mean() - slope * x.mean())
+
+
+def scaled(pixels: np.ndarray, slope: float, offset: float) -> np.ndarray:
+    """Return slope · pixels + offset in 8 bits."""
+    return np.clip(np.rint(slope * pixels.astype(np.float64) + offset), 0, 255).astype(np.uint8)
+
+
+def as_rgb(pixels: np.ndarray) -> np.ndarray:
+    """Return (S, S, 1) or (S, S, 3) as (S, S, 3)."""
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+
+
+def _corners(shape: tuple[int, ...], size: int, name: str) -> list[tuple[int, int]]:
+    down, across = shape[0] // size, shape[1] // size
+    if not down * across:
+        raise ImageSizeError(
+            f"{name} is {shape[1]}x{shape[0]} px, smaller than a crop of {size} px: ask for "
+            "smaller crops."
+        )
+    return [(size * column, size * row) for row in range(down) for column in range(across)]

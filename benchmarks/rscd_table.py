@@ -1,0 +1,215 @@
+"""Compare RSCD with its baselines and ablations on degraded fields whose truth is known.
+
+Fills the tables of docs/results/rscd.md: simulated degradations of H&E (``he``) and real pairs of
+fluorescence microscopy (``real``). What was restored once is kept under runs/. Run from the
+repository root::
+
+    python benchmarks/rscd_table.py --model runs/rscd-he/model --fluo runs/rscd-fluo/model \
+        --encoder runs/encoder/model \
+        --ablation "linear schedule=runs/rscd-linear/model:paper" \
+        --ablation "unaugmented calibrator=runs/rscd-unaugmented/model:paper" \
+        --row "Noise2Noise=noise2noise:runs/n2n/model" \
+        --row "CycleGAN=cyclegan:runs/cyclegan/model" \
+        --row "conditional diffusion=conditional:runs/conditional/model"
+
+Quick look (some minutes)::
+
+    python benchmarks/rscd_table.py --model runs/rscd-he/model --rows degraded fast median --few 0
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from histomend.evaluate.tables import write_section
+from histomend.models import Model, load_model
+from rscd_block import Block
+from rscd_columns import Judge, fidelity, own_encoder
+from rscd_fields import CLEAN, DEPTHS_UM, REAL, Pair, fitted_scale, real_pairs, simulated_pairs
+from rscd_rows import STORE, Kind, Row, Store
+
+PRESETS = ("fast", "paper", "author_code")
+ABLATIONS = ("no_recalibration", "fixed_10", "fixed_50", "noise_estimate")
+PRIOR = "deep-image-prior"
+BASELINES = ("median", PRIOR, "ccdf", "rrd")
+ROWS = ("degraded", *BASELINES, *PRESETS, *ABLATIONS)
+# Rows that cost little, and are run on all fields; so are methods of one network call.
+QUICK_ROWS = {"degraded", "median", "fast"}
+QUICK_METHODS = {"noise2noise", "cyclegan"}
+SAID = {
+    "he": "{size}×{size} crops of clean H&E from slides that no training used, degraded as tissue "
+    f"{DEPTHS_UM[0]:g} to {DEPTHS_UM[1]:g} µm thick and a detector would (scattering, blur, "
+    "absorption, Poisson and read noise, uneven over the field).",
+    "real": "{size}×{size} crops of real noisy microscopy (W2S, FMD and GigaDB; fluorescence, one "
+    "channel). The clean image's own range is stretched to 8 bits, and slope and offset of each "
+    "restored crop are fitted to it (least squares) before it is compared.",
+}
+
+
+@dataclass(frozen=True)
+class Set:
+    """A test set, and the rows that can restore it."""
+
+    name: str
+    pairs: Sequence[Pair]
+    rows: Sequence[Row]
+
+
+def main() -> None:
+    chosen = _options()
+    torch.set_num_threads(1)
+    judges = [fidelity()]
+    own, notes = own_encoder(chosen.encoder)
+    judges += own
+    store = Store(chosen.store)
+    for name in chosen.sets:
+        folder = chosen.model if name == "he" else chosen.fluo
+        if folder is None:
+            print(f"left out {name}: no model for it is named")
+            continue
+        count = max(chosen.all, chosen.few, chosen.prior)
+        if name == "he":
+            pairs = simulated_pairs(chosen.data, count, chosen.size)
+        else:
+            pairs = real_pairs(chosen.real, count, chosen.size)
+        rows = _rows(chosen, load_model(folder, "cpu"))
+        _fill(Set(name, pairs, rows), chosen, judges, notes, store)
+
+
+def _fill(
+    tested: Set, chosen: argparse.Namespace, judges: list[Judge], notes: list[str], store: Store
+) -> None:
+    """Run and write the tables of one set: quick rows on many fields, all rows on few."""
+    quick = [r for r in tested.rows if r.name in QUICK_ROWS or r.method in QUICK_METHODS]
+    usual = [r for r in tested.rows if r.method != PRIOR]
+    prior = [r for r in tested.rows if r.name in {*QUICK_ROWS, "paper"} or r.method == PRIOR]
+    command = shlex.join(["python", "benchmarks/rscd_table.py", *sys.argv[1:]])
+    for part, rows, count in (
+        ("many", quick, chosen.all),
+        ("few", usual, chosen.few),
+        ("prior", prior, chosen.prior),
+    ):
+        if not count or (part == "prior" and PRIOR not in chosen.rows):
+            continue
+        block = Block(tested.pairs[:count], judges, store)
+        for row in rows:
+            block.add(row)
+        groups = len({pair.group for pair in block.pairs})
+        caption = (
+            f"**{_TITLES[part]}**, {len(block.pairs)} {SAID[tested.name].format(size=chosen.size)} "
+            f"Reference of the distances between sets: the clean versions of the same crops."
+        )
+        last = (
+            f"Intervals: 95 %, drawing the {groups} tiles or fields of view with replacement. "
+            "“First” is said only where they do not overlap. Seconds: of processor time, on one "
+            "thread, one image at a time."
+        )
+        scales = [_scales(block.pairs)] if tested.name == "real" else []
+        table = block.table(caption, command, [*scales, *notes, last])
+        write_section(chosen.out, f"{tested.name}-{part}", table.markdown())
+        print(f"wrote {tested.name}-{part} to {chosen.out}", flush=True)
+
+
+_TITLES = {
+    "many": "Quick rows on many fields",
+    "few": "All rows on few fields",
+    "prior": "Deep Image Prior, which takes minutes per field, on very few",
+}
+
+
+def _rows(chosen: argparse.Namespace, model: Model) -> list[Row]:
+    """Return the rows for one test set, in the order of the paper's tables."""
+    known = {
+        "degraded": Row("degraded", "degraded"),
+        "median": Row("median", "baseline", "median"),
+        PRIOR: Row(PRIOR, "baseline", PRIOR),
+        **{method: Row(method, "baseline", method, model) for method in ("ccdf", "rrd")},
+        **{preset: _preset(preset, "rscd", model, preset) for preset in PRESETS},
+        **{preset: _preset(preset, "ablation", model, preset) for preset in ABLATIONS},
+    }
+    rows = [row for name, row in known.items() if name in chosen.rows]
+    for title, method, folder in chosen.row:
+        rows.append(Row(title, "baseline", method, load_model(folder, "cpu")))
+    for title, folder, preset in chosen.ablation:
+        rows.append(_preset(title, "ablation", load_model(folder, "cpu"), preset))
+    # A further row belongs to the test set that its model can see.
+    channels = model.config.channels
+    rows = [row for row in rows if row.model is None or row.model.config.channels == channels]
+    order: tuple[Kind, ...] = ("degraded", "baseline", "rscd", "ablation")
+    return sorted(rows, key=lambda row: order.index(row.kind))
+
+
+def _preset(title: str, kind: Kind, model: Model, preset: str) -> Row:
+    return Row(title, kind, "rscd", model, {"preset": preset})
+
+
+def _scales(pairs: Sequence[Pair]) -> str:
+    """Say whether the scales of noisy and clean images differ from image to image."""
+    slopes = [fitted_scale(pair.degraded, pair.truth)[0] for pair in pairs]
+    return (
+        "The scales of noisy and clean images differ from image to image: the slope fitted to the "
+        f"noisy crops is {min(slopes):.2f} to {max(slopes):.2f}."
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    add = parser.add_argument
+    add("--sets", nargs="+", choices=tuple(SAID), default=list(SAID))
+    add("--model", type=Path, help="RSCD for RGB, a folder")
+    add("--fluo", type=Path, help="RSCD for one channel, a folder")
+    add(
+        "--rows",
+        nargs="+",
+        choices=ROWS,
+        default=list(ROWS),
+        metavar="ROW",
+        help=f"of {', '.join(ROWS)}; by default all",
+    )
+    add(
+        "--row",
+        action="append",
+        default=[],
+        metavar="NAME=METHOD:FOLDER",
+        help="a further baseline with its model (repeatable)",
+    )
+    add(
+        "--ablation",
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER:PRESET",
+        help="RSCD with another model (repeatable)",
+    )
+    add("--encoder", type=Path, help="folder of our histology encoder, for FID, KID and CMMD")
+    add("--data", type=Path, default=CLEAN, help="clean tiles")
+    add("--real", type=Path, default=REAL, help="real pairs")
+    add("--size", type=int, default=256, help="side of a crop in px")
+    add("--all", type=int, default=96, help="crops for the quick rows")
+    add("--few", type=int, default=12, help="crops for all rows")
+    add("--prior", type=int, default=2, help="crops for Deep Image Prior")
+    add("--store", type=Path, default=STORE)
+    add("--out", type=Path, default=Path("docs/results/rscd.md"))
+    chosen = parser.parse_args()
+    for key, form in (("row", r"NAME=METHOD:FOLDER"), ("ablation", r"NAME=FOLDER:PRESET")):
+        split = []
+        for text in getattr(chosen, key):
+            title, equals, rest = text.partition("=")
+            one, colon, other = rest.partition(":") if key == "row" else rest.rpartition(":")
+            if not (equals and colon and one and other):
+                parser.error(f"--{key} {text!r}: give {form}")
+            split.append((title, one, other))
+        setattr(chosen, key, split)
+    return chosen
+
+
+if __name__ == "__main__":
+    main()
