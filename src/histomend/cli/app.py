@@ -18,7 +18,9 @@ from histomend.cli import (
     images,
     ledgers,
     machine,
+    paired_training,
     training,
+    upscaling_training,
 )
 from histomend.cli.screen import say
 from histomend.errors import HistomendError
@@ -69,7 +71,10 @@ train.command()(training.vae)
 train.command()(training.latent_artifusion)
 train.command()(calibrated_training.calibrator)
 train.command()(calibrated_training.rscd)
+train.command()(paired_training.conditional)
+train.command()(paired_training.noise2noise)
 train.command()(adversarial_training.cyclegan)
+train.command()(upscaling_training.swinir)
 
 convert = typer.Typer(no_args_is_help=True, help="Convert weights that others published.")
 # With a callback a lone verb keeps its name.

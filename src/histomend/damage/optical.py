@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from histomend.damage import shapes
 from histomend.damage.optics import Field, Picture, soften
+from histomend.damage.photons import counted
 from histomend.errors import ImageSizeError, PixelSizeError, SettingError
 from histomend.image import Intensity
 from histomend.image.signals import signal_range
@@ -175,9 +176,8 @@ def degrade(
     gain = float((passed * light[..., None]).mean()) ** -optics.compensation
     expected = seen * light[..., None]
     rng = np.random.default_rng((seed, 1, round(1000 * depth_um)))
-    counted = rng.poisson(optics.photons * expected).astype(np.float32)
-    counted += optics.read_noise * rng.standard_normal(counted.shape, dtype=np.float32)
-    measured = np.clip(counted * (gain / optics.photons), 0, 1)
+    found = counted(expected, optics.photons, optics.read_noise, rng)
+    measured = np.clip(found * (gain / optics.photons), 0, 1)
     variance = expected / optics.photons + (optics.read_noise / optics.photons) ** 2
     noise = gain * np.sqrt(variance).mean(axis=2)
     return Degraded(_stored(measured, intensity, pixels.dtype), noise.astype(np.float32), seed)

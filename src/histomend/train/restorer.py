@@ -1,0 +1,113 @@
+"""What the trainings share whose networks restore whole fields, and learn from pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from histomend.diffusion.device import has_fast_bf16
+from histomend.diffusion.noise import NoiseField, NoiseStream
+from histomend.recipes.whole_field import RestoresTiles
+from histomend.train.denoiser import DenoiserSubject, Report
+from histomend.train.loop import Budget, Optimiser, Run
+from histomend.train.sheet import write_sheet
+from histomend.train.signals import Signals, crops
+
+HELD_OUT, SHOWN = 16, 8
+
+
+class Lesson(Protocol):
+    """How a network learns from clean crops, and how it restores."""
+
+    def loss(self, network: nn.Module, clean: Tensor, rng: np.random.Generator) -> Tensor:
+        """Return the loss on crops (B, C, h, w) in [-1, 1], which are damaged first."""
+
+    def damaged(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
+        """Return crops as they are to be restored."""
+
+    def restores(self, network: nn.Module) -> RestoresTiles:
+        """Return the method with a network."""
+
+
+def train_restorer(
+    subject: DenoiserSubject,
+    lesson: Lesson,
+    out: Path,
+    tiles: Signals,
+    optimiser: Optimiser,
+    budget: Budget,
+    *,
+    batch: int,
+    crop: int,
+    seed: int,
+    init: str | Path | None,
+    resume: bool,
+    device: torch.device,
+    compiled: bool,
+    report: Report | None,
+) -> Path:
+    """Train a network and return the folder of the finished model.
+
+    The log has the PSNR of restored held-out crops in dB (`psnr`) and that of the damaged ones
+    (`psnr_damaged`), each the mean over crops.
+
+    Parameters
+    ----------
+    subject : DenoiserSubject
+    lesson : Lesson
+    out : Path
+        Folder of the run.
+    tiles : Signals
+    batch, crop : int
+        Crops per step and process, and their side in px.
+    """
+    # Fresh weights depend on the seed too, and are the same in every process.
+    torch.manual_seed(seed)
+    out.mkdir(parents=True, exist_ok=True)
+    clean = crops(tiles.held_out, np.random.default_rng([20, 1]), HELD_OUT, crop)
+    damaged = lesson.damaged(clean, np.random.default_rng([20, 2]))
+    run = Run(
+        out,
+        subject,
+        optimiser,
+        resume=resume,
+        init=init,
+        mixed_precision=has_fast_bf16(device),
+        device=device,
+        compiled=compiled,
+    )
+
+    def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
+        rng = np.random.default_rng([seed, step, run.accelerator.process_index])
+        return lesson.loss(network, crops(tiles.every, rng, batch, crop).to(where), rng), batch
+
+    def validate(run: Run) -> dict[str, float]:
+        if not run.accelerator.is_main_process:
+            return {}
+        restored = _restored(lesson.restores(run.averaged()), damaged.to(device)).cpu()
+        (out / "samples").mkdir(exist_ok=True)
+        rows = [part[:SHOWN] for part in (damaged, restored, clean)]
+        write_sheet(out / "samples" / f"{run.step:07d}.png", rows)
+        return {"psnr": _psnr(restored, clean), "psnr_damaged": _psnr(damaged, clean)}
+
+    run.train(loss_at, budget, validate, report or (lambda *_: None))
+    return out / "model"
+
+
+def _restored(restores: RestoresTiles, damaged: Tensor) -> Tensor:
+    """Restore crops, each with noise of its own, a few at a time."""
+    found = []
+    for first in range(0, len(damaged), 4):
+        part = damaged[first : first + 4]
+        fields = [NoiseField(first + k) for k in range(len(part))]
+        found.append(restores(part, None, NoiseStream(fields, [(0, 0)] * len(part)))[0])
+    return torch.cat(found)
+
+
+def _psnr(found: Tensor, clean: Tensor) -> float:
+    error = (found.clamp(-1, 1) - clean).square().mean((1, 2, 3)).clamp(min=1e-10)
+    return round(float((10 * torch.log10(4 / error)).mean()), 3)
