@@ -66,6 +66,19 @@ def test_sigma_becomes_the_nearest_t() -> None:
         assert step_of(float(LEVELS.sigma[t]), LEVELS) == t
 
 
+@pytest.mark.parametrize("t", [20, 200, 400])
+def test_a_dimmed_image_holds_the_noise_of_the_t_that_is_told(t: int) -> None:
+    alpha, sigma = float(LEVELS.alpha[t]), float(LEVELS.sigma[t])
+    x0 = torch.from_numpy(smooth(96, 1)).permute(2, 0, 1)[None].float()
+    image = x0 + sigma / alpha * torch.randn(x0.shape)
+    told = int(NoiseEstimator(LEVELS, dimmed=True)(image))
+    assert told == pytest.approx(t, rel=0.05, abs=2)
+    found = float(LEVELS.alpha[told] * (image - x0).std())
+    assert found == pytest.approx(float(LEVELS.sigma[told]), rel=0.05)
+    # Taken as it is, the same image is further on.
+    assert int(NoiseEstimator(LEVELS)(image)) > told or t < 100
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_it_takes_the_place_of_a_calibrator(channels: int) -> None:
     t = torch.tensor([0, 30, 120])

@@ -94,16 +94,19 @@ def _covariance(values: npt.NDArray[np.floating], size: int) -> npt.NDArray[np.f
     return covariance
 
 
-def step_of(sigma: float, schedule: Schedule) -> int:
+def step_of(sigma: float, schedule: Schedule, *, dimmed: bool = False) -> int:
     """Return the t at which a schedule's noise is nearest to `sigma`.
 
     Parameters
     ----------
     sigma : float
-        Standard deviation of the noise in an image in [-1, 1], which is taken to be x_t as it is.
+        Standard deviation of the noise in an image in [-1, 1].
     schedule : Schedule
+    dimmed : bool
+        Whether alpha_t times the image is taken to be x_t, and not the image as it is.
     """
-    return int((schedule.sigma - sigma).abs().argmin())
+    levels = schedule.sigma / schedule.alpha if dimmed else schedule.sigma
+    return int((levels - sigma).abs().argmin())
 
 
 @dataclass(frozen=True)
@@ -114,9 +117,12 @@ class NoiseEstimator:
     ----------
     schedule : Schedule
         Whose t it tells.
+    dimmed : bool
+        See `step_of`.
     """
 
     schedule: Schedule
+    dimmed: bool = False
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return t (B,) for x (B, C, H, W) in [-1, 1], float32 on the device of x.
@@ -127,5 +133,8 @@ class NoiseEstimator:
             See `noise_level`.
         """
         fields = x.detach().float().cpu().permute(0, 2, 3, 1).numpy()
-        found = [float(step_of(noise_level(field), self.schedule)) for field in fields]
+        found = [
+            float(step_of(noise_level(field), self.schedule, dimmed=self.dimmed))
+            for field in fields
+        ]
         return torch.tensor(found, device=x.device)

@@ -56,13 +56,17 @@ class Contracted(Recipe):
 class Regularised(Recipe):
     """Regularized Reverse Diffusion (Chung, Lee and Ye 2023): the image is an x_t, as in RSCD.
 
-    Its t comes from an estimate of the noise. After each step the low frequencies are drawn
-    towards the image's, so that a wrong t does not shift colours and large structures.
+    Its t comes from an estimate of the noise. The paper's x_t keeps the signal's full strength and
+    only grows noisier, so that the image is one as it is; here x_t holds alpha_t times the signal,
+    and the same state is alpha_t times the image, at the t where sigma_t / alpha_t is the image's
+    noise. After each step the low frequencies are drawn towards the image's, so that a wrong t does
+    not shift colours and large structures.
 
     Parameters
     ----------
     image : (B, C, H, W) in [-1, 1]
     t : (B,)
+        As `NoiseEstimator` tells it for a dimmed image.
     schedule : Schedule
     """
 

@@ -181,7 +181,7 @@ def by_contraction(
         raise SettingError(f"{steps} steps were asked for, but this model makes 1 to {highest}.")
     plan = few_calls(highest, steps or highest, recalibrations=0)
     calibrate: Calibrates = (
-        _always(min(CCDF_T, highest)) if method == "ccdf" else NoiseEstimator(schedule)
+        _always(min(CCDF_T, highest)) if method == "ccdf" else NoiseEstimator(schedule, dimmed=True)
     )
     return ByDiffusion(
         model.denoiser,
