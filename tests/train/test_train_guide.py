@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from histomend.cli.adversarial_training import cyclegan
 from histomend.cli.calibrated_training import calibrator, rscd
 from histomend.cli.training import artifusion, latent_artifusion, vae
+from histomend.train import cyclegan as unpaired
 from histomend.train import latent_artifusion as latent
 from histomend.train import rscd as whole_fields
 from histomend.train.artifusion import train
@@ -25,6 +27,7 @@ VERBS: dict[Callable[..., None], Callable[..., Any]] = {
     latent_artifusion: latent.train,
     calibrator: train_calibrator,
     rscd: whole_fields.train,
+    cyclegan: unpaired.train,
 }
 
 
