@@ -10,9 +10,12 @@ import pytest
 
 from histomend.cli.adversarial_training import cyclegan
 from histomend.cli.calibrated_training import calibrator, rscd
+from histomend.cli.paired_training import conditional, noise2noise
 from histomend.cli.training import artifusion, latent_artifusion, vae
+from histomend.train import conditional as conditioned
 from histomend.train import cyclegan as unpaired
 from histomend.train import latent_artifusion as latent
+from histomend.train import noise2noise as noisy
 from histomend.train import rscd as whole_fields
 from histomend.train.artifusion import train
 from histomend.train.autoencoder import train_vae
@@ -28,6 +31,8 @@ VERBS: dict[Callable[..., None], Callable[..., Any]] = {
     calibrator: train_calibrator,
     rscd: whole_fields.train,
     cyclegan: unpaired.train,
+    conditional: conditioned.train,
+    noise2noise: noisy.train,
 }
 
 
