@@ -10,6 +10,7 @@ with it are named after it, and compare with no published ones.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -112,7 +113,6 @@ class Encoder:
         """What tables call it."""
         return f"histology encoder, {self.config.features} features"
 
-    @torch.no_grad()
     def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """Describe images.
 
@@ -129,22 +129,53 @@ class Encoder:
         ------
         UnsupportedImageError, ImageSizeError
         """
-        if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
-            raise UnsupportedImageError(
-                f"The encoder sees 8-bit RGB images (N, H, W, 3), not {images.dtype} of shape "
-                f"{images.shape}. Repeat a grey channel three times, and scale 16 bits to 8."
-            )
-        if min(images.shape[1:3]) < SMALLEST_PX:
-            raise ImageSizeError(
-                f"The images are {images.shape[2]}x{images.shape[1]} px; the encoder needs at "
-                f"least {SMALLEST_PX} px a side."
-            )
         device = next(self.network.parameters()).device
-        parts = [
-            self.network(as_input(images[k : k + _AT_ONCE]).to(device)).double().cpu().numpy()
-            for k in range(0, len(images), _AT_ONCE)
-        ]
-        return np.concatenate(parts) if parts else np.zeros((0, self.config.features))
+        return in_parts(
+            lambda part: self.network(as_input(part).to(device)),
+            checked_rgb(images, SMALLEST_PX),
+            self.config.features,
+        )
+
+
+def checked_rgb(images: npt.NDArray[np.uint8], smallest_px: int = 1) -> npt.NDArray[np.uint8]:
+    """Return images as they are, if a network for 8-bit RGB can see them.
+
+    Raises
+    ------
+    UnsupportedImageError, ImageSizeError
+    """
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
+        raise UnsupportedImageError(
+            f"The encoder sees 8-bit RGB images (N, H, W, 3), not {images.dtype} of shape "
+            f"{images.shape}. Repeat a grey channel three times, and scale 16 bits to 8."
+        )
+    if min(images.shape[1:3]) < smallest_px:
+        raise ImageSizeError(
+            f"The images are {images.shape[2]}x{images.shape[1]} px; the encoder needs at "
+            f"least {smallest_px} px a side."
+        )
+    return images
+
+
+@torch.no_grad()
+def in_parts(
+    described: Callable[[npt.NDArray[np.uint8]], Tensor],
+    images: npt.NDArray[np.uint8],
+    features: int,
+) -> npt.NDArray[np.float64]:
+    """Return the features (N, D) of images (N, H, W, 3), of which a few are seen at once.
+
+    Parameters
+    ----------
+    described : function of (n, H, W, 3) to (n, D)
+    features : int
+        D, for no images at all.
+    """
+    parts = [
+        described(images[k : k + _AT_ONCE]).double().cpu().numpy()
+        for k in range(0, len(images), _AT_ONCE)
+    ]
+    return np.concatenate(parts) if parts else np.zeros((0, features))
 
 
 def as_input(images: npt.NDArray[np.uint8]) -> Tensor:
