@@ -63,7 +63,7 @@ def _enlarged(
     pixels: npt.NDArray[np.generic], scale: float, method: PilImage.Resampling
 ) -> npt.NDArray[np.generic]:
     intensity = signal_range(pixels, "the array")
-    height, width = target_size(*pixels.shape[:2], scale)
+    height, width = target_size(pixels.shape[0], pixels.shape[1], scale)
     # Pillow has colour images of 8 bits only, but single planes of floating-point numbers.
     planes = [
         np.asarray(PilImage.fromarray(np.ascontiguousarray(plane)).resize((width, height), method))
