@@ -32,6 +32,9 @@ Mpp = Annotated[
 Region = Annotated[
     str | None, typer.Option(metavar="X,Y,W,H", help="Only this part, in pixels of the image.")
 ]
+Axes = Annotated[
+    str | None, typer.Option(help="Order of the axes, if the file does not say: ZCYX.")
+]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")]

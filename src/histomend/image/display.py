@@ -5,16 +5,49 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from histomend.errors import UnsupportedImageError
+from histomend.errors import SettingError, UnsupportedImageError
 from histomend.image.pixels import Pixels
 from histomend.image.signals import signal_range
+from histomend.image.stacks import Stack
 
 # Added to CH3 - CH2, in 16-bit values, so that little of it is negative.
 OFFSET = 5000
 _LEVELS = 1 << 16
 
 
-def virtual_he(channels: Pixels) -> npt.NDArray[np.uint8]:
+def shown(stack: Stack, plane: int | None = None) -> tuple[npt.NDArray[np.uint8], int]:
+    """Colour one plane of a stack, and say which.
+
+    Parameters
+    ----------
+    stack : Stack
+        Of the channels CH2 and CH3.
+    plane : int, optional
+        From 0; by default the middle one.
+
+    Returns
+    -------
+    (H, W, 3) uint8, and the plane's number
+        See `virtual_he`.
+
+    Raises
+    ------
+    SettingError
+        There is no such plane.
+    UnsupportedImageError
+        Another number of channels.
+    """
+    where = "the array" if stack.source is None else str(stack.source)
+    planes = len(stack.values)
+    chosen = planes // 2 if plane is None else plane
+    if not 0 <= chosen < planes:
+        raise SettingError(
+            f"{where}: there is no plane {chosen}. Name one from 0 to {planes - 1} with --plane."
+        )
+    return virtual_he(stack.values[chosen], where), chosen
+
+
+def virtual_he(channels: Pixels, where: str = "the array") -> npt.NDArray[np.uint8]:
     """Colour the channels CH2 and CH3 as RSCD's authors show them.
 
     A third channel CH3 - CH2 + 5000 (in 16-bit values) is put before the two, and each is
@@ -25,6 +58,8 @@ def virtual_he(channels: Pixels) -> npt.NDArray[np.uint8]:
     ----------
     channels : (H, W, 2) uint8, uint16, or float in [0, 1]
         CH2 (2845 cm⁻¹, lipid) and CH3 (2930 cm⁻¹, protein and DNA).
+    where : str
+        What messages call it.
 
     Returns
     -------
@@ -38,11 +73,12 @@ def virtual_he(channels: Pixels) -> npt.NDArray[np.uint8]:
     ValueRangeError
         See `signal_range`.
     """
-    full = signal_range(channels, "the array")
+    full = signal_range(channels, where)
     if channels.ndim != 3 or channels.shape[2] != 2:
         raise UnsupportedImageError(
-            f"Virtual H&E is made of one image of two channels (H, W, 2), not of {channels.shape}. "
-            "Images of one or three channels are shown as they are."
+            f"{where}: virtual H&E is made of one image of two channels (H, W, 2), not of "
+            f"{channels.shape}. Images of one or three channels need no such colours: open them "
+            "in any viewer. If axes were taken wrongly, name them: --axes ZCYX, say."
         )
     scale = (_LEVELS - 1) / (full.high - full.low)
     lipid, protein = np.moveaxis(np.rint(channels * scale).astype(np.int64), -1, 0)
