@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from histomend.cli.options import AsJson, Device, Force, Inputs, Model, Out, Seed
+from histomend.cli.options import AsJson, Axes, Device, Force, Inputs, Model, Out, Seed
 from histomend.cli.screen import answer, facts, progress, say
 from histomend.errors import HistomendError
 
@@ -38,9 +38,7 @@ def denoise(
             "--t-map", help="Where the map of t goes (.tif, or a folder); else beside OUT."
         ),
     ] = None,
-    axes: Annotated[
-        str | None, typer.Option(help="Order of the axes, if the file does not say: ZCYX.")
-    ] = None,
+    axes: Axes = None,
     seed: Seed = 0,
     device: Device = "auto",
     batch: Annotated[
