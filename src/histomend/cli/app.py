@@ -19,6 +19,7 @@ from histomend.cli import (
     ledgers,
     machine,
     paired_training,
+    pictures,
     training,
     upscaling_training,
 )
@@ -84,6 +85,7 @@ convert.command()(conversion.calibrator)
 for verb in (
     images.restore,
     fields.denoise,
+    pictures.show,
     images.detect,
     images.simulate,
     ledgers.undo,
