@@ -17,9 +17,10 @@ from histomend.errors import SettingError
 from histomend.models import ModelConfig, load_weights, locate, save_model
 from histomend.networks.build import arch_named
 from histomend.networks.cyclegan import POOL, CycleGan, Pass, Verdict
+from histomend.recipes.whole_field import ByTranslation
 from histomend.train.denoiser import checked
 from histomend.train.loop import Budget, Optimiser, Run
-from histomend.train.sheet import write_sheet
+from histomend.train.restorer import HELD_OUT, compared
 from histomend.train.unpaired import open_unpaired
 
 # Of the cycles and of the identity beside the adversarial loss (sections 4 and 5.2).
@@ -30,7 +31,6 @@ CRITIC_WEIGHT = 0.5
 # Appendix 7.1.
 BETAS = (0.5, 0.999)
 SMALLEST_CROP = 64
-HELD_OUT, SHOWN = 16, 8
 RESTORING = "restoring."
 
 
@@ -185,7 +185,8 @@ def train(
     def validate(run: Run) -> dict[str, float]:
         if not run.accelerator.is_main_process:
             return {}
-        return _validate(run, damaged.to(where), clean.to(where))
+        generator = run.averaged().get_submodule("restoring")
+        return compared(run, ByTranslation(generator), damaged, clean)
 
     budget = Budget(minutes, steps, save_minutes, validate_minutes)
     run.train(loss_at, budget, validate, report or (lambda *_: None))
@@ -219,20 +220,3 @@ def critic_loss(made: Pass) -> Tensor:
         return (verdict.real - 1).square().mean() + verdict.shown.square().mean()
 
     return CRITIC_WEIGHT * (one(made.on_clean) + one(made.on_damaged))
-
-
-@torch.no_grad()
-def _validate(run: Run, damaged: Tensor, clean: Tensor) -> dict[str, float]:
-    """Return the PSNR of always the same crops, restored and damaged, and write the first."""
-    generator = run.averaged().get_submodule("restoring")
-    restored = torch.cat([generator(part) for part in damaged.split(4)])
-    folder = run.out / "samples"
-    folder.mkdir(exist_ok=True)
-    rows = [images[:SHOWN] for images in (damaged, restored, clean)]
-    write_sheet(folder / f"{run.step:07d}.png", rows)
-    return {"psnr": _psnr(restored, clean), "psnr_damaged": _psnr(damaged, clean)}
-
-
-def _psnr(image: Tensor, truth: Tensor) -> float:
-    error = (image - truth).square().mean((1, 2, 3)).clamp(min=1e-10)
-    return round(float((10 * torch.log10(4 / error)).mean()), 3)

@@ -88,14 +88,32 @@ def train_restorer(
     def validate(run: Run) -> dict[str, float]:
         if not run.accelerator.is_main_process:
             return {}
-        restored = _restored(lesson.restores(run.averaged()), damaged.to(device)).cpu()
-        (out / "samples").mkdir(exist_ok=True)
-        rows = [part[:SHOWN] for part in (damaged, restored, clean)]
-        write_sheet(out / "samples" / f"{run.step:07d}.png", rows)
-        return {"psnr": _psnr(restored, clean), "psnr_damaged": _psnr(damaged, clean)}
+        return compared(run, lesson.restores(run.averaged()), damaged, clean)
 
     run.train(loss_at, budget, validate, report or (lambda *_: None))
     return out / "model"
+
+
+def compared(run: Run, restores: RestoresTiles, damaged: Tensor, clean: Tensor) -> dict[str, float]:
+    """Return the figures of a method on crops whose truth is known, for the log of its run.
+
+    The first crops are written as a picture into `samples/`: damaged, restored, clean.
+
+    Parameters
+    ----------
+    damaged, clean : (B, C, h, w) in [-1, 1]
+
+    Returns
+    -------
+    dict
+        PSNR in dB, mean over crops: ``psnr`` of the restored, ``psnr_damaged`` of the damaged ones.
+    """
+    restored = _restored(restores, damaged.to(run.accelerator.device)).cpu()
+    folder = run.out / "samples"
+    folder.mkdir(exist_ok=True)
+    rows = [part[:SHOWN] for part in (damaged, restored, clean)]
+    write_sheet(folder / f"{run.step:07d}.png", rows)
+    return {"psnr": _psnr(restored, clean), "psnr_damaged": _psnr(damaged, clean)}
 
 
 def _restored(restores: RestoresTiles, damaged: Tensor) -> Tensor:

@@ -12,33 +12,38 @@ import torch
 from torch import Tensor
 
 from histomend.damage.artifacts import KINDS, simulate
-from histomend.damage.optical import degrade
 from histomend.errors import SettingError, TrainingError
 from histomend.train.data import Crops, Tiles, open_sources
-from histomend.train.signals import SimulatedSrh, check_channels, crops, picked, shown
+from histomend.train.pairs import under_tissue
+from histomend.train.signals import SimulatedSrh, check_channels, picked, shown
 
-Pixels = np.ndarray
-# (crop, pixel size in um, generator) -> the same, damaged.
-Damage = Callable[[Pixels, float, np.random.Generator], Pixels]
+# (crops (B, H, W, C) of 8 or 16 bits, generator, pixel size in um) -> damaged ones (B, C, H, W).
+Damage = Callable[[np.ndarray, np.random.Generator, float], Tensor]
 # Fraction of a crop under a simulated artifact.
 AREA = (0.05, 0.25)
-# Length of tissue above a crop.
-DEPTHS_UM = (0.0, 40.0)
 
 
-def with_artifact(crop: Pixels, mpp: float, rng: np.random.Generator) -> Pixels:
-    """Return an RGB crop with one simulated artifact of any kind."""
-    kind, seed = KINDS[rng.integers(len(KINDS))], int(rng.integers(2**31))
-    return simulate(crop, kind, seed=seed, area=rng.uniform(*AREA), mpp=mpp).pixels
+def with_artifacts(images: np.ndarray, rng: np.random.Generator, mpp: float) -> Tensor:
+    """Return RGB crops with one simulated artifact each, of any kind."""
+    damaged = [
+        simulate(
+            image,
+            KINDS[rng.integers(len(KINDS))],
+            seed=int(rng.integers(2**31)),
+            area=rng.uniform(*AREA),
+            mpp=mpp,
+        ).pixels
+        for image in images
+    ]
+    return shown(np.stack(damaged))
 
 
-def under_tissue(crop: Pixels, mpp: float, rng: np.random.Generator) -> Pixels:
-    """Return a crop of one to three channels, as if it lay under tissue."""
-    seed = int(rng.integers(2**31))
-    return degrade(crop, seed=seed, depth_um=rng.uniform(*DEPTHS_UM), mpp=mpp).pixels
+def degraded(images: np.ndarray, rng: np.random.Generator, mpp: float) -> Tensor:
+    """Return crops of which all of the field is degraded."""
+    return under_tissue(shown(images), rng, mpp)
 
 
-DAMAGES: dict[str, Damage] = {"artifacts": with_artifact, "optical": under_tissue}
+DAMAGES: dict[str, Damage] = {"artifacts": with_artifacts, "optical": degraded}
 
 
 @dataclass(frozen=True)
@@ -65,19 +70,17 @@ class Unpaired:
     def batch(self, rng: np.random.Generator, count: int, size: int) -> tuple[Tensor, Tensor]:
         """Return damaged and clean crops, (count, C, size, size) each, in [-1, 1]."""
         turn = int(rng.integers(2))
-        damaged = [self._pair(self.halves[turn], rng, size)[0] for _ in range(count)]
-        return shown(np.stack(damaged)), crops(self.halves[1 - turn], rng, count, size)
+        damaged = self.damage(_drawn(self.halves[turn], rng, count, size), rng, self.mpp)
+        return damaged, shown(_drawn(self.halves[1 - turn], rng, count, size))
 
     def known(self, count: int, size: int) -> tuple[Tensor, Tensor]:
         """Return always the same held-out crops, damaged and as they truly are."""
-        rng = np.random.default_rng([20, 1])
-        pairs = [self._pair(self.held_out, rng, size) for _ in range(count)]
-        damaged, truth = (shown(np.stack(images)) for images in zip(*pairs, strict=True))
-        return damaged, truth
+        truth = _drawn(self.held_out, np.random.default_rng([20, 1]), count, size)
+        return self.damage(truth, np.random.default_rng([20, 2]), self.mpp), shown(truth)
 
-    def _pair(self, source: Crops, rng: np.random.Generator, size: int) -> tuple[Pixels, Pixels]:
-        truth = source.crop(rng, size)
-        return self.damage(truth, self.mpp, rng), truth
+
+def _drawn(source: Crops, rng: np.random.Generator, count: int, size: int) -> np.ndarray:
+    return np.stack([source.crop(rng, size) for _ in range(count)])
 
 
 def open_unpaired(
