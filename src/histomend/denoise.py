@@ -154,7 +154,7 @@ def denoise(
         A folder of weights, or a model loaded once for many images.
     method : str
         "rscd", or one of those that it is compared with: "ccdf" and "rrd", diffusion with a model
-        of RSCD; "conditional" and "noise2noise" with models of their own; "median" and
+        of RSCD; "conditional", "noise2noise" and "cyclegan" with models of their own; "median" and
         "deep-image-prior" without any.
     preset : str
         Of rscd: "fast", "paper", "author_code", or an ablation (`histomend presets rscd`). Of

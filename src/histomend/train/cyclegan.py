@@ -25,10 +25,10 @@ from histomend.train.unpaired import open_unpaired
 
 # Of the cycles and of the identity beside the adversarial loss (sections 4 and 5.2).
 CYCLE_WEIGHT, IDENTITY_WEIGHT = 10.0, 5.0
-# Of the critics' loss, so that they learn more slowly than the generators (section 4). Adam takes
-# out most of what a factor does; it is here because the published method has it.
+# Of the critics' loss, so that they learn more slowly than the generators (appendix 7.1). Adam
+# takes out most of what a factor does; it is here because the published method has it.
 CRITIC_WEIGHT = 0.5
-# Appendix 7.1.
+# Those of the authors' code; the paper names none.
 BETAS = (0.5, 0.999)
 SMALLEST_CROP = 64
 RESTORING = "restoring."
