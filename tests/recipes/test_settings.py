@@ -8,7 +8,7 @@ import pytest
 
 from histomend.errors import SettingError
 from histomend.models import ModelConfig
-from histomend.networks.build import ARCHS, CALIBRATED_ARCHS, LATENT_ARCHS
+from histomend.networks.build import ARCHS, CALIBRATED_ARCHS, LATENT_ARCHS, TRANSLATION_ARCHS
 from histomend.recipes import settings
 from histomend.recipes.calibrated import CALIBRATED_PRESETS
 from histomend.recipes.settings import CONDITIONAL_PRESETS, LATENT_PRESETS, PRESETS, sampling
@@ -84,6 +84,7 @@ def test_the_table_has_a_row_for_every_arch_and_preset() -> None:
         *(("rscd", arch, preset) for arch in CALIBRATED_ARCHS for preset in CALIBRATED_PRESETS),
         *(("conditional", arch, p) for arch in CALIBRATED_ARCHS for p in CONDITIONAL_PRESETS),
         *(("noise2noise", arch, "fast") for arch in CALIBRATED_ARCHS),
+        *(("cyclegan", arch, "fast") for arch in TRANSLATION_ARCHS),
     ]
     assert [(row["method"], row["arch"], row["preset"]) for row in rows()] == expected
 
@@ -108,8 +109,8 @@ def test_the_table_counts_network_calls() -> None:
 
 
 def test_a_method_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(SettingError, match=r"'cyclegan'.*artifusion"):
-        settings.table("cyclegan")
+    with pytest.raises(SettingError, match=r"'median'.*artifusion"):
+        settings.table("median")
 
 
 def test_the_latent_system_takes_50_ancestral_steps_or_at_most_ten_calls() -> None:

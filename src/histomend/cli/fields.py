@@ -24,7 +24,7 @@ def denoise(
         str, typer.Option(help="rscd, or one of the methods that it is compared with.")
     ] = "rscd",
     preset: Annotated[
-        str, typer.Option(help="How rscd samples; see `histomend presets rscd`.")
+        str, typer.Option(help="How rscd or conditional samples; see `histomend presets`.")
     ] = "fast",
     steps: Annotated[
         int | None, typer.Option(min=1, help="Sampling steps, instead of the preset's.")

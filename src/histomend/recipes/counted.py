@@ -19,6 +19,10 @@ COUNTED: dict[tuple[str, str], tuple[int, int]] = {
     ("latent-artifusion", "swin"): (3_945_832, 617_840_640),
     ("rscd", "paper"): (285_504_899, 1_298_955_108_352),
     ("rscd", "small"): (3_416_044, 5_103_857_664),
+    ("conditional", "paper"): (285_523_715, 1_300_188_233_728),
+    ("conditional", "small"): (3_419_500, 5_160_480_768),
+    ("noise2noise", "paper"): (285_504_899, 1_298_955_108_352),
+    ("noise2noise", "small"): (3_416_044, 5_103_857_664),
 }
 """(method, arch) -> parameters, and multiply-accumulates of one call on a 256×256 image."""
 

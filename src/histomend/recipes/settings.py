@@ -84,7 +84,7 @@ LATENT_PRESETS = {
 }
 CONDITIONAL_PRESETS = {
     "fast": "few calls; the default",
-    "paper": "100 ancestral steps of variance beta, as SR3's paper samples",
+    "paper": "100 ancestral steps of variance beta, the kind of SR3",
 }
 METHOD_PRESETS = {
     "artifusion": PRESETS,
