@@ -12,6 +12,7 @@ from histomend.cli.adversarial_training import cyclegan
 from histomend.cli.calibrated_training import calibrator, rscd
 from histomend.cli.paired_training import conditional, noise2noise
 from histomend.cli.training import artifusion, latent_artifusion, vae
+from histomend.cli.upscaling_training import swinir
 from histomend.train import conditional as conditioned
 from histomend.train import cyclegan as unpaired
 from histomend.train import latent_artifusion as latent
@@ -20,6 +21,7 @@ from histomend.train import rscd as whole_fields
 from histomend.train.artifusion import train
 from histomend.train.autoencoder import train_vae
 from histomend.train.calibrator import train_calibrator
+from histomend.train.restoration_module import train_restoration
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "train.md"
 # Of other commands in the guide.
@@ -30,6 +32,7 @@ VERBS: dict[Callable[..., None], Callable[..., Any]] = {
     latent_artifusion: latent.train,
     calibrator: train_calibrator,
     rscd: whole_fields.train,
+    swinir: train_restoration,
     cyclegan: unpaired.train,
     conditional: conditioned.train,
     noise2noise: noisy.train,
