@@ -6,9 +6,9 @@ CH3 - CH2 (2930 cm⁻¹, protein and DNA) is bright in nuclei. Structure and con
 stained sections all the same: nothing here says how a model works on real Raman images.
 
 Shown with each channel stretched between its percentiles, as published pictures are, nuclei stand
-out in CH3 and lack in CH2 as much as there, and the channels correlate as much (0.72; nine published
-fields: 0.74). How strong one channel is beside the other, such pictures do not tell. Here CH3 is the
-weaker one in cytoplasm, as lipid is at that shift.
+out in CH3 and lack in CH2 as much as there, and the channels correlate as much (0.72; in nine
+published fields 0.74). How strong one channel is beside the other, such pictures do not tell. Here
+CH3 is the weaker one in cytoplasm, as lipid is at that shift.
 """
 
 from __future__ import annotations
