@@ -99,7 +99,7 @@ METHOD_ARCHS: dict[str, dict[str, Arch]] = {
     "artifusion": ARCHS,
     "latent-artifusion": LATENT_ARCHS,
     "rscd": CALIBRATED_ARCHS,
-    # What RSCD is compared with has networks of the same sizes.
+    # Two of the methods that RSCD is compared with have its networks.
     "conditional": CALIBRATED_ARCHS,
     "noise2noise": CALIBRATED_ARCHS,
     "cyclegan": TRANSLATION_ARCHS,
