@@ -30,6 +30,8 @@ _OPTIONAL = {
     "tiffslide": ("slides", "slide files that OpenSlide does not read"),
     "scikit-learn": ("eval", "the classifier that tells restored from true tissue"),
     "matplotlib": ("eval", "plots"),
+    "torch-fidelity": ("eval", "Inception-v3 for FID and KID"),
+    "transformers": ("eval", "CLIP for CMMD"),
 }
 
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from histomend.cli.app import app
 from histomend.diffusion.schedule import named
 from histomend.errors import UnsafeWeightsError, WeightsError
-from histomend.models import CalibratorConfig, load_calibrator
+from histomend.models import CalibratorConfig, ModelConfig, fit_to_calibrator, load_calibrator
 from histomend.models.calibrator import house_time
 from histomend.models.checkpoints import tensors_in
 from histomend.models.conversion import house_names
@@ -122,6 +122,12 @@ def test_a_converted_calibrator_tells_the_noise_that_the_authors_network_saw(
     torch.testing.assert_close(calibrator.network(image()), index, rtol=1e-4, atol=1e-3)
     expected = house_time(index, calibrator.config)
     torch.testing.assert_close(calibrator(image()), expected, rtol=1e-4, atol=1e-3)
+
+
+def test_it_fits_a_denoiser_of_two_channels_on_our_schedule(converted: Path) -> None:
+    denoiser = ModelConfig("rscd", "small", channels=2, context=False, highest_t=200)
+    sha256 = load_calibrator(converted).config.sha256
+    assert fit_to_calibrator(denoiser, converted).calibrator_sha256 == sha256
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,8 +15,8 @@ from histomend.models.calibrator import CalibratorConfig, house_time, save_calib
 from histomend.models.checkpoints import tensors_in
 from histomend.models.weights import fill, weights_sha256
 
-# Indices of time that the authors' training draws.
-AUTHORS_HIGHEST = 500
+# Largest index of time that the authors' training draws.
+AUTHORS_HIGHEST = 500.0
 # Names of transformers' ResNet -> torchvision's, which ours has. Both count differently.
 _STAGE = r"encoder\.stages\.(\d+)\.layers\.(\d+)\."
 _PARTS = {"convolution": ("conv", "0"), "normalization": ("bn", "1")}
@@ -49,7 +50,6 @@ def convert_calibrator(source: Path, out: Path) -> CalibratorConfig:
     config = CalibratorConfig(
         "paper",
         channels=2,
-        highest_t=round(float(house_time(torch.tensor([AUTHORS_HIGHEST]), CalibratorConfig("")))),
         author_code=True,
         card={
             "source": f"{source.name}, converted",
@@ -58,6 +58,8 @@ def convert_calibrator(source: Path, out: Path) -> CalibratorConfig:
             "licence": "the authors' code is under MIT; ask them about the weights",
         },
     )
+    highest = float(house_time(torch.tensor([AUTHORS_HIGHEST]), config))
+    config = replace(config, highest_t=round(highest))
     with torch.device("meta"):
         network = config.network()
     network.to_empty(device="cpu")
