@@ -104,15 +104,26 @@ def segment_nuclei(pixels: np.ndarray, mpp: float = 0.5) -> np.ndarray:
     PixelSizeError
         ``mpp`` is not a positive number.
     """
+    check_field(pixels, mpp)
+    density = optical_density(pixels)
+    stained = ndimage.gaussian_filter(haematoxylin(density), SMOOTHING_UM / mpp)
+    return _nuclei_of(_split(_foreground(stained, mpp), mpp), density, mpp)
+
+
+def check_field(pixels: np.ndarray, mpp: float) -> None:
+    """Check that nuclei can be looked for in an image.
+
+    Raises
+    ------
+    UnsupportedImageError, PixelSizeError
+        See :func:`segment_nuclei`.
+    """
     _check_mpp(mpp)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] != 3:
         raise UnsupportedImageError(
             f"Nuclei are segmented in 8-bit RGB, and this array is {pixels.dtype} of shape "
             f"{pixels.shape}: convert it first."
         )
-    density = optical_density(pixels)
-    stained = ndimage.gaussian_filter(haematoxylin(density), SMOOTHING_UM / mpp)
-    return _nuclei_of(_split(_foreground(stained, mpp), mpp), density, mpp)
 
 
 def nuclei_in(labels: np.ndarray, mask: np.ndarray, mpp: float = 0.5) -> tuple[int, float]:

@@ -25,12 +25,12 @@ from histomend.models.weights import is_pickle
 _KNOWN_MODULES = ("torch.nn.modules.", "transformers.models.resnet.")
 # ... and the module itself, wherever it was defined when it was saved.
 _KNOWN_CLASSES = ("TClassifier",)
-# What state dicts are often wrapped in.
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
+# What state dicts are often wrapped in; a running average of the weights comes first.
+_WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "desc")
 _EXPORT = (
     "In the authors' environment, where it was made and if you trust it, save its tensors alone: "
     'torch.save(torch.load("FILE", map_location="cpu", weights_only=False).state_dict(), '
-    '"tensors.pt"). Then convert tensors.pt.'
+    '"tensors.pt"). Then use tensors.pt.'
 )
 
 
