@@ -12,24 +12,22 @@ import argparse
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from histomend.damage.optical import OPTICS, degrade
 from histomend.diffusion.schedule import named
 from histomend.evaluate.tables import Table, write_section
 from histomend.models.calibrator import Calibrator, load_calibrator
 from histomend.train.calibrator import LEVELS, calibration_errors
-from rscd_fields import CLEAN, REAL, clean_fields, real_pairs, seed_of, simulated_pairs
+from rscd_fields import CLEAN, REAL, clean_fields, real_pairs, simulated_pairs
 from rscd_rows import as_x
 
 # Largest t that the denoisers are trained on (the paper's T').
 HIGHEST_T = 200
-# Of the light of the test set: fields noisier than any that is worth restoring.
-DIM = 1 / 8
+# Shares of the test set's light, to see where the denoisers' range ends.
+DIM = (1 / 2, 1 / 4, 1 / 8)
 
 
 def main() -> None:
@@ -82,13 +80,15 @@ def main() -> None:
 def predictions(calibrator: Calibrator, chosen: argparse.Namespace) -> dict[str, np.ndarray]:
     """Return the predicted t of clean, degraded, dim, and real noisy fields."""
     crops = clean_fields(chosen.data, chosen.crops)
-    dim = replace(OPTICS[3], photons=DIM * OPTICS[3].photons)
-    dark = [degrade(c.pixels, seed=seed_of(c), mpp=c.mpp, optics=dim).pixels for c in crops]
-    degraded = [pair.degraded for pair in simulated_pairs(chosen.data, chosen.crops)]
+
+    def degraded(light: float) -> np.ndarray:
+        pairs = simulated_pairs(chosen.data, chosen.crops, light=light)
+        return told_of(calibrator, [pair.degraded for pair in pairs])
+
     told = {
         "clean H&E": told_of(calibrator, [crop.pixels for crop in crops]),
-        "degraded H&E (the test set)": told_of(calibrator, degraded),
-        f"the same with {DIM:g} of the light": told_of(calibrator, dark),
+        "degraded H&E (the test set)": degraded(1.0),
+        **{f"the same with {light:g} of the light": degraded(light) for light in DIM},
     }
     if chosen.fluo is not None:
         noisy = [pair.degraded for pair in real_pairs(chosen.real, chosen.crops)]
@@ -109,14 +109,14 @@ def _histogram(path: Path, told: Mapping[str, np.ndarray]) -> None:
     from matplotlib import pyplot
 
     highest = max(HIGHEST_T, *(float(t.max()) for t in told.values()))
-    figure, axis = pyplot.subplots(figsize=(6, 3.2), layout="constrained")
+    figure, axis = pyplot.subplots(figsize=(6.5, 3.8), layout="constrained")
     bins = np.arange(0, highest + 15, 10)
     for name, t in told.items():
         axis.hist(np.maximum(t, 0), bins=bins, alpha=0.6, label=name)
     axis.axvline(HIGHEST_T, color="0.3", linestyle="--", label=f"T' = {HIGHEST_T}")
     axis.set_xlabel("predicted t")
     axis.set_ylabel("fields")
-    axis.legend(fontsize=8)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

@@ -75,8 +75,11 @@ def draw(
             axis.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
             axis.xaxis.set_minor_locator(NullLocator())
             axis.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
-    for axis in axes.flat[len(panels) :]:
-        axis.axis("off")
+    for place in range(len(panels), axes.size):
+        axes.flat[place].axis("off")
+        above = axes[0, place % wide]
+        above.tick_params(labelbottom=True)
+        above.set_xlabel(label)
     entries: dict[str, Any] = {}
     for axis in axes.flat:
         handles, names = axis.get_legend_handles_labels()

@@ -6,6 +6,7 @@ no column: a line below the table says so instead.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +15,12 @@ from typing import Literal
 
 import numpy as np
 
+from histomend.errors import MissingDependencyError, ModelNotFoundError
 from histomend.evaluate import metrics
 from histomend.evaluate.distances import DRAWS, Sets, cmmd, fid, kid
-from histomend.evaluate.encoder import Describes, load_encoder
+from histomend.evaluate.encoder import FEATURES, Describes
+from histomend.evaluate.perceptual import Lpips
+from histomend.evaluate.pretrained import features
 from histomend.evaluate.tables import Interval, bootstrap
 from rscd_fields import Pair, as_rgb
 
@@ -142,31 +146,89 @@ def distances(describes: Describes, names: Mapping[str, str], part_px: int | Non
     return Judge(tuple(columns), measure)
 
 
-def pairwise(key: str, name: str, distance: Callable[[np.ndarray, np.ndarray], float]) -> Judge:
-    """Return a perceptual distance of (truth, restored), mean over fields."""
+def lpips(distance: Lpips) -> Judge:
+    """Return LPIPS, mean over fields."""
 
     def measure(fields: Fields) -> dict[str, Interval]:
-        pairs = zip(fields.truth, fields.restored, strict=True)
-        return {key: bootstrap([distance(*pair) for pair in pairs], groups=fields.groups)}
+        found = distance(np.stack(fields.truth), np.stack(fields.restored))
+        return {"lpips": bootstrap(found, groups=fields.groups)}
 
-    return Judge((Column(key, name, "lower", 3),), measure)
+    return Judge((Column("lpips", "LPIPS", "lower", 3),), measure)
 
 
-def own_encoder(folder: Path | None) -> tuple[list[Judge], list[str]]:
-    """Return the distances on our own encoder's features, or why there are none."""
-    if folder is None:
-        why = (
-            "FID, KID and CMMD on our own histology encoder: not available: needs its weights "
-            "(`--encoder FOLDER`, from histomend.train.encoder)."
-        )
-        return [], [why]
-    encoder = load_encoder(folder)
-    names = {"fid": "FID (own)", "kid": "KID (own)", "cmmd": "CMMD (own)"}
-    note = (
-        f"(own): our {encoder.name}, on parts of {PART_PX} px; these figures compare with no "
-        "published ones."
-    )
-    return [distances(encoder, names, PART_PX)], [note]
+@dataclass(frozen=True)
+class Weights:
+    """Where the weights of networks that judge are, for those that are at hand.
+
+    Parameters
+    ----------
+    inception : Path, optional
+        File of FID's Inception-v3.
+    clip : str, optional
+        Folder, or name on the hub.
+    lpips : Path, optional
+        Folder with AlexNet and the layers on top.
+    encoder : Path, optional
+        Folder of our histology encoder.
+    """
+
+    inception: Path | None = None
+    clip: str | None = None
+    lpips: Path | None = None
+    encoder: Path | None = None
+
+    @classmethod
+    def add_options(cls, parser: argparse.ArgumentParser) -> None:
+        """Add an option for each."""
+        add = parser.add_argument
+        add("--inception", type=Path, help="file of FID's Inception-v3, for FID and KID")
+        add("--clip", help="folder of CLIP, for CMMD")
+        add("--lpips", type=Path, help="folder of AlexNet and LPIPS's layers, for LPIPS")
+        add("--encoder", type=Path, help="folder of our histology encoder, for all three distances")
+
+    @classmethod
+    def of(cls, chosen: argparse.Namespace) -> Weights:
+        """Take them from the options."""
+        return cls(chosen.inception, chosen.clip, chosen.lpips, chosen.encoder)
+
+    def judges(self) -> tuple[list[Judge], list[str]]:
+        """Load what is at hand: fidelity and perceptual measures, and notes below the table.
+
+        The notes say which columns are missing and why, and what the own encoder is.
+        """
+
+        def inception(weights: Path) -> Judge:
+            return distances(features("inception", weights), {"fid": "FID", "kid": "KID"}, None)
+
+        def clip(weights: str) -> Judge:
+            return distances(features("clip", weights), {"cmmd": "CMMD"}, None)
+
+        def own(weights: Path) -> Judge:
+            names = {"fid": "FID (own)", "kid": "KID (own)", "cmmd": "CMMD (own)"}
+            return distances(features("histology", weights), names, PART_PX)
+
+        loaded, notes = [fidelity()], []
+        for columns, network, option, load in (
+            ("LPIPS", "AlexNet and LPIPS's own", "lpips", lambda w: lpips(Lpips(w))),
+            ("FID and KID", "Inception-v3", "inception", inception),
+            ("CMMD", "CLIP", "clip", clip),
+            ("FID, KID and CMMD (own)", "our histology encoder's", "encoder", own),
+        ):
+            weights = getattr(self, option)
+            why = f"needs {network} weights (--{option})"
+            if weights is not None:
+                try:
+                    loaded.append(load(weights))
+                    continue
+                except (MissingDependencyError, ModelNotFoundError) as error:
+                    why = f"{why}. {error}"
+            notes.append(f"{columns}: not available: {why}.")
+        if self.encoder is not None:
+            notes.append(
+                f"(own): at most {FEATURES} features of our own histology encoder, on parts of "
+                f"{PART_PX} px; these figures compare with no published ones."
+            )
+        return loaded, notes
 
 
 def parts(

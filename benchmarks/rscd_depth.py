@@ -18,7 +18,7 @@ import torch
 from curves import draw
 from histomend.evaluate.tables import Interval, Table, write_section
 from histomend.models import load_model
-from rscd_columns import Fields, fidelity, own_encoder
+from rscd_columns import Fields, Weights
 from rscd_fields import CLEAN, simulated_pairs
 from rscd_rows import STORE, Row, Store
 
@@ -28,8 +28,7 @@ DEPTHS_UM = (0.0, 10.0, 20.0, 40.0, 60.0, 80.0)
 def main() -> None:
     chosen = _options()
     torch.set_num_threads(1)
-    own, notes = own_encoder(chosen.encoder)
-    judges = [fidelity(), *own]
+    judges, notes = Weights.of(chosen).judges()
     store = Store(chosen.store)
     model = load_model(chosen.model, "cpu")
     settings = {"preset": chosen.preset}
@@ -68,7 +67,7 @@ def _options() -> argparse.Namespace:
     add = parser.add_argument
     add("--model", type=Path, required=True, help="RSCD for RGB, a folder")
     add("--preset", default="fast")
-    add("--encoder", type=Path, help="folder of our histology encoder, for FID, KID and CMMD")
+    Weights.add_options(parser)
     add("--data", type=Path, default=CLEAN, help="clean tiles")
     add("--crops", type=int, default=16)
     add("--depths", type=float, nargs="+", default=list(DEPTHS_UM), help="in µm")

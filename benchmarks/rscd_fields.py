@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from histomend.damage.optical import degrade
+from histomend.damage.optical import OPTICS, degrade
 from histomend.errors import ImageSizeError, InputError
 from histomend.evaluate.crops import CleanCrop, clean_crops
 from histomend.image.stack_files import read_stack
@@ -72,6 +72,7 @@ def simulated_pairs(
     count: int | None = None,
     size: int = 256,
     depths_um: tuple[float, float] = DEPTHS_UM,
+    light: float = 1.0,
 ) -> list[Pair]:
     """Degrade clean H&E crops, each at a depth of its own, unevenly.
 
@@ -85,12 +86,15 @@ def simulated_pairs(
         Side in px.
     depths_um : (least, most)
         Length of tissue above, in um.
+    light : float
+        Share of the photons that the camera usually counts.
     """
+    optics = replace(OPTICS[3], photons=light * OPTICS[3].photons)
     pairs = []
     for crop in clean_fields(data, count, size):
         seed = seed_of(crop)
         depth_um = float(np.random.default_rng([seed, 1]).uniform(*depths_um))
-        seen = degrade(crop.pixels, seed=seed, depth_um=depth_um, mpp=crop.mpp)
+        seen = degrade(crop.pixels, seed=seed, depth_um=depth_um, mpp=crop.mpp, optics=optics)
         pairs.append(Pair(crop.name, crop.tile, seed, np.asarray(seen.pixels), crop.pixels))
     return pairs
 

@@ -13,24 +13,23 @@ import argparse
 import shlex
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from histomend.damage.optical import OPTICS, degrade
 from histomend.evaluate.tables import Table, write_section
 from histomend.models import Model, load_model
 from histomend.recipes.calibrated import calibrated_sampling
 from histomend.recipes.whole_field import by_calibration
-from rscd_fields import CLEAN, Pair, clean_fields, seed_of
+from rscd_fields import CLEAN, Pair, simulated_pairs
 from rscd_rows import as_x, noise_of
 from speed import matmul_rate
 
 # How much light each image of a batch gets, in turn, so that their t differ.
-LIGHT = (16.0, 1.0, 4.0, 0.25)
+LIGHT = (1.0, 16.0, 0.25, 4.0)
 MOST_CALLS = 8
 
 
@@ -87,14 +86,8 @@ def main() -> None:
 
 def mixed_pairs(data: Path, count: int) -> list[Pair]:
     """Degrade clean crops with much and with little light in turn."""
-    pairs = []
-    for number, crop in enumerate(clean_fields(data, count)):
-        light = LIGHT[number % len(LIGHT)]
-        optics = replace(OPTICS[3], photons=light * OPTICS[3].photons)
-        seen = degrade(crop.pixels, seed=seed_of(crop), depth_um=10, mpp=crop.mpp, optics=optics)
-        degraded = np.asarray(seen.pixels)
-        pairs.append(Pair(crop.name, crop.tile, seed_of(crop), degraded, crop.pixels))
-    return pairs
+    by_light = [simulated_pairs(data, count, light=light) for light in LIGHT]
+    return [by_light[k % len(LIGHT)][k] for k in range(count)]
 
 
 def timed_batch(model: Model, preset: str, pairs: list[Pair], repeats: int) -> Timed:

@@ -30,8 +30,10 @@ import torch
 
 from histomend.evaluate.tables import write_section
 from histomend.models import Model, load_model
+from histomend.recipes.calibrated import calibrated_sampling
+from histomend.recipes.field_methods import model_for
 from rscd_block import Block
-from rscd_columns import Judge, fidelity, own_encoder
+from rscd_columns import Judge, Weights
 from rscd_fields import CLEAN, DEPTHS_UM, REAL, Pair, fitted_scale, real_pairs, simulated_pairs
 from rscd_rows import STORE, Kind, Row, Store
 
@@ -65,9 +67,7 @@ class Set:
 def main() -> None:
     chosen = _options()
     torch.set_num_threads(1)
-    judges = [fidelity()]
-    own, notes = own_encoder(chosen.encoder)
-    judges += own
+    judges, notes = Weights.of(chosen).judges()
     store = Store(chosen.store)
     for name in chosen.sets:
         folder = chosen.model if name == "he" else chosen.fluo
@@ -136,9 +136,9 @@ def _rows(chosen: argparse.Namespace, model: Model) -> list[Row]:
     }
     rows = [row for name, row in known.items() if name in chosen.rows]
     for title, method, folder in chosen.row:
-        rows.append(Row(title, "baseline", method, load_model(folder, "cpu")))
+        rows.append(Row(title, "baseline", method, model_for(method, folder, "cpu")))
     for title, folder, preset in chosen.ablation:
-        rows.append(_preset(title, "ablation", load_model(folder, "cpu"), preset))
+        rows.append(_preset(title, "ablation", model_for("rscd", folder, "cpu"), preset))
     # A further row belongs to the test set that its model can see.
     channels = model.config.channels
     rows = [row for row in rows if row.model is None or row.model.config.channels == channels]
@@ -147,6 +147,7 @@ def _rows(chosen: argparse.Namespace, model: Model) -> list[Row]:
 
 
 def _preset(title: str, kind: Kind, model: Model, preset: str) -> Row:
+    calibrated_sampling(preset, model.config)  # a misspelt name should not cost minutes
     return Row(title, kind, "rscd", model, {"preset": preset})
 
 
@@ -189,7 +190,7 @@ def _options() -> argparse.Namespace:
         metavar="NAME=FOLDER:PRESET",
         help="RSCD with another model (repeatable)",
     )
-    add("--encoder", type=Path, help="folder of our histology encoder, for FID, KID and CMMD")
+    Weights.add_options(parser)
     add("--data", type=Path, default=CLEAN, help="clean tiles")
     add("--real", type=Path, default=REAL, help="real pairs")
     add("--size", type=int, default=256, help="side of a crop in px")

@@ -168,6 +168,19 @@ def test_distances_need_enough_fields_and_are_0_for_the_truth(load) -> None:
     assert judge.measure(columns.Fields(truth[:2], truth[:2], groups[:2])) == {}
 
 
+def test_measures_without_weights_are_named_and_not_made_up(load, tmp_path: Path) -> None:
+    weights = load("rscd_columns").Weights
+    judges, notes = weights().judges()
+    assert [c.header for judge in judges for c in judge.columns] == ["PSNR ↑", "SSIM ↑"]
+    assert [note.partition(": not available: needs ")[0] for note in notes] == [
+        "LPIPS", "FID and KID", "CMMD", "FID, KID and CMMD (own)",
+    ]  # fmt: skip
+    judges, notes = weights(lpips=tmp_path).judges()
+    assert len(judges) == 1
+    assert "(--lpips)" in notes[0]
+    assert "alexnet" in notes[0]
+
+
 def test_what_was_restored_is_not_restored_again(load, tmp_path: Path) -> None:
     rows, fields = load("rscd_rows"), load("rscd_fields")
     pairs = [fields.Pair(f"{k}", "a", k, ramp(), ramp()) for k in range(2)]
@@ -229,7 +242,7 @@ def test_the_table_says_what_it_measured_and_what_it_could_not(
     assert "he-many" not in text
     assert "2 64×64 crops of real noisy microscopy" in text
     assert "slope fitted to the noisy crops is" in text
-    assert "not available: needs its weights" in text
+    assert "CMMD: not available: needs CLIP weights (--clip)." in text
     assert "| degraded | " in text
     assert text.count("| fixed_10 | ") == text.count("| ours again | ") == 1
     # The same weights with the same settings: restored once, and not again in the second run.
