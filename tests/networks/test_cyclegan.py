@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from histomend.networks.build import arch_named
 from histomend.networks.cyclegan import (
     POOL,
     CycleGan,
@@ -29,6 +30,12 @@ def test_two_of_each_have_the_papers_28_28_million_parameters() -> None:
     assert parameters(generator) == 11_378_179
     assert parameters(discriminator) == 2_764_737
     assert 2 * (parameters(generator) + parameters(discriminator)) // 10_000 == 2828
+
+
+def test_what_is_trained_as_paper_has_exactly_these() -> None:
+    with torch.device("meta"):
+        network = CycleGan(3, 256, **arch_named("paper", "cyclegan").settings)
+    assert parameters(network) == 28_285_832
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (64, 64), (61, 90), (33, 17)])
