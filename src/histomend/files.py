@@ -47,8 +47,10 @@ class Job:
         return self.output.with_name(f"{self.output.stem}.{ending}")
 
 
-def list_images(inputs: Sequence[Path]) -> list[Path]:
+def list_images(inputs: Sequence[Path], suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
     """Return the files among `inputs`, folders replaced by the images in them, by name.
+
+    An image in a folder is known by its suffix, which is one of `suffixes`.
 
     Masks and uncertainty maps that Histomend wrote into such a folder are left out.
 
@@ -67,13 +69,13 @@ def list_images(inputs: Sequence[Path]) -> list[Path]:
         images = [
             file
             for file in sorted(path.iterdir())
-            if file.suffix.lower() in IMAGE_SUFFIXES
+            if file.suffix.lower() in suffixes
             and not file.name.startswith(".")
             and not file.stem.endswith(_OWN)
         ]
         if not images:
             raise InputError(
-                f"{path}: the folder holds no image ({', '.join(IMAGE_SUFFIXES)}). "
+                f"{path}: the folder holds no image ({', '.join(suffixes)}). "
                 "Name another one, or single files."
             )
         found += images

@@ -120,6 +120,22 @@ def measure(pixels: Pixels, *, mpp: float | None = None) -> Features:
     )
 
 
+def find_tissue(pixels: Pixels, mpp: float) -> npt.NDArray[np.bool_]:
+    """Mark coloured tissue, that of which `Features.tissue` is the share.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) uint8 RGB
+        At 1 um/px or coarser, as an overview of a slide is.
+    mpp : micrometres per pixel.
+
+    Returns
+    -------
+    (H, W) bool
+    """
+    return np.asarray(_smooth(_density(pixels, _glass(pixels)), mpp)["tissue"], dtype=np.bool_)
+
+
 def _usual_dark(dark: Plane, um: float) -> float:
     """Take the lower quartile over tissue, or the usual one where there is next to none."""
     if dark.size * um**2 < _LEAST_TISSUE_UM2:

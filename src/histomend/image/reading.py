@@ -42,7 +42,7 @@ _SUFFIXES = {
     "AVIF": {".avif"},
 }
 # Slides whose first file looks like something else (a JPEG, a text) or has its own magic.
-_SLIDE_SUFFIXES = {
+SLIDE_SUFFIXES = {
     ".mrxs": "MIRAX",
     ".vms": "Hamamatsu VMS",
     ".vmu": "Hamamatsu VMU",
@@ -99,7 +99,7 @@ def read_image(
     given = None if mpp is None else check_mpp(mpp, str(path))
     kind = content_kind(path)
     notices = _name_notice(path, kind)
-    if kind in _SLIDE_SUFFIXES.values():
+    if kind in SLIDE_SUFFIXES.values():
         image = read_slide(path, kind, region)
     elif kind == "TIFF":
         slide = slide_scanner(path)
@@ -115,7 +115,7 @@ def read_image(
         image,
         mpp=image.mpp if given is None else given,
         source=path,
-        sha256=_file_sha256(path),
+        sha256=file_sha256(path),
         region=_as_read(region),
         notices=notices + image.notices,
     )
@@ -233,7 +233,7 @@ def content_kind(path: Path) -> str:
     if head.startswith(b"ZISRAWFILE"):
         return "Zeiss CZI"
     if suffix in (".mrxs", ".vms", ".vmu"):
-        return _SLIDE_SUFFIXES[suffix]
+        return SLIDE_SUFFIXES[suffix]
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "PNG"
     if head.startswith(b"\xff\xd8\xff"):
@@ -293,15 +293,16 @@ def _not_read(path: Path, name: str) -> UnsupportedImageError:
 
 def _name_notice(path: Path, kind: str) -> tuple[str, ...]:
     suffix = path.suffix.lower()
-    known = {s for suffixes in _SUFFIXES.values() for s in suffixes} | set(_SLIDE_SUFFIXES)
+    known = {s for suffixes in _SUFFIXES.values() for s in suffixes} | set(SLIDE_SUFFIXES)
     if suffix not in known or suffix in _SUFFIXES.get(kind, set()):
         return ()
-    if _SLIDE_SUFFIXES.get(suffix) == kind:
+    if SLIDE_SUFFIXES.get(suffix) == kind:
         return ()
     return (f"the file is named {path.suffix} but holds a {kind} image; it was read as {kind}",)
 
 
-def _file_sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Return the hash of a file's bytes, 64 hexadecimal digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -45,7 +45,7 @@ def read_slide(
             "in Python region=(x, y, w, h)."
         )
     problems: list[str] = []
-    for opener in _openers(path, scanner):
+    for opener in openers(path, scanner):
         try:
             with opener(str(path)) as slide:
                 return _read_region(slide, str(path), region)
@@ -59,7 +59,14 @@ def read_slide(
     )
 
 
-def _openers(path: Path, scanner: str) -> list[Any]:
+def openers(path: Path, scanner: str) -> list[Any]:
+    """Return the classes that open slides, the better one first.
+
+    Raises
+    ------
+    MissingDependencyError
+        If neither OpenSlide nor TiffSlide is installed.
+    """
     found: list[Any] = []
     try:
         import openslide
@@ -83,14 +90,14 @@ def _openers(path: Path, scanner: str) -> list[Any]:
 def _read_region(slide: Any, where: str, region: Region) -> Image:
     width, height = slide.dimensions
     x, y, w, h = check_region(region, int(width), int(height), where)
-    background = np.array(_background(slide), np.uint8)
+    background = np.array(background_colour(slide), np.uint8)
     pixels = np.empty((h, w, 3), np.uint8)
     for start, stop in bands(h, w * 4):
         part = np.asarray(slide.read_region((x, y + start), 0, (w, stop - start)))
         pixels[start:stop] = part[..., :3]
         if part.shape[2] == 4:  # places that were never scanned are transparent
             pixels[start:stop][part[..., 3] == 0] = background
-    stated = _slide_mpp(slide.properties)
+    stated = stated_mpp(slide.properties)
     mpp = plausible_mpp(stated)
     notices: tuple[str, ...] = ()
     if mpp != stated and mpp is None:
@@ -98,12 +105,14 @@ def _read_region(slide: Any, where: str, region: Region) -> Image:
     return Image(pixels, mpp, notices=notices, lossy=True, icc=_icc(slide))
 
 
-def _background(slide: Any) -> tuple[int, int, int]:
+def background_colour(slide: Any) -> tuple[int, int, int]:
+    """Return the colour of places that were never scanned, white unless the slide says more."""
     colour = slide.properties.get("openslide.background-color") or "FFFFFF"
     return int(colour[0:2], 16), int(colour[2:4], 16), int(colour[4:6], 16)
 
 
-def _slide_mpp(properties: Any) -> float | None:
+def stated_mpp(properties: Any) -> float | None:
+    """Return micrometres per pixel of level 0 as a slide states them, plausible or not."""
     for key in ("openslide.mpp-x", "tiffslide.mpp-x"):
         value = properties.get(key)
         if value is not None:

@@ -1,0 +1,318 @@
+"""Scans of any size, read part by part at any coarser pixel size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from histomend.errors import PixelSizeError, UnreadableImageError
+from histomend.image.pixels import MAX_MPP, MIN_SIDE, Pixels, Region, check_mpp, plausible_mpp
+from histomend.image.reading import SLIDE_SUFFIXES, content_kind, read_image
+from histomend.image.slides import background_colour, openers, stated_mpp
+from histomend.image.tiff import damaged, read_tiff, slide_scanner
+
+SAME_MPP = 0.01
+"""Pixel sizes that differ by less are one: scanners are calibrated no better, and averaging
+pixels over slightly larger ones blurs them in bands."""
+
+SLIDE_FILES = (".svs", ".ndpi", ".scn", ".bif", *SLIDE_SUFFIXES)
+"""Suffixes of whole slides, beside those of images."""
+
+# Pixels of a level that are decoded at a time; averaging them takes 70 bytes each.
+_BLOCK_PX = 1 << 21
+
+_Read = Callable[[int, Region], Pixels]
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution of a scan.
+
+    Attributes
+    ----------
+    factor : float
+        Pixels of level 0 per pixel, along a side.
+    width, height : int
+        In its own pixels.
+    """
+
+    factor: float
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Scan:
+    """An open slide or image.
+
+    Attributes
+    ----------
+    path : Path
+    mpp : float
+        Micrometres per pixel of level 0.
+    levels : tuple of Level
+        From fine to coarse, level 0 first.
+    """
+
+    path: Path
+    mpp: float
+    levels: tuple[Level, ...]
+    _read: _Read
+
+    def mpp_near(self, mpp: float) -> float:
+        """Return the pixel size that is read for a wanted one.
+
+        It is the wanted one, or that of a level if they differ by less than `SAME_MPP`.
+
+        Raises
+        ------
+        PixelSizeError
+            If the scan is coarser than that.
+        """
+        level = self.levels[self._level_for(mpp)]
+        own = self.mpp * level.factor
+        return own if abs(own / mpp - 1) < SAME_MPP else mpp
+
+    def size_at(self, mpp: float) -> tuple[int, int]:
+        """Return (width, height) in whole pixels of a size."""
+        base = self.levels[0]
+        # A scan of 1,000 px must not lose its last pixel to 999.9999.
+        share = self.mpp / mpp
+        return math.floor(base.width * share + 1e-6), math.floor(base.height * share + 1e-6)
+
+    def step_at(self, mpp: float) -> float:
+        """Return how many pixels of the level that is read go into one of a size, along a side."""
+        return mpp / (self.mpp * self.levels[self._level_for(mpp)].factor)
+
+    def read(self, region: Region, mpp: float) -> npt.NDArray[np.uint8]:
+        """Read a region at a pixel size, averaged over the area of each pixel.
+
+        Taken from the coarsest level that is no coarser than wanted. Where a reader moves that
+        level by fractions of a pixel, and so softens it, one at least twice as fine is taken.
+        No more than a few million pixels of the level are in memory at a time.
+
+        Parameters
+        ----------
+        region : (x, y, w, h) in pixels of size `mpp`, inside `size_at(mpp)`
+        mpp : float, as `mpp_near` returns it
+
+        Returns
+        -------
+        (h, w, 3) uint8
+            16-bit values lose their lower byte.
+
+        Raises
+        ------
+        PixelSizeError
+            If the scan is coarser than `mpp`.
+        UnreadableImageError
+            If the place cannot be decoded.
+        """
+        number = self._level_for(mpp)
+        level = self.levels[number]
+        step = self.step_at(mpp)
+        x, y, w, h = region
+        out = np.empty((h, w, 3), np.uint8)
+        left, right = _covered(x, w, step, level.width)
+        rows = max(1, int(_BLOCK_PX / (right - left) / step))
+        for first in range(0, h, rows):
+            count = min(rows, h - first)
+            top, bottom = _covered(y + first, count, step, level.height)
+            part = self._read(number, (left, top, right - left, bottom - top))
+            if part.dtype == np.uint16:
+                part = part >> 8
+            part = area_average(part, (y + first) * step - top, step, count, axis=0)
+            part = area_average(part, x * step - left, step, w, axis=1)
+            out[first : first + count] = np.rint(part)
+        return out
+
+    def _level_for(self, mpp: float) -> int:
+        if mpp < self.mpp * (1 - SAME_MPP):
+            raise PixelSizeError(
+                f"{self.path}: has {self.mpp:g} um per pixel, and {mpp:g} would be finer: pixels "
+                f"would have to be invented. Ask for {self.mpp:g} or more."
+            )
+        limits = [1 if float(level.factor).is_integer() else 2 for level in self.levels]
+        usable = [
+            k
+            for k, level in enumerate(self.levels)
+            if self.mpp * level.factor * limits[k] <= mpp * (1 + SAME_MPP)
+        ]
+        return max(usable, key=lambda k: self.levels[k].factor, default=0)
+
+
+def area_average(
+    values: Pixels, start: float, step: float, count: int, *, axis: int
+) -> npt.NDArray[np.float64]:
+    """Average values over equal stretches along one axis, exactly.
+
+    Parameters
+    ----------
+    values : array
+    start : float
+        Where the first stretch begins, in values from the first one's edge.
+    step : float
+        Length of a stretch, above 0.
+    count : int
+        Number of stretches; what of the last one lies beyond the end does not count.
+
+    Returns
+    -------
+    float64 array, `count` long along `axis`
+    """
+    moved = np.moveaxis(np.asarray(values, np.float64), axis, 0)
+    total = np.concatenate([np.zeros_like(moved[:1]), np.cumsum(moved, axis=0)])
+    edges = np.clip(start + step * np.arange(count + 1), 0, len(moved))
+    whole = np.minimum(edges.astype(np.intp), len(moved) - 1)
+    column = (-1,) + (1,) * (moved.ndim - 1)
+    # The integral up to an edge: all whole values before it, and a part of the next one.
+    integral = total[whole] + (edges - whole).reshape(column) * moved[whole]
+    means: npt.NDArray[np.float64] = np.diff(integral, axis=0) / np.diff(edges).reshape(column)
+    return np.moveaxis(means, 0, axis)
+
+
+def _covered(first: int, count: int, step: float, length: int) -> tuple[int, int]:
+    """Return which values of a level `count` pixels from the `first` on lie over."""
+    start = min(math.floor(first * step + 1e-6), length - 1)
+    stop = math.ceil((first + count) * step - 1e-6)
+    return start, min(max(stop, start + 1), length)
+
+
+@contextmanager
+def open_scan(path: Path, *, source_mpp: float | None = None) -> Iterator[Scan]:
+    """Open a whole slide, or any image that `read_image` takes, without decoding it.
+
+    PNG, JPEG, AVIF and WebP cannot be read in part and are held in memory.
+
+    Parameters
+    ----------
+    path : Path
+    source_mpp : float or None
+        Micrometres per pixel of level 0, if the file does not say.
+
+    Raises
+    ------
+    UnreadableImageError, UnsupportedImageError, ImageSizeError, ValueRangeError,
+    MissingDependencyError
+        As `read_image`.
+    PixelSizeError
+        If the pixel size is not known.
+    """
+    kind = content_kind(path)
+    scanner = kind if kind in SLIDE_SUFFIXES.values() else None
+    if kind == "TIFF":
+        found = slide_scanner(path)
+        scanner = found[0] if found else None
+    if scanner is not None:
+        with _opened(path, scanner) as slide:
+            levels = tuple(
+                Level(round(float(factor), 9), int(width), int(height))
+                for factor, (width, height) in zip(
+                    slide.level_downsamples, slide.level_dimensions, strict=True
+                )
+            )
+            mpp = _known_mpp(path, stated_mpp(slide.properties), source_mpp)
+            yield Scan(path, mpp, levels, _slide_reader(path, slide, levels))
+        return
+    if kind == "TIFF":
+        width, height = _tiff_size(path)
+        corner = read_tiff(path, (0, 0, min(width, MIN_SIDE), min(height, MIN_SIDE)))
+        mpp = _known_mpp(path, corner.mpp, source_mpp)
+        yield Scan(path, mpp, (Level(1.0, width, height),), _tiff_reader(path, width, height))
+        return
+    image = read_image(path)
+    mpp = _known_mpp(path, image.mpp, source_mpp)
+    pixels = image.pixels
+    yield Scan(
+        path,
+        mpp,
+        (Level(1.0, image.width, image.height),),
+        lambda _, part: pixels[part[1] : part[1] + part[3], part[0] : part[0] + part[2]],
+    )
+
+
+def _known_mpp(path: Path, stated: float | None, given: float | None) -> float:
+    mpp = plausible_mpp(stated)
+    if mpp is not None:
+        return mpp
+    if stated is not None and stated > MAX_MPP:
+        raise PixelSizeError(
+            f"{path}: says that its pixels are {stated:g} um large: it is an overview, and shows "
+            "no tissue in detail. Leave it out."
+        )
+    if given is not None:
+        return check_mpp(given, "--source-mpp")
+    raise PixelSizeError(
+        f"{path}: does not say how large its pixels are. Tell it with --source-mpp (20x objective: "
+        "about 0.5; 40x: about 0.25), or leave the file out."
+    )
+
+
+@contextmanager
+def _opened(path: Path, scanner: str) -> Iterator[Any]:
+    problems: list[str] = []
+    for opener in openers(path, scanner):
+        try:
+            slide = opener(str(path))
+        except Exception as error:  # each library has its own tree of errors
+            problems.append(str(error) or type(error).__name__)
+            continue
+        with slide:
+            yield slide
+        return
+    raise UnreadableImageError(
+        f"{path}: the {scanner} file cannot be opened ({'; '.join(problems)}). It may be damaged, "
+        "or lack the files that belong beside it. Copy or export it again."
+    )
+
+
+def _slide_reader(path: Path, slide: Any, levels: tuple[Level, ...]) -> _Read:
+    background = np.array(background_colour(slide), np.uint8)
+
+    def read(level: int, region: Region) -> Pixels:
+        x, y, w, h = region
+        factor = levels[level].factor
+        try:
+            values = np.asarray(
+                slide.read_region((round(x * factor), round(y * factor)), level, (w, h))
+            )
+        except Exception as error:  # each library has its own tree of errors
+            raise UnreadableImageError(
+                f"{path}: level {level} cannot be decoded at x={x}, y={y} ({error}). Copy or "
+                "export the file again, or leave it out."
+            ) from error
+        pixels = np.ascontiguousarray(values[..., :3])
+        if values.shape[2] == 4:  # places that were never scanned are transparent
+            pixels[values[..., 3] == 0] = background
+        return pixels
+
+    return read
+
+
+def _tiff_size(path: Path) -> tuple[int, int]:
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages.first
+            return int(page.imagewidth), int(page.imagelength)
+    except Exception as error:  # damaged headers raise anything
+        raise damaged(path, error) from error
+
+
+def _tiff_reader(path: Path, width: int, height: int) -> _Read:
+    def read(_: int, region: Region) -> Pixels:
+        x, y, w, h = region
+        # The reader of regions takes none with a shorter side.
+        wide, high = max(w, MIN_SIDE), max(h, MIN_SIDE)
+        left, top = min(x, width - wide), min(y, height - high)
+        pixels = read_tiff(path, (left, top, wide, high)).pixels
+        return pixels[y - top : y - top + h, x - left : x - left + w]
+
+    return read
