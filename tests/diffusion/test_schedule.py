@@ -71,3 +71,17 @@ def test_steps_that_the_schedule_lacks_are_refused(count: int) -> None:
 def test_an_unknown_schedule_is_named() -> None:
     with pytest.raises(SettingError, match=r"'quadratic'.*linear, scaled_linear, cosine"):
         schedule.named("quadratic", 10)
+
+
+def test_the_same_noise_is_at_the_same_time_only_on_the_same_schedule() -> None:
+    ours, theirs = schedule.named("cosine", 1000), schedule.cosine(1000, least=1e-3)
+    t = torch.tensor([0.0, 0.5, 7.25, 400.0, 1000.0, 2000.0, -3.0])
+    torch.testing.assert_close(
+        schedule.same_noise(t, ours, ours), t.clamp(0, 1000), rtol=1e-5, atol=1e-4
+    )
+    later = schedule.same_noise(t, theirs, ours)
+    assert (later[1:4] > t[1:4]).all()
+    assert (theirs.name, ours.name) == ("custom", "cosine")
+    torch.testing.assert_close(
+        schedule.same_noise(later, ours, theirs)[:4], t[:4], rtol=1e-4, atol=1e-3
+    )
