@@ -1,14 +1,11 @@
 """Upscalers from the weight files that their authors published: BSRGAN, Real-ESRGAN, SwinIR.
 
-The files are pickles of tensors. They are opened in a way that runs no code in them; one that
-holds anything but tensors and plain values is refused. The size of the network is read from the
-tensors, so that smaller networks trained elsewhere in the same formats load too, as does the
-restoration module of DiffBIR, whose scale is 1.
+The size of the network is read from the tensors, so that smaller networks trained elsewhere in the
+same formats load too, as does the restoration module of DiffBIR, whose scale is 1.
 """
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from histomend.errors import (
-    ModelNotFoundError,
-    UnsafeWeightsError,
-    UnsupportedImageError,
-    WeightsError,
-)
+from histomend.errors import ModelNotFoundError, UnsupportedImageError, WeightsError
 from histomend.models import fill
-from histomend.models.weights import is_pickle
+from histomend.models.checkpoints import tensors_in
 from histomend.networks.rrdb import RRDBNet, rrdb_names, rrdb_settings
 from histomend.networks.swinir import SwinIR, swinir_names, swinir_settings
-
-# Under these the files keep their tensors, the running average first; others are bare.
-WRAPPERS = ("params_ema", "params", "state_dict")
 
 
 @dataclass(frozen=True)
@@ -89,53 +78,19 @@ def load_published(path: Path, device: str | torch.device = "cpu") -> PublishedU
     ModelNotFoundError
         There is no such file.
     UnsafeWeightsError
-        It holds more than tensors and plain values, and could run code.
+        It is a pickle that could run code; it is not opened.
     WeightsError
         It is damaged, of another network, or lacks tensors.
-    """
-    tensors = read_published(path)
-    network = _network(tensors, path)
-    return PublishedUpscaler(network.eval().requires_grad_(False).to(device), network.scale)
-
-
-def read_published(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a published weight file, under the names that it has.
-
-    Errors are those of :func:`load_published`.
     """
     if not path.is_file():
         raise ModelNotFoundError(
             f"There is no file {path}. Download the weights from where their authors published "
             "them, and name the file."
         )
-    if not is_pickle(path):
-        raise _damaged(path, "it does not begin as such files do")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UnsafeWeightsError(
-            f"{path} holds more than tensors, and could run code when it is opened; it was not. "
-            "Download the file from its authors again, and do not trust the place it came from."
-        ) from error
-    except Exception as error:
-        # A file that was cut fails in as many ways as there are places to cut it.
-        raise _damaged(path, str(error).partition("\n")[0]) from error
-    if isinstance(content, dict):
-        for wrapper in WRAPPERS:
-            if isinstance(content.get(wrapper), dict):
-                content = content[wrapper]
-                break
-    if (
-        not isinstance(content, dict)
-        or not content
-        or not all(isinstance(value, Tensor) for value in content.values())
-    ):
-        raise WeightsError(
-            f"{path} holds no network's tensors, bare or under {', '.join(WRAPPERS)}. Name the "
-            "file of the generator, as its authors published it."
-        )
     # Networks that were trained on several devices at once have this before each name.
-    return {name.removeprefix("module."): value for name, value in content.items()}
+    tensors = {n.removeprefix("module."): value for n, value in tensors_in(path).items()}
+    network = _network(tensors, path)
+    return PublishedUpscaler(network.eval().requires_grad_(False).to(device), network.scale)
 
 
 def _network(tensors: dict[str, Tensor], path: Path) -> RRDBNet | SwinIR:
@@ -165,9 +120,3 @@ def _made(make: Any, settings: dict[str, Any], path: Path) -> Any:
             f"{path} has tensors of sizes that do not go together ({error}). It is damaged or of "
             "a network that is not known here."
         ) from error
-
-
-def _damaged(path: Path, why: str) -> WeightsError:
-    return WeightsError(
-        f"{path} is damaged or no file of weights ({why}). Copy or download it again."
-    )

@@ -28,7 +28,7 @@ PIPELINES: dict[str, Pipeline] = {
 
 
 @dataclass(frozen=True)
-class Degraded:
+class DegradedBatch:
     """Degraded images and what was done to each.
 
     Attributes
@@ -60,7 +60,7 @@ def pipeline_named(name: str) -> Pipeline:
 
 
 @torch.no_grad()
-def degraded(images: Tensor, seeds: Sequence[int], pipeline: Pipeline) -> Degraded:
+def degrade_batch(images: Tensor, seeds: Sequence[int], pipeline: Pipeline) -> DegradedBatch:
     """Degrade a batch of images.
 
     Parameters
@@ -96,4 +96,4 @@ def degraded(images: Tensor, seeds: Sequence[int], pipeline: Pipeline) -> Degrad
     rngs = [np.random.default_rng(seed) for seed in seeds]
     plans = tuple(pipeline.draw(rng, height, width) for rng in rngs)
     done = torch.stack(carried_out(list(images), plans, rngs))
-    return Degraded((done.clamp(0, 1) * 255).round() / 255, plans)
+    return DegradedBatch((done.clamp(0, 1) * 255).round() / 255, plans)

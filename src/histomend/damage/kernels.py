@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from histomend.errors import SettingError
 from histomend.networks.padding import reflected
 
 Family = Literal["gaussian", "generalised", "plateau", "sinc"]
@@ -35,7 +36,7 @@ class Kernel:
     sigma_px : (float, float)
         Widths along its two axes; not used by a sinc.
     angle : float
-        From the columns to the first axis, in radians.
+        From the horizontal to the first axis, in radians.
     beta : float
         Exponent of the squared distance: 1 for the plain Gaussian.
     cutoff : float
@@ -74,7 +75,13 @@ class KernelRange:
     sinc : float in [0, 1]
         Share of sincs among all.
     beta_generalised, beta_plateau : (float, float)
-        Ranges of the exponents, with 1 inside or at an end; half lie below 1, half above.
+        Ranges of the exponents, with 1 inside or at an end. One half of the kernels is drawn
+        evenly from the part up to 1, the other from the part above.
+
+    Raises
+    ------
+    SettingError
+        A size is even, or the shares do not add up to 1.
     """
 
     sizes_px: tuple[int, ...]
@@ -85,6 +92,14 @@ class KernelRange:
     sinc: float = 0.1
     beta_generalised: tuple[float, float] = (0.5, 4.0)
     beta_plateau: tuple[float, float] = (1.0, 2.0)
+
+    def __post_init__(self) -> None:
+        if not all(size % 2 for size in self.sizes_px):
+            raise SettingError(f"Kernels have a middle: their sizes are odd, not {self.sizes_px}.")
+        if not math.isclose(sum((*self.gaussian, *self.generalised, *self.plateau)), 1):
+            raise SettingError(
+                "The six shares of Gaussian, generalised and plateau kernels must add up to 1."
+            )
 
     def draw(self, rng: np.random.Generator) -> Kernel:
         """Return a random kernel."""
@@ -151,8 +166,8 @@ def computed(kernels: Sequence[Kernel]) -> Tensor:
 def convolved(images: Tensor, weights: Tensor) -> Tensor:
     """Return images, each filtered with a kernel of its own; beyond the border they are mirrored.
 
-    By Fourier transforms: on a CPU as fast as a grouped convolution for kernels of 21 px, and four
-    times as fast for 41 px.
+    By Fourier transforms, which on a CPU are faster than a grouped convolution from about 21 px on
+    (`benchmarks/degradations.py`).
 
     Parameters
     ----------

@@ -25,6 +25,7 @@ from histomend.damage.steps import (
     Sharpen,
     Step,
 )
+from histomend.errors import SettingError
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 _SIZES_PX = tuple(range(7, 22, 2))
@@ -168,6 +169,11 @@ class RealEsrgan:
     back : bool
         Whether the image is enlarged to the size before (bicubic), as the restoration module
         takes it; networks that upscale take it small.
+
+    Raises
+    ------
+    SettingError
+        The scale is below 1.
     """
 
     first: Round = FIRST
@@ -176,6 +182,10 @@ class RealEsrgan:
     sharpened: bool = True
     last_sinc: float = 0.8
     back: bool = True
+
+    def __post_init__(self) -> None:
+        if self.scale < 1:
+            raise SettingError(f"The final image is {self.scale} times smaller; 1 is the least.")
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> Plan:
         """Return the steps for an image of this size."""

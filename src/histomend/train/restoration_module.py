@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from histomend.damage.capture import resized, scanned
-from histomend.damage.degradations import SMALLEST_PX, degraded, pipeline_named
+from histomend.damage.degradations import SMALLEST_PX, degrade_batch, pipeline_named
 from histomend.diffusion.device import has_fast_bf16, torch_device
 from histomend.errors import SettingError, TrainingError
 from histomend.models.restoration import RestorationConfig, load_restoration, save_restoration
@@ -138,7 +138,9 @@ def train_restoration(
 
     def pairs(crops: Crops, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
         clean = _crops(crops, rng, count, crop)
-        return degraded(clean, rng.integers(2**62, size=count).tolist(), pipeline).images, clean
+        return degrade_batch(
+            clean, rng.integers(2**62, size=count).tolist(), pipeline
+        ).images, clean
 
     def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
         rng = np.random.default_rng([seed, step, run.accelerator.process_index])
