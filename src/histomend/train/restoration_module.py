@@ -21,6 +21,7 @@ from histomend.networks.swinir import SWINIR_ARCHS
 from histomend.train.data import Crops, Mixed, open_sources
 from histomend.train.loop import Budget, Optimiser, Run
 from histomend.train.sheet import write_sheet
+from histomend.train.signals import crops
 
 HELD_OUT, SHOWN = 24, 4
 # The scale of the paper's tables.
@@ -136,11 +137,10 @@ def train_restoration(
         compiled=compiled,
     )
 
-    def pairs(crops: Crops, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
-        clean = _crops(crops, rng, count, crop)
-        return degrade_batch(
-            clean, rng.integers(2**62, size=count).tolist(), pipeline
-        ).images, clean
+    def pairs(source: Crops, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
+        clean = (crops(source, rng, count, crop) + 1) / 2
+        seeds = rng.integers(2**62, size=count).tolist()
+        return degrade_batch(clean, seeds, pipeline).images, clean
 
     def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
         rng = np.random.default_rng([seed, step, run.accelerator.process_index])
@@ -183,12 +183,6 @@ class HeldOut:
         size = (clean.shape[-2], clean.shape[-1])
         enlarged = torch.stack([resized(image, size, "bicubic") for image in small])
         return cls(clean, seen, enlarged.clamp(0, 1))
-
-
-def _crops(source: Crops, rng: np.random.Generator, count: int, size: int) -> Tensor:
-    images = np.stack([source.crop(rng, size) for _ in range(count)])
-    pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
-    return torch.from_numpy(pixels / 255)
 
 
 @torch.no_grad()
