@@ -110,12 +110,20 @@ def test_settings_that_cannot_be(data: Path, settings: dict[str, float], says: s
 def test_simulated_raman_shows_nuclei_in_the_difference_of_its_channels() -> None:
     """Glass, eosin and haematoxylin, in colours as they are in H&E."""
     colours = np.array([[[250, 250, 250], [230, 140, 190], [80, 50, 140]]], np.uint8)
-    channels = simulated_srh(np.repeat(colours, 4, 0))
-    assert channels.shape == (4, 3, 2)
+    channels = simulated_srh(colours.repeat(16, 0).repeat(16, 1))
+    assert channels.shape == (16, 48, 2)
     assert channels.dtype == np.float32
     assert 0 <= channels.min() < channels.max() <= 1
-    glass, cytoplasm, nucleus = channels[0]
+    glass, cytoplasm, nucleus = channels[8, 8::16]
     assert glass.max() < 0.1
     assert cytoplasm[0] > 0.3
     difference = [float(c[1] - c[0]) for c in (glass, cytoplasm, nucleus)]
     assert difference[2] > max(difference[:2]) + 0.1
+
+
+def test_the_blocks_in_which_jpeg_keeps_colour_are_no_edges_in_simulated_raman() -> None:
+    """A network trained on them would paint the grid."""
+    two_blocks = np.array([[[190, 140, 190], [160, 150, 200]]], np.uint8).repeat(16, 0)
+    row = simulated_srh(two_blocks.repeat(16, 1))[8, :, 0]
+    assert abs(float(row[0] - row[-1])) > 0.05
+    assert np.abs(np.diff(row)).max() < 0.6 * abs(float(row[0] - row[-1]))
