@@ -259,7 +259,8 @@ def standing(
 ) -> str:
     """Say how the best of our rows stands against others in a column.
 
-    "First" is said only where the row's interval overlaps none of the others.
+    "First" is said only where the row's interval overlaps none of the others. Figures whose
+    interval is not known, of a single tile, are not compared.
 
     Parameters
     ----------
@@ -272,7 +273,7 @@ def standing(
     str
         A sentence without its full stop; empty where there is nothing to compare.
     """
-    known = {name: figure for name, figure in found.items() if figure.count}
+    known = {name: figure for name, figure in found.items() if figure.low < figure.high}
     ours = [name for name in ours if name in known]
     others = [name for name in others if name in known]
     if not ours or not others:

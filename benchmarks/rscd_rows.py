@@ -92,12 +92,15 @@ class Store:
         self.known: dict[str, dict[str, Any]] = {}
         folder.mkdir(parents=True, exist_ok=True)
         if self.records.exists():
-            for line in self.records.read_text(encoding="utf-8").splitlines():
+            text = self.records.read_text(encoding="utf-8")
+            if text and not text.endswith("\n"):
+                self._write("\n")  # what a killed run left half-written stays a line of its own
+            for line in text.splitlines():
                 try:
                     record = json.loads(line)
                     self.known[record.pop("key")] = record
                 except (ValueError, KeyError, AttributeError):
-                    continue  # what a killed run left half-written
+                    continue
 
     def restored(self, row: Row, pairs: Sequence[Pair]) -> list[Restored]:
         """Return what a row makes of each field, restoring only what is not on disk."""
@@ -118,12 +121,13 @@ class Store:
         record = {k: v for k, v in asdict(made).items() if k != "pixels"}
         self.known[key] = record
         line = json.dumps({"key": key, "row": row.name, "field": pair.name, **record})
-        with self.records.open("a", encoding="utf-8") as file:
-            if file.tell() and not self.records.read_bytes().endswith(b"\n"):
-                file.write("\n")  # what a killed run left half-written stays a line of its own
-            file.write(line + "\n")
+        self._write(line + "\n")
         print(f"{row.name}: {pair.name} {made.seconds:.1f} s, {made.nfe:.0f} calls", flush=True)
         return made
+
+    def _write(self, text: str) -> None:
+        with self.records.open("a", encoding="utf-8") as file:
+            file.write(text)
 
 
 def restore(row: Row, pair: Pair) -> Restored:

@@ -195,7 +195,7 @@ def _options() -> argparse.Namespace:
     add("--real", type=Path, default=REAL, help="real pairs")
     add("--size", type=int, default=256, help="side of a crop in px")
     add("--all", type=int, default=96, help="crops for the quick rows")
-    add("--few", type=int, default=12, help="crops for all rows")
+    add("--few", type=int, default=8, help="crops for all rows")
     add("--prior", type=int, default=2, help="crops for Deep Image Prior")
     add("--store", type=Path, default=STORE)
     add("--out", type=Path, default=Path("docs/results/rscd.md"))

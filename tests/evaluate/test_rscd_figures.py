@@ -131,11 +131,13 @@ def test_first_is_said_only_where_intervals_do_not_overlap(
     assert text == f"X: ours {said}"
 
 
-def test_rows_without_a_figure_are_not_compared(load) -> None:
+def test_rows_without_a_figure_or_an_interval_are_not_compared(load) -> None:
     columns = load("rscd_columns")
-    found = {"ours": figure(2.0), "none": figure(float("nan"), count=0)}
+    found = {"ours": figure(2.0), "none": figure(float("nan"), count=0), "one": figure(1.0, 0)}
     assert columns.standing(columns.Column("x", "X", "lower", 2), found, ["ours"], ["none"]) == ""
     assert columns.standing(columns.Column("x", "X", "lower", 2), found, ["ours"], []) == ""
+    # One tile alone has no interval.
+    assert columns.standing(columns.Column("x", "X", "lower", 2), found, ["one"], ["ours"]) == ""
 
 
 def test_fields_are_described_in_parts_or_whole(load) -> None:
