@@ -96,6 +96,8 @@ class HoverNuclei:
 
         Takes, returns and raises what :func:`histomend.evaluate.nuclei.segment_nuclei` does.
         """
+        from skimage.segmentation import relabel_sequential
+
         check_field(pixels, mpp)
         height, width = pixels.shape[:2]
         # The network knows one scale.
@@ -103,10 +105,10 @@ class HoverNuclei:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         nuclear, places = self.maps(cv2.resize(pixels, size, interpolation=method))
-        labels = cv2.resize(
-            divide(nuclear, places), (width, height), interpolation=cv2.INTER_NEAREST
-        )
-        return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int32)
+        labels = divide(nuclear, places)
+        labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
+        numbered: np.ndarray = relabel_sequential(labels)[0]
+        return numbered.astype(np.int32)
 
     @torch.inference_mode()
     def maps(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

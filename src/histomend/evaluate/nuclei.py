@@ -32,6 +32,7 @@ GLOBAL_SHARE = 0.5
 LEAST_DENSITY = 0.12
 SMALLEST_UM2 = 10.0
 LARGEST_UM2 = 400.0
+DEPTH_SMOOTHING_UM = 0.5
 # Two peaks of the distance map belong to one nucleus if the saddle is less than this below.
 SPLIT_DEPTH_UM = 0.12
 # Cell membranes and fibres are stained too, but thinner than nuclei.
@@ -195,7 +196,7 @@ def _split(found: np.ndarray, mpp: float) -> np.ndarray:
     from skimage.segmentation import watershed
 
     depth = ndimage.distance_transform_edt(np.pad(found, 1))[1:-1, 1:-1]
-    depth = ndimage.gaussian_filter(depth, 0.5 / mpp)
+    depth = ndimage.gaussian_filter(depth, DEPTH_SMOOTHING_UM / mpp)
     markers = label(h_maxima(depth, SPLIT_DEPTH_UM / mpp))
     labels: np.ndarray = watershed(-depth, markers, mask=found)
     return labels
