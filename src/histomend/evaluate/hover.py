@@ -1,8 +1,7 @@
 """Nuclei by HoVer-Net, for those who have its published weights; the default needs none.
 
 The network says which pixels are nuclear and where within its nucleus each lies; between touching
-nuclei that place jumps from one side to the other, and there they are cut (Graham et al. 2019,
-section 3.2).
+nuclei that place jumps from one side to the other, and there they are cut (Graham et al. 2019).
 """
 
 from __future__ import annotations
