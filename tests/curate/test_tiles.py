@@ -225,6 +225,15 @@ def test_impossible_wishes_are_refused(
     assert message in flat(result.stderr)
 
 
+def test_a_call_that_cut_nothing_can_be_repeated_with_other_settings(tmp_path: Path) -> None:
+    source = write(tmp_path / "one.png", slide())
+    words = ("tiles", source, "-o", tmp_path / "out", "--size", 64)
+    assert run(*words, "--mpp", 0.4).exit_code == 2
+    result = run(*words, "--mpp", 0.5)
+    assert result.exit_code == 0, result.stderr
+    assert run(*words, "--mpp", 0.5).exit_code == 2
+
+
 def test_two_slides_of_one_name_are_refused(tmp_path: Path) -> None:
     sources = [write(tmp_path / k / "one.png", slide()) for k in ("a", "b")]
     result = run("tiles", *sources, "-o", tmp_path / "out", "--mpp", 0.5, "--size", 64)

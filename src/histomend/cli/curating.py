@@ -90,23 +90,22 @@ def tiles(
 
 
 def _show(summary: dict[str, Any], out: Path) -> None:
+    from histomend.curate.judging import REASONS
+
     rows = [
         (
             one["slide"],
             one["split"],
             one["tiles"],
-            *one["rejected"].values(),
+            *(one["rejected"][reason] for reason in REASONS),
             one["not_looked_at"],
             f"{one['mpp']:g}",
             f"{one['usual']['sharpness']:.3f}",
         )
         for one in summary["slides"]
     ]
-    table(
-        ("slide", "split", "tiles", "background", "artifacts", "blurred", "not looked at", "mpp",
-         "sharp tissue"),
-        rows,
-    )  # fmt: skip
+    headings = ("slide", "split", "tiles", *REASONS, "unseen", "mpp", "sharp")
+    table(headings, rows)
     facts(
         [
             ("tiles", sum(one["tiles"] for one in summary["slides"])),

@@ -54,8 +54,8 @@ class Collection:
         Parameters
         ----------
         inputs : slides, images, and folders of them.
-        folder : new, empty, or with `resume` one that was begun with the same slides and
-            settings.
+        folder : new, empty, left without a tile by an earlier call, or with `resume` one that
+            was begun with the same slides and settings.
         settings : what is wanted.
         resume : go on where an earlier call stopped.
 
@@ -76,7 +76,7 @@ class Collection:
         record = folder / _WANTED
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder}: is a file. Name a folder for the tiles: -o DIR.")
-        if folder.is_dir() and any(folder.iterdir()):
+        if folder.is_dir() and not _without_tiles(folder):
             if not resume:
                 raise OutputError(
                     f"{folder}: the folder is not empty, and nothing in it is replaced. Name "
@@ -85,7 +85,7 @@ class Collection:
             _check_same(record, wanted)
         else:
             make_folder(folder)
-            write_text(record, json.dumps(wanted, indent=2) + "\n", force=False)
+            write_text(record, json.dumps(wanted, indent=2) + "\n", force=True)
         return made
 
     def done(self, name: str) -> Report | None:
@@ -202,6 +202,13 @@ def _named(paths: Sequence[Path]) -> dict[str, Path]:
             )
         slides[name] = path
     return slides
+
+
+def _without_tiles(folder: Path) -> bool:
+    """Tell whether a folder is empty, or was begun and got no tile, as by a slide too coarse."""
+    held = [path for path in folder.iterdir() if not path.is_dir() or any(path.iterdir())]
+    names = {path.name for path in held}
+    return not names or (_WANTED in names and names <= {_WANTED, _SUMMARY})
 
 
 def _check_same(record: Path, wanted: Report) -> None:

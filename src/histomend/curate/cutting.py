@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from histomend.curate.judging import REASONS, Usual, judge, usual_of
+from histomend.curate.judging import BACKGROUND, REASONS, Usual, judge, usual_of
 from histomend.curate.places import Places, spread, tissue_shares
 from histomend.curate.settings import TileSettings
 from histomend.detect.features import measure
@@ -87,7 +87,7 @@ def cut_slide(
         usual = usual_of(measure(pixels_of(*place), mpp=mpp) for place in sample.tolist())
         most = settings.per_slide or len(places)
         rejected: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
-        rejected["background"] = count - len(places)
+        rejected[BACKGROUND] = count - len(places)
         tiles: dict[tuple[int, int], dict[str, Any]] = {}
         for seen, (row, column) in enumerate(spread(places, most, rng).tolist()):
             if len(tiles) == most:

@@ -46,7 +46,7 @@ class Judged:
     Attributes
     ----------
     tissue, artifacts : share of the tile, in [0, 1].
-    sharpness : relative to the slide's own sharp tissue; about 0.6 and above is in focus.
+    sharpness : relative to the slide's own sharp tissue, which is 1; 0 without tissue.
     rejected : one of `REASONS`, or None if the tile is good.
     """
 
@@ -59,8 +59,7 @@ class Judged:
 def sharpness_of(features: Features) -> float:
     """Return the median fine contrast of a tile's tissue, relative to density; 0 without tissue.
 
-    Relative to density, since what counts is the focus, not how much there is to see: the
-    variance of a Laplacian is four times larger on packed nuclei than on collagen as sharp.
+    Relative to density, since what counts is the focus, not how much there is to see.
     """
     known = features.sharpness[np.isfinite(features.sharpness)]
     return float(np.median(known)) if known.size else 0.0
