@@ -1,4 +1,4 @@
-"""Blur kernels of the blind degradations: drawn per image, computed and applied for a batch.
+"""Blur kernels of the blind degradations: drawn per image, computed for a batch at once.
 
 The families are those of Real-ESRGAN (Wang et al. 2021, section 3.1 and appendix): Gaussian,
 generalised Gaussian and plateau, of one width or of two along turned axes, and the sinc filter,
@@ -184,6 +184,10 @@ def convolved(images: Tensor, weights: Tensor) -> Tensor:
     wider = reflected(images, (reach, reach), (reach, reach))
     size = wider.shape[-2:]
     # Turned by 180 degrees, as networks' convolutions do not turn their kernels.
-    turned = weights.flip((1, 2))[:, None].to(images)
-    spectrum = torch.fft.rfft2(wider) * torch.fft.rfft2(turned, s=size)
-    return torch.fft.irfft2(spectrum, s=size)[..., 2 * reach :, 2 * reach :]
+    turned = weights.flip((1, 2)).to(images)
+    # One by one: several threads round a batch of transforms otherwise than a single one.
+    filtered = [
+        torch.fft.irfft2(torch.fft.rfft2(image) * torch.fft.rfft2(kernel, s=size), s=size)
+        for image, kernel in zip(wider, turned, strict=True)
+    ]
+    return torch.stack(filtered)[..., 2 * reach :, 2 * reach :]

@@ -14,27 +14,19 @@ from histomend.networks.swin import SwinBlock
 # Of the photographs that the published networks were trained on; their weights expect it.
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 
-# Small ones start as the identity (`skip`), as the hours of a CPU are too few to learn it.
+# They start as the identity (`skip`), as the hours of a CPU are too few to learn it.
+_SMALL: dict[str, Any] = {
+    "channels": 64,
+    "depths": (4, 4, 4, 4),
+    "heads": 4,
+    "tail": 24,
+    "drop_path": 0.0,
+    "skip": True,
+}
 SWINIR_ARCHS: dict[str, dict[str, Any]] = {
     "paper": {},
-    "small": {
-        "channels": 64,
-        "depths": (4, 4, 4, 4),
-        "heads": 4,
-        "unshuffle": 4,
-        "tail": 24,
-        "drop_path": 0.0,
-        "skip": True,
-    },
-    "small-coarse": {
-        "channels": 64,
-        "depths": (4, 4, 4, 4),
-        "heads": 4,
-        "unshuffle": 8,
-        "tail": 24,
-        "drop_path": 0.0,
-        "skip": True,
-    },
+    "small": {**_SMALL, "unshuffle": 4},
+    "small-coarse": {**_SMALL, "unshuffle": 8},
 }
 
 # Published name, ours; in the order in which they are exchanged.
