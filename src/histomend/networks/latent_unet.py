@@ -42,6 +42,43 @@ def latent_unet(
     )
 
 
+def encoded(network: Any, x: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
+    """Run the first half of such a network, or of a branch that is like it.
+
+    Parameters
+    ----------
+    network : module with time_proj, time_embedding, conv_in, down_blocks and mid_block
+    x : (B, in_channels, H, W)
+        H and W must be multiples of what the levels divide them by.
+    t : (B,)
+
+    Returns
+    -------
+    middle : (B, C, h, w)
+    skips : what the second half takes up again, from the finest on
+    embedding : (B, D)
+        Of t.
+    """
+    # diffusers counts the times from 0, where ours is the clean image.
+    embedding = network.time_embedding(network.time_proj(t - 1).to(x.dtype))
+    h = network.conv_in(x)
+    skips = [h]
+    for block in network.down_blocks:
+        h, more = block(hidden_states=h, temb=embedding)
+        skips += more
+    return network.mid_block(h, embedding), skips, embedding
+
+
+def decoded(network: Any, middle: Tensor, skips: list[Tensor], embedding: Tensor) -> Tensor:
+    """Run the second half of such a network on what `encoded` returned."""
+    h = middle
+    for block in network.up_blocks:
+        count = len(block.resnets)
+        h = block(h, tuple(skips[-count:]), embedding)
+        skips = skips[:-count]
+    return network.conv_out(network.conv_act(network.conv_norm_out(h)))
+
+
 @lru_cache(maxsize=1)
 def _network() -> Any:
     with warnings.catch_warnings():
