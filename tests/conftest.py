@@ -10,8 +10,13 @@ import skimage.data
 import torch
 
 from histomend.models import ModelConfig, fit_to_vae, save_model
+from histomend.models.priors import load_prior
+from histomend.models.restoration import RestorationConfig, save_restoration
+from histomend.models.upscaler import UpscalerConfig, save_upscaler
 from histomend.networks.build import LATENT_ARCHS, Arch
 from histomend.networks.conv_unet import ConvUNet
+from histomend.networks.latent_unet import latent_unet
+from histomend.networks.swinir import SWINIR_ARCHS
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -82,6 +87,52 @@ def untrained_latent(tiny_vae: Path, tmp_path_factory: pytest.TempPathFactory) -
         folder = tmp_path_factory.mktemp("untrained_latent")
         save_model(folder, network.state_dict(), config, vae=tiny_vae, half=True)
         yield folder
+
+
+@pytest.fixture(scope="session")
+def untrained_restoration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return the folder of a restoration module with random weights, of an arch of its own."""
+    tiny = {"channels": 16, "depths": (2,), "heads": 2, "unshuffle": 4, "tail": 8, "skip": True}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SWINIR_ARCHS, "tiny", tiny)
+        torch.manual_seed(0)
+        config = RestorationConfig("tiny")
+        network = config.network()
+        torch.nn.init.normal_(network.conv_last.weight, std=0.02)
+        folder = tmp_path_factory.mktemp("restoration")
+        save_restoration(folder, network.state_dict(), config)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def untrained_prior(tiny_vae: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return the folder of a latent prior with random weights and a window of 64 px."""
+    tiny = {"channels": (32, 32), "attention": (False, False)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(LATENT_ARCHS, "tiny-unet", Arch(latent_unet, tiny, "tests"))
+        torch.manual_seed(0)
+        config = ModelConfig("latent-artifusion", "tiny-unet", "v", "scaled_linear", window=64)
+        config = fit_to_vae(config, tiny_vae)
+        folder = tmp_path_factory.mktemp("prior")
+        save_model(folder, config.network().state_dict(), config, vae=tiny_vae, half=True)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def untrained_upscaler(
+    untrained_prior: Path, untrained_restoration: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return the folder of an upscaler with random weights, whose control has an effect."""
+    prior = load_prior(untrained_prior)
+    torch.manual_seed(0)
+    branch = prior.branch()
+    for parameter in branch.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.05)
+    folder = tmp_path_factory.mktemp("upscaler")
+    config = UpscalerConfig.of(prior, untrained_restoration, fast_steps=2)
+    save_upscaler(folder, branch, prior, untrained_prior, untrained_restoration, config)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,12 @@ from torch import Tensor
 from histomend.diffusion.denoiser import Denoiser
 from histomend.diffusion.device import torch_device
 from histomend.diffusion.space import LatentSpace, PixelSpace, Space
-from histomend.errors import ModelNotFoundError, UnsafeWeightsError, WeightsError
+from histomend.errors import (
+    ModelMismatchError,
+    ModelNotFoundError,
+    UnsafeWeightsError,
+    WeightsError,
+)
 from histomend.models.calibrator import (
     CALIBRATOR,
     Calibrator,
@@ -25,6 +30,7 @@ from histomend.models.config import CONFIG, SCHEMA_VERSION, ModelConfig, read_co
 from histomend.models.vae import VAE, check_vae, copy_vae, load_vae
 from histomend.models.weights import fill, load_weights, save_shards, shards, weights_sha256
 
+UPSCALER_METHOD = "histo-diffusion"
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
@@ -99,6 +105,15 @@ def locate(name_or_folder: str | Path) -> Path:
     )
 
 
+def is_upscaler(folder: Path) -> bool:
+    """Return whether a model's folder is an upscaler (`histomend.models.upscaler`)."""
+    try:
+        told = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(told, dict) and told.get("method") == UPSCALER_METHOD
+
+
 def load_model(name_or_folder: str | Path, device: str = "auto") -> Model:
     """Load a model for inference.
 
@@ -115,12 +130,17 @@ def load_model(name_or_folder: str | Path, device: str = "auto") -> Model:
         If the hash is not the config's, or tensors are missing or of another shape.
     ModelMismatchError
         If the autoencoder in the folder is not the one that the denoiser was trained with, or
-        the calibrator does not fit it.
+        the calibrator does not fit it; or if it is an upscaler.
     DeviceError
         If the device is not there.
     """
     where = torch_device(device)
     folder = locate(name_or_folder)
+    if is_upscaler(folder):
+        raise ModelMismatchError(
+            f"{name_or_folder} is an upscaler, whose networks work together only: histomend "
+            "upscale --model, or histomend.upscale(model=...)."
+        )
     config = read_config(folder)
     found = weights_sha256(shards(folder))
     if found != config.sha256:

@@ -117,8 +117,8 @@ def control_net() -> Any:
 
     class LatentControlNet(ControlNetModel):  # type: ignore[misc]
         # diffusers reads the settings of a saved network off this signature.
-        @wraps(ControlNetModel.__init__)
-        def __init__(self, *args: Any, **settings: Any):  # type: ignore[misc]
+        @wraps(ControlNetModel.__init__)  # type: ignore[misc]
+        def __init__(self, *args: Any, **settings: Any):
             super().__init__(*args, **settings)
             self.controlnet_cond_embedding = _Nothing()
 
