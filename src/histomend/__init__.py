@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from histomend.masks import read_mask, write_mask
     from histomend.models import load_model
     from histomend.restore import Result, restore
+    from histomend.upscale import UpscaleResult, upscale
 
 __version__ = "0.1.0"
 
@@ -79,6 +80,7 @@ __all__ = [
     "UnreadableImageError",
     "UnsafeWeightsError",
     "UnsupportedImageError",
+    "UpscaleResult",
     "ValueRangeError",
     "Verification",
     "WeightsError",
@@ -91,6 +93,7 @@ __all__ = [
     "restore",
     "simulate",
     "undo",
+    "upscale",
     "verify",
     "write_image",
     "write_mask",
@@ -106,6 +109,7 @@ _HOMES = {
     "histomend.masks": ("read_mask", "write_mask"),
     "histomend.models": ("load_model",),
     "histomend.restore": ("Result", "restore"),
+    "histomend.upscale": ("UpscaleResult", "upscale"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".avif", ".webp")
 """What is taken from a folder; a file named one by one may be of any kind that can be read."""
 _MASK_SUFFIXES = (".png", ".tif", ".tiff", ".geojson")
-_OWN = (".mask", ".uncertainty", ".t-map")
+_OWN = (".mask", ".uncertainty", ".t-map", ".control")
 _LOSSY_SUFFIXES = (".jpg", ".jpeg")
 
 

@@ -64,12 +64,11 @@ def _enlarged(
 ) -> npt.NDArray[np.generic]:
     intensity = signal_range(pixels, "the array")
     height, width = target_size(pixels.shape[0], pixels.shape[1], scale)
-    # Pillow has colour images of 8 bits only, but single planes of floating-point numbers.
-    planes = [
-        np.asarray(PilImage.fromarray(np.ascontiguousarray(plane)).resize((width, height), method))
-        for plane in np.moveaxis(intensity.encode(pixels), -1, 0)
-    ]
-    enlarged: npt.NDArray[np.generic] = intensity.decode(
-        np.stack(planes, -1).clip(-1, 1), pixels.dtype
-    )
+    enlarged = np.empty((height, width, pixels.shape[2]), pixels.dtype)
+    # Pillow has colour images of 8 bits only, but single planes of floating-point numbers; one
+    # after the other they also need less memory.
+    for channel, plane in enumerate(np.moveaxis(intensity.encode(pixels), -1, 0)):
+        picture = PilImage.fromarray(np.ascontiguousarray(plane)).resize((width, height), method)
+        larger = np.asarray(picture).clip(-1, 1)
+        enlarged[..., channel] = intensity.decode(larger, pixels.dtype)
     return enlarged

@@ -22,6 +22,7 @@ from histomend.cli import (
     paired_training,
     pictures,
     training,
+    upscaling,
     upscaling_training,
 )
 from histomend.cli.screen import say
@@ -86,6 +87,7 @@ convert.command()(conversion.calibrator)
 for verb in (
     images.restore,
     fields.denoise,
+    upscaling.upscale,
     pictures.show,
     images.detect,
     images.simulate,

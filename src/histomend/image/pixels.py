@@ -191,7 +191,9 @@ def bands(height: int, row_values: int, limit: int = 1 << 24) -> Iterator[tuple[
         yield start, min(start + step, height)
 
 
-def check_size(width: int, height: int, where: str, *, hint: str = "") -> None:
+def check_size(
+    width: int, height: int, where: str, *, hint: str = "", least: int = MIN_SIDE
+) -> None:
     """Refuse what is too small to restore or too large to hold.
 
     Raises
@@ -203,14 +205,16 @@ def check_size(width: int, height: int, where: str, *, hint: str = "") -> None:
             f"{where}: {width} x {height} px is {width * height / 1e6:,.0f} megapixels; the limit "
             f"is {MAX_PIXELS // 10**6}. {hint or 'Cut the image into parts first.'}"
         )
-    if min(width, height) < MIN_SIDE:
+    if min(width, height) < least:
         raise ImageSizeError(
-            f"{where}: {width} x {height} px is too small; both sides need at least {MIN_SIDE} px, "
+            f"{where}: {width} x {height} px is too small; both sides need at least {least} px, "
             "or nothing is left around the artifact to restore from."
         )
 
 
-def check_region(region: Region, width: int, height: int, where: str) -> Region:
+def check_region(
+    region: Region, width: int, height: int, where: str, *, least: int = MIN_SIDE
+) -> Region:
     """Check that a region (x, y, w, h) lies inside an image and is worth restoring.
 
     Raises
@@ -218,7 +222,7 @@ def check_region(region: Region, width: int, height: int, where: str) -> Region:
     RegionError
         If it is not four whole numbers, or lies outside.
     ImageSizeError
-        If it is smaller than 64 px a side or larger than 450 megapixels.
+        If it is smaller than `least` px a side or larger than 450 megapixels.
     """
     try:
         x, y, w, h = (_whole(number) for number in region)
@@ -231,7 +235,8 @@ def check_region(region: Region, width: int, height: int, where: str) -> Region:
             f"{where}: region {x},{y},{w},{h} does not lie inside the image, which is "
             f"{width} x {height} px (x,y is the top left corner, w,h are width and height)"
         )
-    check_size(w, h, f"{where}, region {x},{y},{w},{h}", hint="Choose a smaller region.")
+    name = f"{where}, region {x},{y},{w},{h}"
+    check_size(w, h, name, hint="Choose a smaller region.", least=least)
     return x, y, w, h
 
 

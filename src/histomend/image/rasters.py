@@ -26,6 +26,7 @@ from histomend.errors import (
     UnsupportedImageError,
 )
 from histomend.image.pixels import (
+    MIN_SIDE,
     Image,
     Pixels,
     Region,
@@ -75,7 +76,7 @@ def unsupported_mode(where: str, mode: str) -> UnsupportedImageError:
     return UnsupportedImageError(f"{where}: {reason}.")
 
 
-def read_raster(path: Path, kind: str, region: Region | None) -> Image:
+def read_raster(path: Path, kind: str, region: Region | None, *, least: int = MIN_SIDE) -> Image:
     """Read a PNG, JPEG, AVIF or WebP file.
 
     Parameters
@@ -84,6 +85,8 @@ def read_raster(path: Path, kind: str, region: Region | None) -> Image:
     kind : "PNG", "JPEG", "AVIF" or "WebP"
         As found from the content.
     region : (x, y, w, h) or None
+    least : int
+        Shortest side in px.
 
     Raises
     ------
@@ -91,8 +94,8 @@ def read_raster(path: Path, kind: str, region: Region | None) -> Image:
     """
     with open_picture(path, kind) as picture:
         if kind == "PNG" and _is_deep_png(path):
-            return _read_deep_png(path, picture, region)
-        return from_pillow(picture, str(path), region, lossy=_is_lossy(path, kind))
+            return _read_deep_png(path, picture, region, least)
+        return from_pillow(picture, str(path), region, lossy=_is_lossy(path, kind), least=least)
 
 
 @contextmanager
@@ -124,7 +127,12 @@ def open_picture(path: Path, kind: str) -> Iterator[PIL.Image.Image]:
 
 
 def from_pillow(
-    picture: PIL.Image.Image, where: str, region: Region | None, *, lossy: bool
+    picture: PIL.Image.Image,
+    where: str,
+    region: Region | None,
+    *,
+    lossy: bool,
+    least: int = MIN_SIDE,
 ) -> Image:
     """Take the pixels out of a Pillow image, and what its metadata say about them.
 
@@ -132,7 +140,7 @@ def from_pillow(
     ------
     UnsupportedImageError, ImageSizeError, RegionError
     """
-    _check_header(picture, where, region)
+    _check_header(picture, where, region, least)
     x, y, w, h = region or (0, 0, picture.width, picture.height)
     notices = _orientation_notice(picture)
     mode = picture.mode
@@ -176,15 +184,15 @@ def alpha_notices(alpha: Pixels | None) -> tuple[str, ...]:
     return ("the transparency (alpha) is kept as it is",)
 
 
-def _check_header(picture: PIL.Image.Image, where: str, region: Region | None) -> None:
-    check_size(picture.width, picture.height, where)
+def _check_header(picture: PIL.Image.Image, where: str, region: Region | None, least: int) -> None:
+    check_size(picture.width, picture.height, where, least=least)
     frames = getattr(picture, "n_frames", 1)
     if frames > 1:
         raise UnsupportedImageError(
             f"{where}: the file is an animation of {frames} frames. Save the one to restore as PNG."
         )
     if region is not None:
-        check_region(region, picture.width, picture.height, where)
+        check_region(region, picture.width, picture.height, where, least=least)
 
 
 def _orientation_notice(picture: PIL.Image.Image) -> tuple[str, ...]:
@@ -228,8 +236,10 @@ def _is_deep_png(path: Path) -> bool:
     return header[24] == 16 and header[25] in (2, 6)
 
 
-def _read_deep_png(path: Path, picture: PIL.Image.Image, region: Region | None) -> Image:
-    _check_header(picture, str(path), region)
+def _read_deep_png(
+    path: Path, picture: PIL.Image.Image, region: Region | None, least: int
+) -> Image:
+    _check_header(picture, str(path), region, least)
     values = decode_deep_png(path.read_bytes(), str(path))
     x, y, w, h = region or (0, 0, picture.width, picture.height)
     values = values[y : y + h, x : x + w]

@@ -16,6 +16,7 @@ from histomend.errors import (
     ValueRangeError,
 )
 from histomend.image.pixels import (
+    MIN_SIDE,
     Image,
     Pixels,
     Region,
@@ -64,7 +65,11 @@ _OTHERS = {
 
 
 def read_image(
-    path: Path | str, *, mpp: float | None = None, region: Region | None = None
+    path: Path | str,
+    *,
+    mpp: float | None = None,
+    region: Region | None = None,
+    least: int = MIN_SIDE,
 ) -> Image:
     """Read an RGB image from a file.
 
@@ -79,6 +84,8 @@ def read_image(
         Micrometres per pixel, in place of what the file says.
     region : (x, y, w, h) or None
         In pixels at full resolution.
+    least : int
+        Shortest side that is of use, in px; regions of whole-slide files have at least 64.
 
     Returns
     -------
@@ -92,7 +99,7 @@ def read_image(
     UnsupportedImageError
         Grey, CMYK, one-bit, multi-page, or a whole slide without a region.
     ImageSizeError
-        Below 64 px a side or above 450 megapixels, found before decoding.
+        Below `least` px a side or above 450 megapixels, found before decoding.
     ValueRangeError, RegionError, PixelSizeError, MissingDependencyError
     """
     path = Path(path)
@@ -104,11 +111,11 @@ def read_image(
     elif kind == "TIFF":
         slide = slide_scanner(path)
         if slide is None:
-            image = read_tiff(path, region)
+            image = read_tiff(path, region, least=least)
         else:
             image = read_slide(path, slide[0], region, slide[1:])
     else:
-        image = read_raster(path, kind, region)
+        image = read_raster(path, kind, region, least=least)
     if given is not None and image.mpp is not None and abs(given / image.mpp - 1) > 0.05:
         notices += (f"{given:g} um/px was given and is used; the file says {image.mpp:g}",)
     return replace(
@@ -126,6 +133,7 @@ def as_image(
     *,
     mpp: float | None = None,
     region: Region | None = None,
+    least: int = MIN_SIDE,
 ) -> Image:
     """Take an image from an array, a Pillow image or a file.
 
@@ -137,6 +145,8 @@ def as_image(
         Micrometres per pixel.
     region : (x, y, w, h) or None
         In pixels.
+    least : int
+        Shortest side that is of use, in px.
 
     Raises
     ------
@@ -144,17 +154,17 @@ def as_image(
         One of its children, as for `read_image`.
     """
     if isinstance(value, (str, Path)):
-        return read_image(Path(value), mpp=mpp, region=region)
+        return read_image(Path(value), mpp=mpp, region=region, least=least)
     given = None if mpp is None else check_mpp(mpp, "mpp")
     if isinstance(value, PIL.Image.Image):
         lossy = getattr(value, "format", None) in ("JPEG", "MPO", "AVIF")
-        image = from_pillow(value, "the Pillow image", region, lossy=lossy)
+        image = from_pillow(value, "the Pillow image", region, lossy=lossy, least=least)
         return replace(image, mpp=image.mpp if given is None else given, region=_as_read(region))
     if not isinstance(value, np.ndarray):
         raise UnsupportedImageError(
             f"expected a path, a NumPy array or a Pillow image, got {type(value).__name__}"
         )
-    return replace(_from_array(value, region), mpp=given, region=_as_read(region))
+    return replace(_from_array(value, region, least), mpp=given, region=_as_read(region))
 
 
 def _as_read(region: Region | None) -> Region | None:
@@ -165,7 +175,7 @@ def _as_read(region: Region | None) -> Region | None:
     return x, y, w, h
 
 
-def _from_array(values: Pixels, region: Region | None) -> Image:
+def _from_array(values: Pixels, region: Region | None, least: int) -> Image:
     where = "the array"
     if values.ndim == 2 or (values.ndim == 3 and values.shape[2] == 1):
         raise UnsupportedImageError(f"{where}: {GREY_REASON}.")
@@ -177,9 +187,9 @@ def _from_array(values: Pixels, region: Region | None) -> Image:
             f"{where}: expected (height, width, 3), or 4 with alpha, got {values.shape}.{hint}"
         )
     height, width = values.shape[:2]
-    check_size(width, height, where)
+    check_size(width, height, where, least=least)
     if region is not None:
-        x, y, w, h = check_region(region, width, height, where)
+        x, y, w, h = check_region(region, width, height, where, least=least)
         values = values[y : y + h, x : x + w]
     if values.dtype.kind == "f":
         values = _from_float(values, where)

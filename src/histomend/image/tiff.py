@@ -18,6 +18,7 @@ from histomend.errors import (
     ValueRangeError,
 )
 from histomend.image.pixels import (
+    MIN_SIDE,
     Image,
     Pixels,
     Region,
@@ -71,11 +72,11 @@ def slide_scanner(path: Path) -> tuple[str, int, int] | None:
     return None
 
 
-def read_tiff(path: Path, region: Region | None) -> Image:
+def read_tiff(path: Path, region: Region | None, *, least: int = MIN_SIDE) -> Image:
     """Read the RGB page of a TIFF or OME-TIFF, or a region of it.
 
     Of a pyramid the full-resolution level is read. A region of a tiled file is read without
-    decoding the rest.
+    decoding the rest. No side may be shorter than `least` px.
 
     Raises
     ------
@@ -84,7 +85,7 @@ def read_tiff(path: Path, region: Region | None) -> Image:
     """
     try:
         with tifffile.TiffFile(path) as file:
-            return _read(file, path, region)
+            return _read(file, path, region, least)
     except HistomendError:
         raise
     except MemoryError as error:
@@ -104,15 +105,15 @@ def damaged(path: Path, error: Exception) -> UnreadableImageError:
     )
 
 
-def _read(file: tifffile.TiffFile, path: Path, region: Region | None) -> Image:
+def _read(file: tifffile.TiffFile, path: Path, region: Region | None, least: int) -> Image:
     page = file.pages.first
     where = str(path)
     width, height = int(page.imagewidth), int(page.imagelength)
     if region is None:
         hint = "Restore a part of it with --region x,y,w,h."
-        check_size(width, height, where, hint=hint)
+        check_size(width, height, where, hint=hint, least=least)
     else:
-        region = check_region(region, width, height, where)
+        region = check_region(region, width, height, where, least=least)
     notices = _check_single(file, where)
     _check_kind(page, where)
     _check_complete(file, page, where)

@@ -4,6 +4,7 @@ from histomend.ledger.build import build_ledger
 from histomend.ledger.denoising import DenoiseRecord
 from histomend.ledger.proof import Check, Verification, ledger_mask, undo, verify
 from histomend.ledger.records import NOTE, SCHEMA_VERSION, Change, Ledger, SourceRecord
+from histomend.ledger.upscaling import UpscaleRecord
 
 __all__ = [
     "NOTE",
@@ -13,6 +14,7 @@ __all__ = [
     "DenoiseRecord",
     "Ledger",
     "SourceRecord",
+    "UpscaleRecord",
     "Verification",
     "build_ledger",
     "ledger_mask",

@@ -6,20 +6,17 @@ remains. The record says what was done, so that it can be done again and compare
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from histomend.image import write_text
 from histomend.ledger.records import NOTE
-from histomend.ledger.schema import checksum, plain
+from histomend.ledger.written import WrittenRecord
 
 RECORD_SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
-class DenoiseRecord:
+class DenoiseRecord(WrittenRecord):
     """How the whole field of an image or a stack was restored.
 
     Parameters
@@ -64,25 +61,3 @@ class DenoiseRecord:
     notices: tuple[str, ...]
     note: str = NOTE
     schema_version: int = RECORD_SCHEMA_VERSION
-
-    def to_json(self) -> str:
-        """Give the record as JSON text, with a checksum over all of it.
-
-        Raises
-        ------
-        LedgerError
-            If a setting or a model entry cannot be stored as JSON.
-        """
-        data = plain(asdict(self), "record")
-        data["checksum"] = checksum(data)
-        return json.dumps(data, indent=1, allow_nan=False) + "\n"
-
-    def write(self, path: Path | str, force: bool = False) -> None:
-        """Write the record; the file appears complete or not at all.
-
-        Raises
-        ------
-        OutputError
-            The file exists (and not `force`), or cannot be written.
-        """
-        write_text(path, self.to_json(), force=force)

@@ -1,0 +1,443 @@
+"""The front door of super-resolution: enlarge an image by any factor, and say how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+import histomend
+from histomend.baselines.published import PublishedUpscaler
+from histomend.baselines.upscaling import bicubic, lanczos, target_size
+from histomend.diffusion.path import FixedPath
+from histomend.errors import (
+    ImageSizeError,
+    ModelNotFoundError,
+    PixelSizeError,
+    SettingError,
+    UnsupportedImageError,
+)
+from histomend.image import MIN_SIDE, Image, Intensity, as_image, check_mpp, pixels_sha256
+from histomend.image.pixels import MAX_PIXELS, Region
+from histomend.ledger import UpscaleRecord
+from histomend.models.loading import UPSCALER_METHOD as METHOD
+from histomend.models.upscaler import Upscaler, load_upscaler
+from histomend.recipes.colour import check_colour_fix
+from histomend.recipes.controlled import controlled_sampling, times_for
+from histomend.recipes.settings import Sampling
+from histomend.tiles.enlarge import (
+    CLEANED,
+    Steering,
+    cleaned,
+    in_tiles,
+    resized_to,
+    steered,
+)
+from histomend.tiles.field import make_tiles
+
+Pixels = npt.NDArray[Any]
+PUBLISHED = "published"
+METHODS = (METHOD, "bicubic", "lanczos", PUBLISHED)
+# Pixel sizes that differ by more than this are worth a notice.
+MPP_TOLERANCE = 0.3
+# Side of the tiles that published upscalers see, in px of the source.
+TILE = 128
+
+
+@dataclass(frozen=True)
+class UpscaleResult:
+    """What `upscale` returns.
+
+    Parameters
+    ----------
+    image : Image
+        The enlarged one, with its pixel size where that of the source is known.
+    control : (H, W, 3) uint8 or uint16, or None
+        What the autoencoder makes of the cleaned image that steered the diffusion (the paper's
+        Fig. 5), if it was asked for.
+    record : UpscaleRecord
+    """
+
+    image: Image
+    control: Pixels | None
+    record: UpscaleRecord
+
+
+@dataclass(frozen=True)
+class UpscaleJob:
+    """Everything decided before any pixel is computed.
+
+    Parameters
+    ----------
+    source : Image
+    scale : float
+    size : (height, width)
+        Of the result.
+    method : str
+    model : Upscaler, PublishedUpscaler or None
+    sampling : Sampling or None
+        None for methods that do not sample.
+    times : list of int
+        That the diffusion visits; empty without any.
+    generation : float
+    colour : str
+    notices : tuple of str
+    """
+
+    source: Image
+    scale: float
+    size: tuple[int, int]
+    method: str
+    model: Upscaler | PublishedUpscaler | None
+    sampling: Sampling | None
+    times: list[int]
+    generation: float
+    colour: str
+    notices: tuple[str, ...]
+
+
+def prepare(
+    image: Any,
+    *,
+    scale: float | None = None,
+    target_mpp: float | None = None,
+    method: str = METHOD,
+    model: str | Path | Upscaler | PublishedUpscaler | None = None,
+    preset: str = "fast",
+    steps: int | None = None,
+    sampler: str | None = None,
+    generation: float = 1.0,
+    colour: str = "wavelet",
+    mpp: float | None = None,
+    region: Region | None = None,
+    device: str = "auto",
+) -> UpscaleJob:
+    """Check everything and decide what would be done, without enlarging anything.
+
+    Takes what `upscale` takes and raises what it raises.
+    """
+    if method not in METHODS:
+        raise SettingError(f"No method is called {method!r}. There are {', '.join(METHODS)}.")
+    if not 0 <= generation <= 1:
+        raise SettingError(
+            f"The generation is {generation:g}, but must lie between 0 (the cleaned image, no "
+            "diffusion) and 1 (all of it)."
+        )
+    check_colour_fix(colour)
+    if method != METHOD and (steps, sampler, preset, generation) != (None, None, "fast", 1.0):
+        raise SettingError(
+            f"{method} does not sample. Leave --preset, --steps, --sampler and --generation away."
+        )
+    source = image if isinstance(image, Image) else as_image(image, mpp=mpp, region=region, least=1)
+    factor = _scale(source, scale, target_mpp)
+    size = _size(source, factor)
+    where = _name(source)
+    if source.alpha is not None:
+        raise UnsupportedImageError(
+            f"{where}: the image has transparency (RGBA), of which no method knows how to enlarge "
+            "it. Save it as RGB without transparency first."
+        )
+    loaded = load_for(method, model, device)
+    chosen, times = None, []
+    notices = source.notices
+    if isinstance(loaded, Upscaler):
+        schedule = loaded.denoiser.schedule
+        chosen = controlled_sampling(preset, loaded.config, schedule, steps, sampler)
+        times = times_for(generation, chosen, schedule) if generation else []
+        notices = (*notices, *_mpp_notices(source, factor, loaded.config.mpp))
+    if isinstance(loaded, PublishedUpscaler) and factor != loaded.scale:
+        raise SettingError(
+            f"These published weights enlarge {loaded.scale} times and not otherwise; the scale "
+            f"is {factor:g}. Use --scale {loaded.scale}, or another method."
+        )
+    if isinstance(loaded, PublishedUpscaler) and source.pixels.dtype != np.uint8:
+        raise UnsupportedImageError(
+            f"{where}: published upscalers take 8 bits per channel, the image has 16."
+        )
+    return UpscaleJob(
+        source, factor, size, method, loaded, chosen, times, generation, colour, notices
+    )
+
+
+def load_for(
+    method: str, model: str | Path | Upscaler | PublishedUpscaler | None, device: str = "auto"
+) -> Upscaler | PublishedUpscaler | None:
+    """Load what a method needs; None where it needs nothing.
+
+    Raises
+    ------
+    SettingError
+        A model is named for a method that has none.
+    ModelError
+        None is named where one is needed, or it is of another kind, or damaged.
+    """
+    if method in ("bicubic", "lanczos"):
+        if model is not None:
+            raise SettingError(f"The method {method} has no model. Leave --model away.")
+        return None
+    if model is None:
+        raise ModelNotFoundError(
+            "No upscaler comes with Histomend yet. Name the folder that `histomend train control` "
+            "wrote (RUN/model): --model FOLDER. Or enlarge without a model: --method lanczos."
+            if method == METHOD
+            else "Name the weight file that its authors published: --model FILE."
+        )
+    if method == PUBLISHED:
+        if isinstance(model, PublishedUpscaler):
+            return model
+        from histomend.baselines.published import load_published
+        from histomend.diffusion.device import torch_device
+
+        if isinstance(model, Upscaler):
+            raise SettingError("An upscaler of ours is no published one: leave --method away.")
+        return load_published(Path(model), torch_device(device))
+    if isinstance(model, PublishedUpscaler):
+        raise SettingError(f"A published upscaler needs the method {PUBLISHED}.")
+    return model if isinstance(model, Upscaler) else load_upscaler(model, device)
+
+
+def upscale(
+    image: Any,
+    *,
+    scale: float | None = None,
+    target_mpp: float | None = None,
+    method: str = METHOD,
+    model: str | Path | Upscaler | PublishedUpscaler | None = None,
+    preset: str = "fast",
+    steps: int | None = None,
+    sampler: str | None = None,
+    seed: int = 0,
+    generation: float = 1.0,
+    colour: str = "wavelet",
+    keep_control: bool = False,
+    mpp: float | None = None,
+    region: Region | None = None,
+    device: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
+) -> UpscaleResult:
+    """Enlarge an RGB image.
+
+    Histo-Diffusion's inference (the paper's Fig. 9): the image is enlarged by bicubic
+    interpolation, cleaned by the restoration module, encoded, and its latent steers a diffusion,
+    of which the result is decoded. What is larger than the model's window is denoised in windows
+    whose predictions are averaged at every step, and encoded and decoded in tiles.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8 or uint16 array, PIL image, path, or Image
+        Of any size from which at least 64×64 px come out.
+    scale : float in [1, 8]
+    target_mpp : float
+        Instead of `scale`: the pixel size to come out with, in um.
+    method : "histo-diffusion", "bicubic", "lanczos" or "published"
+        "published" is the network in a weight file of BSRGAN, Real-ESRGAN or SwinIR.
+    model : str, Path, Upscaler or PublishedUpscaler
+        A bundled name, a folder of weights, the published file, or a model loaded once.
+    preset : "fast" or "paper"
+    steps, sampler : optional
+        Override those of the preset.
+    seed : int in [0, 2^63)
+    generation : float in [0, 1]
+        The fidelity dial. 1 starts from pure noise. Below, the cleaned image's latent is noised
+        to this share of the schedule and denoised from there, with as large a share of the steps,
+        so that it keeps more of its structure the smaller the number is. 0 is the cleaned image
+        itself: no diffusion, no autoencoder.
+    colour : "wavelet", "adain" or "none"
+        Which colours of the cleaned image the result gets.
+    keep_control : bool
+        Also return the decoded control.
+    mpp : float, optional
+        Pixel size of the source in um, if the file does not say or is wrong.
+    region : (x, y, w, h), optional
+        Part of the image to enlarge; needed for whole-slide files.
+    device : "auto", "cpu", "cuda", "mps"
+    progress : function of (parts done, parts in all), optional
+        A part is a tile that is cleaned, or a step of the diffusion.
+
+    Returns
+    -------
+    UpscaleResult
+
+    Raises
+    ------
+    InputError, ModelError, ResourceError
+        Before anything is computed; see `histomend.errors`.
+    """
+    if not 0 <= seed < 2**63:
+        raise SettingError(f"The seed ({seed}) must be a whole number from 0 to 2^63 - 1.")
+    job = prepare(
+        image,
+        scale=scale,
+        target_mpp=target_mpp,
+        method=method,
+        model=model,
+        preset=preset,
+        steps=steps,
+        sampler=sampler,
+        generation=generation,
+        colour=colour,
+        mpp=mpp,
+        region=region,
+        device=device,
+    )
+    if keep_control and not job.times:
+        raise SettingError(
+            "There is no control latent without diffusion. Leave --control-out away, or use "
+            f"{METHOD} with a generation above 0."
+        )
+    pixels, control, nfe = _enlarged(job, seed, keep_control, progress)
+    enlarged = replace(
+        job.source,
+        pixels=pixels,
+        mpp=None if job.source.mpp is None else job.source.mpp / job.scale,
+        lossy=False,
+    )
+    return UpscaleResult(enlarged, control, _record(job, enlarged, seed, nfe))
+
+
+def _enlarged(
+    job: UpscaleJob, seed: int, keep_control: bool, progress: Callable[[int, int], None] | None
+) -> tuple[Pixels, Pixels | None, int]:
+    """Return the enlarged pixels, the decoded control, and the network calls."""
+    source, model = job.source.pixels, job.model
+    if model is None:
+        enlarge = bicubic if job.method == "bicubic" else lanczos
+        return enlarge(source, job.scale), None, 0
+    published = isinstance(model, PublishedUpscaler)
+    height, width = source.shape[:2] if published else job.size
+    tiles = len(make_tiles(height, width, TILE if published else CLEANED))
+    parts = tiles + max(0, len(job.times) - 1)
+    done = 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, parts)
+
+    if isinstance(model, PublishedUpscaler):
+        intensity, enlarge_tile = Intensity.for_dtype(source.dtype), model
+
+        def work(tile: Pixels) -> npt.NDArray[np.float32]:
+            return intensity.encode(enlarge_tile(tile))
+
+        return in_tiles(source, work, TILE, model.scale, advance), None, 0
+    image = cleaned(resized_to(source, job.size), model, advance)
+    if job.sampling is None or not job.times:
+        return image, None, 0
+    schedule = model.denoiser.schedule
+    steering = Steering(
+        job.times,
+        job.sampling.make_sampler(schedule, learned_variance=False),
+        job.colour,
+        seed,
+        keep_control,
+    )
+    pixels, control = steered(image, model, steering, advance)
+    return pixels, control, FixedPath(job.times).nfe
+
+
+def _scale(source: Image, scale: float | None, target_mpp: float | None) -> float:
+    """Return the factor by which the image is enlarged."""
+    if (scale is None) == (target_mpp is None):
+        both = "not both" if scale is not None else "for instance --scale 4"
+        raise SettingError(
+            f"Say how much larger the image is to become: --scale S or --target-mpp X, {both}."
+        )
+    if scale is not None:
+        return float(scale)
+    wanted = check_mpp(target_mpp, "--target-mpp")  # type: ignore[arg-type]
+    if source.mpp is None:
+        raise PixelSizeError(
+            f"{_name(source)}: the file does not say its pixel size, so that it is not known by "
+            f"how much {wanted:g} um per pixel is larger. Say it: --mpp X; or use --scale."
+        )
+    return source.mpp / wanted
+
+
+def _size(source: Image, scale: float) -> tuple[int, int]:
+    """Return height and width of the result, if it can be one."""
+    height, width = target_size(source.height, source.width, scale)
+    if min(height, width) < MIN_SIDE:
+        raise ImageSizeError(
+            f"{_name(source)}: enlarged {scale:g} times {source.width} x {source.height} px become "
+            f"{width} x {height} px; at least {MIN_SIDE} px a side are needed. Use a larger scale, "
+            "or more of the image."
+        )
+    if height * width > MAX_PIXELS:
+        raise ImageSizeError(
+            f"{_name(source)}: enlarged {scale:g} times it would have "
+            f"{height * width / 1e6:,.0f} megapixels; the limit is {MAX_PIXELS // 10**6}. Use a "
+            "smaller scale, or a part of it: --region x,y,w,h."
+        )
+    return height, width
+
+
+def _mpp_notices(source: Image, scale: float, model_mpp: float) -> tuple[str, ...]:
+    """Return what is to be said where the model was trained on another pixel size."""
+    if source.mpp is None:
+        return ()
+    made = source.mpp / scale
+    if 1 / (1 + MPP_TOLERANCE) <= made / model_mpp <= 1 + MPP_TOLERANCE:
+        return ()
+    return (
+        f"The enlarged image has {made:.3g} um per pixel, and the model was trained on "
+        f"{model_mpp:g}: what it draws may have the wrong size. With --target-mpp {model_mpp:g} "
+        "the result suits the model.",
+    )
+
+
+def _name(source: Image) -> str:
+    return "the image" if source.source is None else str(source.source)
+
+
+def _record(job: UpscaleJob, enlarged: Image, seed: int, nfe: int) -> UpscaleRecord:
+    source = job.source
+    settings: dict[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    model = None
+    if isinstance(job.model, Upscaler):
+        model = job.model.record()
+        settings |= {
+            "preset": None if job.sampling is None else job.sampling.preset,
+            "times": job.times,
+            "sampler": None if job.sampling is None else job.sampling.sampler,
+            "generation": job.generation,
+            "colour": job.colour,
+            "window": job.model.window,
+            "device": str(job.model.device),
+        }
+    elif isinstance(job.model, PublishedUpscaler):
+        model = {"network": type(job.model.network).__name__, "scale": job.model.scale}
+    return UpscaleRecord(
+        histomend=histomend.__version__,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        source={
+            "name": None if source.source is None else source.source.name,
+            "sha256": source.sha256,
+            "pixels_sha256": pixels_sha256(source.pixels),
+            "width": source.width,
+            "height": source.height,
+            "dtype": source.pixels.dtype.name,
+            "mpp": source.mpp,
+            "region": source.region,
+        },
+        output={
+            "pixels_sha256": pixels_sha256(enlarged.pixels),
+            "width": enlarged.width,
+            "height": enlarged.height,
+            "mpp": enlarged.mpp,
+        },
+        scale=job.scale,
+        method=job.method,
+        model=model,
+        settings=settings,
+        seed=seed,
+        nfe=nfe,
+        notices=job.notices,
+    )

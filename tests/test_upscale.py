@@ -1,0 +1,205 @@
+"""Enlarging keeps to what the image shows, is reproducible, and leaves no seam."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PilImage
+
+import histomend
+from histomend.baselines.published import PublishedUpscaler
+from histomend.diffusion.space import LatentSpace
+from histomend.errors import (
+    ImageSizeError,
+    InputError,
+    ModelMismatchError,
+    ModelNotFoundError,
+    PixelSizeError,
+    SettingError,
+    UnsupportedImageError,
+)
+from histomend.image import Image
+from histomend.models.upscaler import Upscaler, load_upscaler
+from histomend.networks.rrdb import RRDBNet
+from histomend.tiles import enlarge
+from histomend.upscale import prepare, upscale
+
+
+@pytest.fixture(scope="module")
+def model(untrained_upscaler: Path) -> Upscaler:
+    return load_upscaler(untrained_upscaler, "cpu")
+
+
+@pytest.fixture(scope="module")
+def small(tissue: np.ndarray) -> np.ndarray:
+    return tissue[:40, :48].copy()
+
+
+@pytest.mark.parametrize("scale", [1.6, 2, 3.7])
+def test_any_scale_and_size(model: Upscaler, small: np.ndarray, scale: float) -> None:
+    result = upscale(small, scale=scale, model=model, mpp=2.0)
+    assert result.image.pixels.shape == (round(40 * scale), round(48 * scale), 3)
+    assert result.image.pixels.dtype == np.uint8
+    assert result.image.mpp == pytest.approx(2.0 / scale)
+    assert result.record.nfe == 2
+
+
+def test_the_scale_follows_from_pixel_sizes(model: Upscaler, small: np.ndarray) -> None:
+    job = prepare(small, target_mpp=0.5, model=model, mpp=1.0)
+    assert (job.scale, job.size) == (2.0, (80, 96))
+    assert job.notices == ()
+    (notice,) = prepare(small, scale=4, model=model, mpp=1.0).notices
+    assert "0.25 um per pixel" in notice
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_others(
+    model: Upscaler, small: np.ndarray
+) -> None:
+    one, same, other = (
+        upscale(small, scale=2, model=model, seed=seed, colour="none").image.pixels
+        for seed in (1, 1, 2)
+    )
+    assert one.tobytes() == same.tobytes()
+    assert one.tobytes() != other.tobytes()
+
+
+def test_sixteen_bits_stay(model: Upscaler, small: np.ndarray) -> None:
+    deep = small.astype(np.uint16) * 257
+    result = upscale(deep, scale=2, model=model, generation=0)
+    eight = upscale(small, scale=2, model=model, generation=0)
+    assert result.image.pixels.dtype == np.uint16
+    difference = result.image.pixels / 257 - eight.image.pixels
+    assert np.abs(difference).max() < 2
+
+
+def test_the_dial_goes_from_the_cleaned_image_to_the_whole_generation(
+    model: Upscaler, small: np.ndarray
+) -> None:
+    cleaned = enlarge.cleaned(enlarge.resized_to(small, (80, 96)), model, lambda: None)
+    none = upscale(small, scale=2, model=model, generation=0)
+    assert none.image.pixels.tobytes() == cleaned.tobytes()
+    assert none.record.nfe == 0
+    few, half, all_ = (
+        upscale(small, scale=2, model=model, generation=g, steps=4, colour="none").record
+        for g in (0.01, 0.5, 1.0)
+    )
+    assert [few.nfe, half.nfe, all_.nfe] == [1, 2, 4]
+    assert [r.settings["times"][0] for r in (few, half, all_)] == [10, 500, 1000]
+
+
+def test_the_wavelet_fix_keeps_the_colours_of_the_cleaned_image(
+    model: Upscaler, small: np.ndarray
+) -> None:
+    cleaned = upscale(small, scale=4, model=model, generation=0).image.pixels
+    off = {
+        colour: np.abs(
+            upscale(small, scale=4, model=model, colour=colour).image.pixels.mean((0, 1))
+            - cleaned.mean((0, 1))
+        ).max()
+        for colour in ("wavelet", "adain", "none")
+    }
+    assert off["wavelet"] < 3 < off["none"]
+    assert off["adain"] < 3
+
+
+def test_the_control_can_be_kept(model: Upscaler, small: np.ndarray) -> None:
+    result = upscale(small, scale=2, model=model, keep_control=True)
+    assert result.control is not None
+    assert result.control.shape == result.image.pixels.shape
+    assert upscale(small, scale=2, model=model).control is None
+
+
+def test_the_diffusion_of_a_field_of_several_windows_is_one(
+    model: Upscaler, tissue: np.ndarray
+) -> None:
+    """Where windows overlap they are averaged at each step: the result has no jump there."""
+    image = tissue[:64, :96]
+    pixels = upscale(image, scale=2.5, model=model, colour="none").image.pixels.astype(float)
+    across = np.abs(np.diff(pixels, axis=1)).mean((0, 2))
+    # Windows of 64 px begin every 48 px.
+    seams = across[[47, 95, 143]].mean()
+    assert seams < 1.5 * np.median(across) + 1
+
+
+def test_a_large_field_is_encoded_and_decoded_in_tiles(
+    model: Upscaler, small: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = upscale(small, scale=4, model=model).image.pixels
+    tiled = replace(model, space=LatentSpace(model.space.vae, tile=64))
+    monkeypatch.setattr(enlarge, "CLEANED", 64)
+    monkeypatch.setattr(enlarge, "BAND", 16)
+    cut = upscale(small, scale=4, model=tiled).image.pixels
+    assert np.abs(cut.astype(int) - whole).mean() < 3
+
+
+@pytest.mark.parametrize("method", ["bicubic", "lanczos"])
+def test_methods_without_a_model(method: str, small: np.ndarray) -> None:
+    result = upscale(small, scale=2.5, method=method)
+    assert result.image.pixels.shape == (100, 120, 3)
+    assert (result.record.method, result.record.model) == (method, None)
+
+
+def test_published_networks_see_tiles(tissue: np.ndarray) -> None:
+    torch.manual_seed(0)
+    network = RRDBNet(channels=8, blocks=1, growth=4).eval()
+    image = tissue[:70, :150]
+    result = upscale(image, scale=4, method="published", model=PublishedUpscaler(network, 4))
+    whole = PublishedUpscaler(network, 4)(image)
+    assert result.image.pixels.shape == (280, 600, 3)
+    assert np.abs(result.image.pixels.astype(int) - whole).mean() < 1
+    with pytest.raises(SettingError, match="enlarge 4 times"):
+        prepare(image, scale=2, method="published", model=PublishedUpscaler(network, 4))
+
+
+WRONG: dict[str, tuple[dict[str, Any], type[InputError], str]] = {
+    "no scale": ({}, SettingError, "--scale 4"),
+    "two scales": ({"scale": 2, "target_mpp": 0.5}, SettingError, "not both"),
+    "under 1": ({"scale": 0.5}, SettingError, "between 1 and 8"),
+    "over 8": ({"scale": 8.1}, SettingError, "between 1 and 8"),
+    "nan": ({"scale": float("nan")}, SettingError, "between 1 and 8"),
+    "unknown mpp": ({"target_mpp": 0.5}, PixelSizeError, "--mpp"),
+    "coarser": ({"target_mpp": 0.5, "mpp": 0.25}, SettingError, "between 1 and 8"),
+    "small": ({"scale": 1.5}, ImageSizeError, "60 px; at least 64"),
+    "method": ({"scale": 2, "method": "magic"}, SettingError, "'magic'"),
+    "generation": ({"scale": 2, "generation": 1.5}, SettingError, "between 0"),
+    "colour": ({"scale": 2, "colour": "sepia"}, SettingError, "'sepia'"),
+    "preset": ({"scale": 2, "preset": "author_code"}, SettingError, "author_code"),
+    "steps": ({"scale": 2, "method": "bicubic", "steps": 3}, SettingError, "does not sample"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_cannot_be_enlarged_is_refused_before_any_work(
+    case: str, model: Upscaler, small: np.ndarray
+) -> None:
+    settings, error, words = WRONG[case]
+    chosen = None if "method" in settings else model
+    with pytest.raises(error, match=words):
+        prepare(small[:, :40], **{"model": chosen} | settings)
+
+
+def test_grey_and_transparent_images_are_refused(model: Upscaler, small: np.ndarray) -> None:
+    see_through = np.dstack([small, np.full(small.shape[:2], 200, np.uint8)])
+    for image, words in ((see_through, "transparency"), (small[..., 0], "grey|one channel")):
+        with pytest.raises(UnsupportedImageError, match=words):
+            prepare(image, scale=2, model=model)
+    assert prepare(PilImage.fromarray(small), scale=2, model=model).size == (80, 96)
+
+
+def test_an_image_in_memory_can_be_enlarged_again(model: Upscaler, small: np.ndarray) -> None:
+    once = upscale(Image(small, mpp=2.0), scale=2, method="bicubic").image
+    assert upscale(once, scale=2, method="bicubic").image.mpp == 0.5
+
+
+def test_models_of_another_kind_are_refused(untrained_prior: Path, small: np.ndarray) -> None:
+    with pytest.raises(ModelNotFoundError, match="No upscaler comes"):
+        histomend.upscale(small, scale=2)
+    with pytest.raises(ModelMismatchError, match="no upscaler"):
+        histomend.upscale(small, scale=2, model=untrained_prior, device="cpu")
+    with pytest.raises(SettingError, match="has no model"):
+        histomend.upscale(small, scale=2, method="bicubic", model=untrained_prior)
