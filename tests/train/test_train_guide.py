@@ -10,6 +10,7 @@ import pytest
 
 from histomend.cli.adversarial_training import cyclegan
 from histomend.cli.calibrated_training import calibrator, rscd
+from histomend.cli.judging_training import encoder, iqa
 from histomend.cli.paired_training import conditional, noise2noise
 from histomend.cli.training import artifusion, latent_artifusion, vae
 from histomend.cli.upscaling_training import swinir
@@ -21,6 +22,8 @@ from histomend.train import rscd as whole_fields
 from histomend.train.artifusion import train
 from histomend.train.autoencoder import train_vae
 from histomend.train.calibrator import train_calibrator
+from histomend.train.encoder import train_encoder
+from histomend.train.iqa import train_iqa
 from histomend.train.restoration_module import train_restoration
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "train.md"
@@ -36,6 +39,8 @@ VERBS: dict[Callable[..., None], Callable[..., Any]] = {
     cyclegan: unpaired.train,
     conditional: conditioned.train,
     noise2noise: noisy.train,
+    encoder: train_encoder,
+    iqa: train_iqa,
 }
 
 

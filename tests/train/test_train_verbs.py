@@ -7,6 +7,7 @@ from pathlib import Path
 from typer.testing import CliRunner, Result
 
 from histomend.cli.app import app
+from histomend.evaluate.encoder import load_encoder
 from histomend.models import load_model
 
 
@@ -32,3 +33,13 @@ def test_an_autoencoder_that_is_not_there_is_one_message(data: Path, tmp_path: P
     result = train("latent-artifusion", "--data", data, *place)
     assert result.exit_code == 2
     assert "holds no autoencoder" in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_what_judges_images_is_trained_by_name(data: Path, tmp_path: Path) -> None:
+    few = ("--data", data, "--steps", 1, "--batch", 2, "--crop", 32, "--device", "cpu")
+    first = train("encoder", *few, "--features", 4, "-o", tmp_path / "encoder")
+    assert first.exit_code == 0, first.stderr
+    assert load_encoder(tmp_path / "encoder" / "model").config.features == 4
+    second = train("iqa", *few, "--blur", "motion", "-o", tmp_path / "iqa")
+    assert second.exit_code == 2
+    assert "gaussian" in second.stderr

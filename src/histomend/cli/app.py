@@ -17,6 +17,7 @@ from histomend.cli import (
     curating,
     fields,
     images,
+    judging_training,
     ledgers,
     machine,
     paired_training,
@@ -78,6 +79,8 @@ train.command()(paired_training.conditional)
 train.command()(paired_training.noise2noise)
 train.command()(adversarial_training.cyclegan)
 train.command()(upscaling_training.swinir)
+train.command()(judging_training.encoder)
+train.command()(judging_training.iqa)
 
 convert = typer.Typer(no_args_is_help=True, help="Convert weights that others published.")
 # With a callback a lone verb keeps its name.

@@ -43,11 +43,36 @@ class Describes(Protocol):
         """Return features (N, D) of images (N, H, W, 3)."""
 
 
-class EncoderNetwork(nn.Module):
-    """Strided convolutions, pooled by mean and spread at each scale, and a linear layer.
+class PooledScales(nn.Module):
+    """Strided convolutions, pooled by mean and spread at each scale.
 
     Noise and blur live at fine scales, nuclei at coarser ones: pooling at each keeps both. The
     convolutions have no norms, which would take away how strong detail is.
+    """
+
+    POOLED = 2 * sum(_WIDTHS)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList()
+        for here, there in pairwise((3, *_WIDTHS)):
+            layer = nn.Conv2d(here, there, 4 if here == 3 else 3, 2, 1)
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="leaky_relu")
+            self.layers.append(layer)
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Return (B, POOLED) for x (B, 3, H, W) in [-1, 1]."""
+        found = []
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), 0.1)
+            # The root is steep at 0, where a uniform field is.
+            spread = (x.var((2, 3), unbiased=False) + 1e-4).sqrt()
+            found += [x.mean((2, 3)), spread]
+        return torch.cat(found, 1)
+
+
+class EncoderNetwork(PooledScales):
+    """Pooled scales and a linear layer.
 
     Parameters
     ----------
@@ -57,25 +82,14 @@ class EncoderNetwork(nn.Module):
 
     def __init__(self, features: int = FEATURES):
         super().__init__()
-        self.layers = nn.ModuleList()
-        for here, there in pairwise((3, *_WIDTHS)):
-            layer = nn.Conv2d(here, there, 4 if here == 3 else 3, 2, 1)
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="leaky_relu")
-            self.layers.append(layer)
-        self.head = nn.Linear(2 * sum(_WIDTHS), features)
+        self.head = nn.Linear(self.POOLED, features)
         # Centred and of one spread over what it was trained on: a large mean would drown all
         # differences in kernels of products.
         self.norm = nn.BatchNorm1d(features, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, features) for x (B, 3, H, W) in [-1, 1]."""
-        pooled = []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.1)
-            # The root is steep at 0, where a uniform field is.
-            spread = (x.var((2, 3), unbiased=False) + 1e-4).sqrt()
-            pooled += [x.mean((2, 3)), spread]
-        return self.norm(self.head(torch.cat(pooled, 1)))
+        return self.norm(self.head(self.pooled(x)))
 
 
 @dataclass(frozen=True)
@@ -178,6 +192,20 @@ def in_parts(
     return np.concatenate(parts) if parts else np.zeros((0, features))
 
 
+def parts_of(images: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    """Cut images (N, H, W, 3) into squares (N * P, side, side, 3), image by image.
+
+    What is left over at the right and below is not seen. Where an image is smaller than a part
+    along either side, the parts are as large as its shorter side.
+    """
+    count, height, width = images.shape[:3]
+    side = min(side, height, width)
+    rows, columns = height // side, width // side
+    grid = images[:, : rows * side, : columns * side]
+    cut = grid.reshape(count, rows, side, columns, side, 3).swapaxes(2, 3)
+    return cut.reshape(count * rows * columns, side, side, 3)
+
+
 def as_input(images: npt.NDArray[np.uint8]) -> Tensor:
     """Return (N, 3, H, W) float32 in [-1, 1] for images (N, H, W, 3)."""
     pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
@@ -208,8 +236,8 @@ def load_encoder(folder: Path, device: str | torch.device = "cpu") -> Encoder:
     """
     if not (folder / CONFIG).is_file():
         raise ModelNotFoundError(
-            f"{folder} holds no encoder: there is no {CONFIG} in it. Name the folder `model` of a "
-            "run of histomend.train.encoder."
+            f"{folder} holds no encoder: there is no {CONFIG} in it. Name the folder that "
+            "`histomend train encoder` wrote (RUN/model)."
         )
     config = config_from(folder / CONFIG, EncoderConfig, "the config of an encoder")
     if type(config.features) is not int or not 1 <= config.features <= FEATURES:
