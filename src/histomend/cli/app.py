@@ -79,6 +79,7 @@ train.command()(paired_training.conditional)
 train.command()(paired_training.noise2noise)
 train.command()(adversarial_training.cyclegan)
 train.command()(upscaling_training.swinir)
+train.command()(upscaling_training.control)
 train.command()(judging_training.encoder)
 train.command()(judging_training.iqa)
 

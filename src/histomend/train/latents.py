@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from accelerate import PartialState
+from torch import Tensor
 
 from histomend.damage.shapes import random_mask
 from histomend.diffusion.device import has_fast_bf16
@@ -20,6 +22,17 @@ from histomend.train.data import LIGHT_SHARE, Crops, Tiles, packing, turned, var
 BATCH = 4
 # A line on the screen every so many seconds, as encoding takes minutes.
 PATIENCE_S = 20
+
+
+class Partner(Protocol):
+    """Makes of each image another one of the same size, which is encoded beside it."""
+
+    @property
+    def key(self) -> str:
+        """Its name in the cache; another way of making has another."""
+
+    def __call__(self, pixels: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Return the other images for pixels (B, 3, H, W) in [-1, 1], each from its own seed."""
 
 
 class Latents:
@@ -40,13 +53,16 @@ class Latents:
         Folder for the latents.
     versions : int
         Of each tile; more are more varied, and take longer and more room.
+    partner : Partner, optional
+        Whose images' latents follow those of the tiles, as further channels of a crop.
     report : function of str
         Told what is being done.
 
     Attributes
     ----------
     cells : (N, versions, C + 1, h, w) float16
-        Scaled latents, and behind them the mean level of each cell's pixels in [0, 1].
+        Scaled latents, and behind them the mean level of each cell's pixels in [0, 1]. With a
+        partner 2 C + 1 channels.
     """
 
     def __init__(
@@ -57,13 +73,15 @@ class Latents:
         cache: Path,
         *,
         versions: int,
+        partner: Partner | None = None,
         report: Callable[[str], None] = print,
     ):
         self.slides = tiles.slides
-        packed = cache / f"latents-{tiles.key}-{facts.sha256[:12]}-{versions}.npy"
+        beside = "" if partner is None else f"-{partner.key}"
+        packed = cache / f"latents-{tiles.key}-{facts.sha256[:12]}-{versions}{beside}.npy"
         if not packed.exists():
             report(f"encoding {len(tiles.pixels)} tiles in {versions} versions into {packed}")
-            _encode(tiles, space, facts, packed, versions, report)
+            _encode(tiles, space, facts, packed, versions, partner, report)
         self.cells: np.ndarray = np.load(packed, mmap_mode="r")
 
     def crop(self, rng: np.random.Generator, size: int) -> np.ndarray:
@@ -93,10 +111,11 @@ def open_latents(
     *,
     versions: int,
     device: torch.device,
+    partner: Partner | None = None,
 ) -> Latents:
     """Return the latents of tiles; of several processes one encodes them."""
     with PartialState(cpu=device.type == "cpu").local_main_process_first():
-        return Latents(tiles, vae, facts, cache, versions=versions)
+        return Latents(tiles, vae, facts, cache, versions=versions, partner=partner)
 
 
 def latent_batch(
@@ -135,6 +154,7 @@ def _encode(
     facts: VaeFacts,
     packed: Path,
     versions: int,
+    partner: Partner | None,
     report: Callable[[str], None],
 ) -> None:
     """Encode every version of every tile, cut to a square of whole cells, into one .npy."""
@@ -142,7 +162,8 @@ def _encode(
     side = cells * facts.factor
     device = next(space.vae.parameters()).device
     bf16 = has_fast_bf16(device)
-    shape = (len(tiles.pixels), versions, facts.channels + 1, cells, cells)
+    channels = facts.channels * (1 if partner is None else 2)
+    shape = (len(tiles.pixels), versions, channels + 1, cells, cells)
     jobs = [(tile, version) for tile in range(shape[0]) for version in range(versions)]
     began = told = time.monotonic()
     with packing(packed, shape, np.float16) as out:
@@ -150,11 +171,15 @@ def _encode(
             group = jobs[first : first + BATCH]
             images = np.stack([_version(tiles.pixels[tile], side, tile, v) for tile, v in group])
             pixels = torch.from_numpy(images.transpose(0, 3, 1, 2) / np.float32(127.5) - 1)
+            views = [pixels]
+            if partner is not None:
+                views.append(partner(pixels, [tile * versions + v for tile, v in group]))
             with (
                 torch.inference_mode(),
                 torch.autocast(device.type, torch.bfloat16, enabled=bf16),
             ):
-                x = space.encode(pixels.to(device)).float().cpu().numpy()
+                encoded = [space.encode(view.to(device)) for view in views]
+            x = torch.cat(encoded, 1).float().cpu().numpy()
             if not np.isfinite(x).all() or np.abs(x).max() > np.finfo(np.float16).max:
                 raise TrainingError(
                     "The autoencoder gives latents that are not finite or exceed fp16. Check it, "
