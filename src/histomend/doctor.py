@@ -32,6 +32,7 @@ _OPTIONAL = {
     "matplotlib": ("eval", "plots"),
     "torch-fidelity": ("eval", "Inception-v3 for FID and KID"),
     "transformers": ("eval", "CLIP for CMMD"),
+    "timm": ("eval", "UNI and other encoders for embedding similarity"),
 }
 
 

@@ -101,7 +101,7 @@ def test_our_own_encoder_is_found_by_the_same_door(tmp_path: Path) -> None:
 
 
 def test_features_that_do_not_exist_are_refused() -> None:
-    with pytest.raises(SettingError, match=r"'vgg'.*inception, clip, histology"):
+    with pytest.raises(SettingError, match=r"'vgg'.*inception, clip, timm, histology"):
         features("vgg", "anything")
 
 

@@ -1,7 +1,7 @@
 """Features of networks that others trained, for figures that compare with published ones.
 
-FID and KID are published with an Inception-v3, CMMD with a CLIP. Neither network comes with
-Histomend: they are optional packages, and their weights are files that a user has.
+FID and KID are published with an Inception-v3, CMMD with a CLIP, embedding similarity with UNI and
+PLIP. None of these comes with Histomend: they need optional packages, and weights that a user has.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image as PilImage
 from torch import Tensor, nn
 
 from histomend.errors import (
@@ -25,10 +23,16 @@ from histomend.errors import (
     WeightsError,
 )
 from histomend.evaluate.encoder import Describes, checked_rgb, in_parts, load_encoder
+from histomend.evaluate.square_encoder import SquareEncoder
+from histomend.evaluate.timm_encoder import timm_encoder
 from histomend.models.checkpoints import tensors_in
 
 CLIP_NAME = "openai/clip-vit-large-patch14-336"
 """The network of CMMD (Jayasumana et al. 2024), on the Hugging Face hub."""
+PLIP_NAME = "vinid/plip"
+"""A CLIP of pathology (Huang et al. 2023), on the hub; open it as "clip"."""
+UNI_NAME = "MahmoodLab/uni"
+"""A ViT-L of pathology (Chen et al. 2024), on the hub behind a licence; open it as "timm"."""
 INCEPTION_FEATURES = "2048"
 # Of the images that CLIP was trained on.
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -36,17 +40,19 @@ _CLIP_SPREAD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def features(name: str, weights: str | Path, device: str | torch.device = "cpu") -> Describes:
-    """Return what turns images into features, for `histomend.evaluate.distances`.
+    """Return what turns images into features, for distances of sets and for similarity of pairs.
 
     Parameters
     ----------
     name : str
-        "inception" (FID, KID), "clip" (CMMD), or "histology", our own small encoder.
+        "inception" (FID, KID), "clip" (CMMD; also PLIP), "timm" for UNI and any other encoder in
+        timm's format, or "histology", our own small encoder.
     weights : str or Path
         For "inception" the file of the original FID network in PyTorch's format
         (``weights-inception-2015-12-05-6726825d.pth`` of torch-fidelity). For "clip" a folder in
-        transformers' format or a name on the hub such as `CLIP_NAME`, which is downloaded unless
-        it is in the local cache. For "histology" a folder (see `load_encoder`).
+        transformers' format or a name on the hub such as `CLIP_NAME` or `PLIP_NAME`, which is
+        downloaded unless it is in the local cache. For "timm" the same in timm's format, such as
+        `UNI_NAME`. For "histology" a folder (see `load_encoder`).
 
     Raises
     ------
@@ -57,7 +63,7 @@ def features(name: str, weights: str | Path, device: str | torch.device = "cpu")
     ModelError
         If the weights are missing, damaged, unsafe, or of another network.
     """
-    loaders = {"inception": _inception, "clip": _clip}
+    loaders = {"inception": _inception, "clip": _clip, "timm": _timm}
     if name == "histology":
         return load_encoder(Path(weights), device)
     if name not in loaders:
@@ -82,39 +88,6 @@ class Inception:
             return self.network(pixels.to(self.device))[0]
 
         return in_parts(described, checked_rgb(images), int(INCEPTION_FEATURES))
-
-
-@dataclass(frozen=True)
-class Clip:
-    """CLIP's image encoder with the preprocessing of CMMD; called as `Describes`."""
-
-    network: Any
-    device: torch.device
-    name: str
-
-    def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        """Return features (N, D) of images (N, H, W, 3) uint8, of which the middle square is seen.
-
-        They are not brought to length 1: `cmmd` does that.
-        """
-        side = int(self.network.config.image_size)
-        mean, spread = (torch.tensor(v).view(3, 1, 1) for v in (_CLIP_MEAN, _CLIP_SPREAD))
-
-        def described(part: npt.NDArray[np.uint8]) -> Tensor:
-            squares = np.stack([_square(image, side) for image in part])
-            pixels = torch.from_numpy(squares).permute(0, 3, 1, 2).float() / 255
-            return self.network(((pixels - mean) / spread).to(self.device)).image_embeds
-
-        return in_parts(described, checked_rgb(images), int(self.network.config.projection_dim))
-
-
-def _square(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    """Return the middle square of (H, W, 3), resized in 8 bits as CMMD's code does it."""
-    height, width = image.shape[:2]
-    short = min(height, width)
-    top, left = (height - short) // 2, (width - short) // 2
-    middle = PilImage.fromarray(image[top : top + short, left : left + short])
-    return np.asarray(middle.resize((side, side), PilImage.Resampling.BICUBIC))
 
 
 def _inception(weights: str | Path, device: torch.device) -> Describes:
@@ -168,7 +141,26 @@ def _clip(weights: str | Path, device: torch.device) -> Describes:
         missing = sorted(told["missing_keys"])[0]
         raise WeightsError(f"The CLIP in {weights} lacks the tensor {missing}. Download it again.")
     network.eval().requires_grad_(False).to(device)
-    return Clip(network, device, f"CLIP {Path(weights).name}")
+    return SquareEncoder(
+        lambda pixels: network(pixels).image_embeds,
+        int(network.config.image_size),
+        _CLIP_MEAN,
+        _CLIP_SPREAD,
+        int(network.config.projection_dim),
+        device,
+        f"CLIP {Path(weights).name}",
+    )
+
+
+def _timm(weights: str | Path, device: torch.device) -> Describes:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import timm
+    except (ImportError, RuntimeError) as error:
+        # A torchvision of another build than torch fails with a RuntimeError.
+        raise _missing("timm", "encoder such as UNI") from error
+    return timm_encoder(timm, weights, device)
 
 
 def _missing(package: str, use: str) -> MissingDependencyError:
