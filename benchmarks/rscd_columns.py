@@ -11,15 +11,13 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from histomend.errors import MissingDependencyError, ModelNotFoundError
-from histomend.evaluate import metrics
+from histomend.evaluate.columns import MEASURES, Column, Place, unavailable
 from histomend.evaluate.distances import DRAWS, Sets, cmmd, fid, kid
-from histomend.evaluate.encoder import FEATURES, Describes
-from histomend.evaluate.perceptual import Lpips
+from histomend.evaluate.encoder import FEATURES, Describes, parts_of
 from histomend.evaluate.pretrained import features
 from histomend.evaluate.tables import Interval, bootstrap
 from rscd_fields import Pair, as_rgb
@@ -57,35 +55,6 @@ class Fields:
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column of the table.
-
-    Parameters
-    ----------
-    key : str
-        Of the figure.
-    name : str
-    better : "lower" or "higher"
-    digits : int
-        After the point.
-    """
-
-    key: str
-    name: str
-    better: Literal["lower", "higher"]
-    digits: int
-
-    @property
-    def header(self) -> str:
-        """The name, with an arrow that says which way is better."""
-        return f"{self.name} {'↓' if self.better == 'lower' else '↑'}"
-
-    def ahead(self, one: Interval, other: Interval) -> bool:
-        """Tell whether the figure `one` is better than `other`, whatever the intervals."""
-        return one.value < other.value if self.better == "lower" else one.value > other.value
-
-
-@dataclass(frozen=True)
 class Judge:
     """Columns that are computed together.
 
@@ -99,18 +68,35 @@ class Judge:
     measure: Callable[[Fields], dict[str, Interval]]
 
 
-def fidelity() -> Judge:
-    """Return PSNR and SSIM, means over fields."""
+def paired(places: Mapping[str, Path | None]) -> Judge:
+    """Return measures of each pair by itself, as means over fields.
+
+    Parameters
+    ----------
+    places : by names of `histomend.evaluate.columns.MEASURES`, where their weights are
+
+    Raises
+    ------
+    MissingDependencyError, ModelError
+        A network or its weights are not at hand.
+    """
+    columns = tuple(column for name in places for column in MEASURES[name].columns)
+    loaded = [MEASURES[name].load(Place(given)) for name, given in places.items()]
 
     def measure(fields: Fields) -> dict[str, Interval]:
-        pairs = list(zip(fields.truth, fields.restored, strict=True))
+        truth, restored = np.stack(fields.truth), np.stack(fields.restored)
         return {
-            name: bootstrap([of(*pair) for pair in pairs], groups=fields.groups)
-            for name, of in (("psnr", metrics.psnr), ("ssim", metrics.ssim))
+            key: bootstrap(found, groups=fields.groups)
+            for compare in loaded
+            for key, found in compare(truth, restored).items()
         }
 
-    columns = (Column("psnr", "PSNR", "higher", 2), Column("ssim", "SSIM", "higher", 3))
     return Judge(columns, measure)
+
+
+def fidelity() -> Judge:
+    """Return PSNR and SSIM, means over fields."""
+    return paired({"psnr": None, "ssim": None})
 
 
 def distances(describes: Describes, names: Mapping[str, str], part_px: int | None) -> Judge:
@@ -144,16 +130,6 @@ def distances(describes: Describes, names: Mapping[str, str], part_px: int | Non
 
     columns = (Column(keys[kind], names[kind], "lower", known[kind][1]) for kind in names)
     return Judge(tuple(columns), measure)
-
-
-def lpips(distance: Lpips) -> Judge:
-    """Return LPIPS, mean over fields."""
-
-    def measure(fields: Fields) -> dict[str, Interval]:
-        found = distance(np.stack(fields.truth), np.stack(fields.restored))
-        return {"lpips": bootstrap(found, groups=fields.groups)}
-
-    return Judge((Column("lpips", "LPIPS", "lower", 3),), measure)
 
 
 @dataclass(frozen=True)
@@ -209,20 +185,25 @@ class Weights:
 
         loaded, notes = [fidelity()], []
         for columns, network, option, load in (
-            ("LPIPS", "AlexNet and LPIPS's own", "lpips", lambda w: lpips(Lpips(w))),
+            (
+                "LPIPS",
+                "AlexNet and LPIPS's own",
+                "lpips",
+                lambda w: paired({"lpips": w}),
+            ),
             ("FID and KID", "Inception-v3", "inception", inception),
             ("CMMD", "CLIP", "clip", clip),
             ("FID, KID and CMMD (own)", "our histology encoder's", "encoder", own),
         ):
             weights = getattr(self, option)
-            why = f"needs {network} weights (--{option})"
+            needs, reason = f"{network} weights (--{option})", None
             if weights is not None:
                 try:
                     loaded.append(load(weights))
                     continue
                 except (MissingDependencyError, ModelNotFoundError) as error:
-                    why = f"{why}. {error}"
-            notes.append(f"{columns}: not available: {why}.")
+                    reason = error
+            notes.append(unavailable(columns, needs, reason))
         if self.encoder is not None:
             notes.append(
                 f"(own): at most {FEATURES} features of our own histology encoder, on parts of "
@@ -236,17 +217,12 @@ def parts(
 ) -> tuple[np.ndarray, list[str]]:
     """Cut images of one size into parts (N, P, P, 3), and name the group of each.
 
-    Without `part_px`, or where an image is smaller than a part, it stays whole.
+    Without `part_px`, or where an image is smaller than a part, the parts are as large as its
+    shorter side.
     """
-    cut, named = [], []
-    for image, group in zip(images, groups, strict=True):
-        height, width = image.shape[:2]
-        side = min(part_px or height, height, width)
-        for y in range(0, height - side + 1, side):
-            for x in range(0, width - side + 1, side):
-                cut.append(image[y : y + side, x : x + side])
-                named.append(group)
-    return np.stack(cut), named
+    stacked = np.stack(images)
+    cut = parts_of(stacked, part_px or max(stacked.shape[1:3]))
+    return cut, [group for group in groups for _ in range(len(cut) // len(stacked))]
 
 
 def apart(one: Interval, other: Interval) -> bool:

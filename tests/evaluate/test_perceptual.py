@@ -15,7 +15,14 @@ from histomend.errors import (
     UnsupportedImageError,
     WeightsError,
 )
-from histomend.evaluate.perceptual import BACKBONE_FILE, LINEAR_FILE, Lpips
+from histomend.evaluate.perceptual import (
+    BACKBONE_FILE,
+    LINEAR_FILE,
+    SHIFT_TOLERANT_FILE,
+    Lpips,
+    ShiftTolerantLpips,
+    smoothly_halved,
+)
 
 SHAPES = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}
 
@@ -104,3 +111,57 @@ def test_files_of_another_network_are_refused(folder: Path, tmp_path: Path) -> N
     torch.save({"lin0.model.1.weight": torch.ones(1, 64, 1, 1)}, tmp_path / LINEAR_FILE)
     with pytest.raises(WeightsError, match="lacks the tensor lin1"):
         Lpips(tmp_path)
+
+
+# Numbers of the convolutions in the file of ST-LPIPS, by ours.
+SLICES = {0: "slice1.0", 3: "slice2.5", 6: "slice3.9", 8: "slice4.11", 10: "slice5.13"}
+
+
+@pytest.fixture(scope="module")
+def shift_tolerant(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file as that of the package stlpips-pytorch."""
+    alexnet, tensors = torch.load(folder / BACKBONE_FILE), torch.load(folder / LINEAR_FILE)
+    tensors["scaling_layer.shift"] = torch.zeros(1, 3, 1, 1)
+    for number, place in SLICES.items():
+        for kind in ("weight", "bias"):
+            tensors[f"net.{place}.{kind}"] = alexnet[f"features.{number}.{kind}"]
+    tensors["net.slice1.1.filt"] = torch.ones(64, 1, 3, 3)
+    path = tmp_path_factory.mktemp("st-lpips") / SHIFT_TOLERANT_FILE
+    torch.save(tensors, path)
+    return path
+
+
+def test_a_shift_counts_for_less_in_st_lpips(folder: Path, shift_tolerant: Path) -> None:
+    rng = np.random.default_rng(0)
+    coarse = np.kron(rng.integers(0, 256, (1, 24, 24, 3)), np.ones((1, 4, 4, 1))).astype(np.uint8)
+    pair, other = (coarse[:, :-1, :-1], coarse[:, 1:, 1:]), coarse[:, 1:, 1:][:, ::-1]
+    plain, tolerant = Lpips(folder), ShiftTolerantLpips(shift_tolerant)
+    assert tolerant(pair[0], pair[0]) == 0
+    assert tolerant(*pair) / tolerant(pair[0], other) < plain(*pair) / plain(pair[0], other)
+
+
+def test_maps_are_halved_by_a_mean_over_neighbours() -> None:
+    rising = torch.arange(9.0).expand(1, 2, 9, 9)
+    halved = smoothly_halved(rising)
+    assert halved.shape == (1, 2, 6, 6)
+    assert halved[0, 0, 2].tolist() == [1, 1, 3, 5, 7, 7]  # mirrored at 0 and at 8
+
+
+def test_st_lpips_says_where_its_weights_come_from(
+    tmp_path: Path, shift_tolerant: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ModelNotFoundError, match="pip install --no-deps stlpips-pytorch"):
+        ShiftTolerantLpips(tmp_path / "nowhere.pth")
+    package = tmp_path / "stlpips_pytorch"
+    (package / "weights" / "vST0.0").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError('it is not to be imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModelNotFoundError, match=SHIFT_TOLERANT_FILE):
+        ShiftTolerantLpips()
+    kept = package / "weights" / "vST0.0" / SHIFT_TOLERANT_FILE
+    kept.write_bytes(shift_tolerant.read_bytes())
+    pair = images(), images()[::-1].copy()
+    assert ShiftTolerantLpips()(*pair) == pytest.approx(ShiftTolerantLpips(shift_tolerant)(*pair))
+    torch.save({"lin0.model.1.weight": torch.ones(1, 64, 1, 1)}, kept)
+    with pytest.raises(WeightsError, match="lacks the tensor"):
+        ShiftTolerantLpips()

@@ -1,12 +1,14 @@
-"""LPIPS (Zhang et al. 2018) with AlexNet: how different two images look.
+"""LPIPS (Zhang et al. 2018) and ST-LPIPS (Ghildyal and Liu 2022): how different two images look.
 
-Written out here, since the package of the authors is not kept up, and needs torchvision of the
-same build as PyTorch for five convolutions. The weights are theirs, and are not bundled.
+Both with AlexNet, and written out here: the packages of their authors are not kept up, and need
+torchvision of the same build as PyTorch for five convolutions. The weights are theirs, and are not
+bundled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,8 @@ BACKBONE_FILE = "alexnet-owt-7be5be79.pth"
 """torchvision's AlexNet; torch.hub keeps it under this name."""
 LINEAR_FILE = "alex.pth"
 """The layers on top, from the folder weights/v0.1 of the package lpips."""
+SHIFT_TOLERANT_FILE = "alex_shift_tolerant.pth"
+"""All of ST-LPIPS, from the folder weights/vST0.0 of the package stlpips-pytorch."""
 SMALLEST_PX = 32
 _AT_ONCE = 16
 # Mean and spread of ImageNet, for values in [-1, 1].
@@ -41,13 +45,23 @@ _POOLED_BEFORE = (3, 6)
 
 
 class AlexNetLpips(nn.Module):
-    """AlexNet's five feature maps, and how much each of their channels counts."""
+    """AlexNet's five feature maps, and how much each of their channels counts.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    shift_tolerant : bool
+        ST-LPIPS's changes: nothing is skipped over, neither by the first convolution nor by
+        pooling, and a map is halved by `smoothly_halved` instead.
+    """
+
+    def __init__(self, shift_tolerant: bool = False) -> None:
         super().__init__()
+        self.shift_tolerant = shift_tolerant
         self.features = nn.ModuleDict(
             {
-                str(number): nn.Conv2d(here, there, kernel, stride, padding)
+                str(number): nn.Conv2d(
+                    here, there, kernel, 1 if shift_tolerant else stride, padding
+                )
                 for number, here, there, kernel, stride, padding in _CONVOLUTIONS
             }
         )
@@ -61,8 +75,12 @@ class AlexNetLpips(nn.Module):
         found = []
         for number, *_ in _CONVOLUTIONS:
             if number in _POOLED_BEFORE:
-                x = F.max_pool2d(x, 3, 2)
-            x = F.relu(self.features[str(number)](x))
+                x = F.max_pool2d(x, 3, 1 if self.shift_tolerant else 2)
+                x = smoothly_halved(x) if self.shift_tolerant else x
+            x = self.features[str(number)](x)
+            if self.shift_tolerant and number == 0:
+                x = smoothly_halved(x)
+            x = F.relu(x)
             found.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
         return found
 
@@ -73,6 +91,13 @@ class AlexNetLpips(nn.Module):
             for level, (one, other) in enumerate(zip(self.maps(a), self.maps(b), strict=True))
         ]
         return torch.stack(parts).sum(0)
+
+
+def smoothly_halved(x: Tensor) -> Tensor:
+    """Return every second cell of x (B, C, H, W), each a mean over 3×3 by 1 2 1, mirrored by 2."""
+    weights = x.new_tensor([1.0, 2.0, 1.0]) / 4
+    kernel = (weights[:, None] * weights).expand(x.shape[1], 1, 3, 3)
+    return F.conv2d(F.pad(x, (2, 2, 2, 2), "reflect"), kernel, stride=2, groups=x.shape[1])
 
 
 class Lpips:
@@ -92,8 +117,6 @@ class Lpips:
         If one is damaged or of another network.
     """
 
-    name = "LPIPS, AlexNet"
-
     def __init__(self, folder: Path, device: str | torch.device = "cpu"):
         tensors: dict[str, Tensor] = {}
         for file, where in ((BACKBONE_FILE, _convolutions), (LINEAR_FILE, _linear)):
@@ -104,9 +127,17 @@ class Lpips:
                     "weights/v0.1 of the package lpips."
                 )
             tensors |= where(tensors_in(folder / file))
-        self.network = AlexNetLpips()
-        fill(self.network, tensors, str(folder))
-        self.network.eval().requires_grad_(False).to(device)
+        self._open(AlexNetLpips(), tensors, folder, device)
+
+    def _open(
+        self,
+        network: AlexNetLpips,
+        tensors: dict[str, Tensor],
+        source: Path,
+        device: str | torch.device,
+    ) -> None:
+        fill(network, tensors, str(source))
+        self.network = network.eval().requires_grad_(False).to(device)
 
     @torch.no_grad()
     def __call__(
@@ -137,6 +168,56 @@ class Lpips:
             for k in range(0, len(truth), _AT_ONCE)
         ]
         return torch.cat(parts).double().cpu().numpy() if parts else np.zeros(0)
+
+
+class ShiftTolerantLpips(Lpips):
+    """ST-LPIPS with loaded weights: a shift by a pixel, which no eye sees, hardly counts.
+
+    Parameters
+    ----------
+    file : Path, optional
+        `SHIFT_TOLERANT_FILE`; by default that of the package stlpips-pytorch, if it is installed.
+    device : "cpu", "cuda", ...
+
+    Raises
+    ------
+    ModelNotFoundError
+        If there is no such file.
+    UnsafeWeightsError, WeightsError
+        If it is damaged or of another network.
+    """
+
+    def __init__(self, file: Path | None = None, device: str | torch.device = "cpu"):
+        where = _shift_tolerant_file() if file is None else file
+        if where is None or not where.is_file():
+            raise ModelNotFoundError(
+                f"There is no file {where or SHIFT_TOLERANT_FILE}. ST-LPIPS's weights come with "
+                "the package stlpips-pytorch, of which nothing else is needed: "
+                "pip install --no-deps stlpips-pytorch"
+            )
+        self._open(AlexNetLpips(shift_tolerant=True), _all_of(tensors_in(where)), where, device)
+
+
+def _shift_tolerant_file() -> Path | None:
+    """Return the file in the installed package, which is not imported."""
+    found = find_spec("stlpips_pytorch")
+    if found is None or not found.submodule_search_locations:
+        return None
+    return Path(found.submodule_search_locations[0], "weights", "vST0.0", SHIFT_TOLERANT_FILE)
+
+
+def _all_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return ST-LPIPS's tensors under our names; its convolutions come in the order of ours."""
+    numbers = iter(_CONVOLUTIONS)
+    ours = _linear({name: value for name, value in tensors.items() if name.startswith("lin")})
+    for name, value in tensors.items():
+        if name.startswith("net.") and name.endswith(".weight"):
+            number = next(numbers, ("other",))[0]
+            ours[f"features.{number}.weight"] = value
+            bias = name.removesuffix("weight") + "bias"
+            if bias in tensors:
+                ours[f"features.{number}.bias"] = tensors[bias]
+    return ours
 
 
 def _convolutions(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

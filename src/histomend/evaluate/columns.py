@@ -1,0 +1,290 @@
+"""The columns of tables that compare restored images with true ones, and what each needs.
+
+`MEASURES` lists them all, in the order of Histo-Diffusion's Tables 2, 3 and 5. A measure whose
+weights or package are not at hand has no column: `open_measures` says so in a note instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from histomend.errors import (
+    MissingDependencyError,
+    ModelError,
+    ModelMismatchError,
+    SettingError,
+)
+from histomend.evaluate import metrics
+from histomend.evaluate.hover import nuclei_segmenter
+from histomend.evaluate.iqa import load_iqa
+from histomend.evaluate.nuclear_features import nuclear_l1
+from histomend.evaluate.perceptual import Lpips, ShiftTolerantLpips
+from histomend.evaluate.pretrained import features
+from histomend.evaluate.pyiqa_scores import pyiqa_scores
+from histomend.evaluate.similarity import embedding_similarity
+from histomend.evaluate.tables import Interval
+
+Pixels = npt.NDArray[np.uint8]
+# From truth and images, (N, H, W, 3) each, to a figure for each image, by the column's key.
+Compares = Callable[[Pixels, Pixels], dict[str, npt.NDArray[np.float64]]]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Parameters
+    ----------
+    key : str
+        Of the figure.
+    name : str
+    better : "lower" or "higher"
+    digits : int
+        After the point.
+    """
+
+    key: str
+    name: str
+    better: Literal["lower", "higher"]
+    digits: int
+
+    @property
+    def header(self) -> str:
+        """The name, with an arrow that says which way is better."""
+        return f"{self.name} {'↓' if self.better == 'lower' else '↑'}"
+
+    def ahead(self, one: Interval, other: Interval) -> bool:
+        """Tell whether the figure `one` is better than `other`, whatever the intervals."""
+        return one.value < other.value if self.better == "lower" else one.value > other.value
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a measure finds what it needs.
+
+    Parameters
+    ----------
+    given : str or Path, optional
+        Folder, file or name on the hub that the user named for it.
+    mpp : float
+        Pixel size of the images in um.
+    """
+
+    given: str | Path | None = None
+    mpp: float = 0.5
+
+    @property
+    def path(self) -> Path:
+        """The place as a path; nowhere without one."""
+        return Path(self.given or "")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Columns that are computed together, image by image.
+
+    Parameters
+    ----------
+    columns : tuple of Column
+    load : callable
+        From its place to `Compares`; raises ModelError or MissingDependencyError.
+    needs : str
+        What it cannot do without, in words; empty if nothing.
+    asks : bool
+        Whether a place must be given; otherwise it looks by itself.
+    """
+
+    columns: tuple[Column, ...]
+    load: Callable[[Place], Compares]
+    needs: str = ""
+    asks: bool = False
+
+
+def unavailable(columns: str, needs: str, error: Exception | None = None) -> str:
+    """Return the note in place of columns that cannot be computed here."""
+    return f"{columns}: not available: needs {needs}." + (f" {error}" if error else "")
+
+
+def open_measures(
+    places: Mapping[str, str | Path], *, mpp: float = 0.5, keys: Sequence[str] | None = None
+) -> tuple[dict[str, tuple[Measure, Compares]], list[str]]:
+    """Load the measures that are at hand.
+
+    Parameters
+    ----------
+    places : mapping of str to str or Path
+        By a measure's name in `MEASURES`, the folder, file or hub name of its weights.
+    mpp : float
+        Pixel size of the images in um, for the nuclei.
+    keys : sequence of str, optional
+        Names of the measures that are wanted; by default all.
+
+    Returns
+    -------
+    measures : by name, each with what computes its figures
+    notes : for each of the others, that it is not available, and what it needs
+
+    Raises
+    ------
+    SettingError
+        No measure has one of the names.
+    """
+    wanted = list(MEASURES if keys is None else keys)
+    unknown = [name for name in (*wanted, *places) if name not in MEASURES]
+    if unknown:
+        raise SettingError(f"No measure is called {unknown[0]!r}. There are {', '.join(MEASURES)}.")
+    opened: dict[str, tuple[Measure, Compares]] = {}
+    notes = []
+    for name in wanted:
+        measure, given = MEASURES[name], places.get(name)
+        named = " and ".join(column.name for column in measure.columns)
+        if measure.asks and given is None:
+            notes.append(unavailable(named, measure.needs))
+            continue
+        try:
+            opened[name] = measure, measure.load(Place(given, mpp))
+        except (MissingDependencyError, ModelError) as error:
+            notes.append(unavailable(named, measure.needs, error))
+    return opened, notes
+
+
+def _each(key: str, of: Callable[[Pixels, Pixels], float]) -> Callable[[Place], Compares]:
+    """Return the loader of a measure that is a plain function of a pair."""
+
+    def compares(truth: Pixels, images: Pixels) -> dict[str, npt.NDArray[np.float64]]:
+        pairs = zip(truth, images, strict=True)
+        return {key: np.array([of(*pair) for pair in pairs], dtype=np.float64)}
+
+    return lambda _: compares
+
+
+def _pairs(
+    key: str, load: Callable[[Place], Callable[[Pixels, Pixels], npt.NDArray[np.float64]]]
+) -> Callable[[Place], Compares]:
+    """Return the loader of a measure that compares whole batches of pairs."""
+
+    def loaded(place: Place) -> Compares:
+        compare = load(place)
+        return lambda truth, images: {key: compare(truth, images)}
+
+    return loaded
+
+
+def _alone(
+    key: str, load: Callable[[Place], Callable[[Pixels], npt.NDArray[np.float64]]]
+) -> Callable[[Place], Compares]:
+    """Return the loader of a measure that does not look at the truth."""
+
+    def loaded(place: Place) -> Compares:
+        score = load(place)
+        return lambda _, images: {key: score(images)}
+
+    return loaded
+
+
+def _nuclei(place: Place) -> Compares:
+    segment = nuclei_segmenter(None if place.given is None else place.path)
+
+    def compares(truth: Pixels, images: Pixels) -> dict[str, npt.NDArray[np.float64]]:
+        found = [
+            nuclear_l1(clean, image, segment(clean, place.mpp))
+            for clean, image in zip(truth, images, strict=True)
+        ]
+        return {
+            "l1_texture": np.array([one.texture for one in found]),
+            "l1_intensity": np.array([one.intensity for one in found]),
+        }
+
+    return compares
+
+
+def _similar(key: str, network: str) -> Callable[[Place], Compares]:
+    def load(place: Place) -> Callable[[Pixels, Pixels], npt.NDArray[np.float64]]:
+        describes = features(network, place.given or "")
+        return lambda truth, images: embedding_similarity(describes, truth, images)
+
+    return _pairs(key, load)
+
+
+def _pyiqa(key: str, name: str, better: Literal["lower", "higher"], digits: int) -> Measure:
+    return Measure(
+        (Column(key, name, better, digits),),
+        _alone(key, lambda _: pyiqa_scores(key, lower_is_better=better == "lower")),
+        "the package pyiqa, whose licence forbids commercial use, and weights that it downloads",
+    )
+
+
+def _blur(blur: str, name: str) -> Measure:
+    key = f"iqa_{blur}"
+
+    def load(place: Place) -> Callable[[Pixels], npt.NDArray[np.float64]]:
+        model = load_iqa(place.path)
+        if model.config.blur not in (blur, "both"):
+            raise ModelMismatchError(
+                f"{place.path} learned {model.config.blur} blur, and the column is of {blur} blur: "
+                "name another model."
+            )
+        return model.score
+
+    return Measure(
+        (Column(key, name, "higher", 4),),
+        _alone(key, load),
+        f"a model that `histomend train iqa --blur {blur}` wrote",
+        asks=True,
+    )
+
+
+MEASURES: dict[str, Measure] = {
+    "psnr": Measure((Column("psnr", "PSNR", "higher", 2),), _each("psnr", metrics.psnr)),
+    "ssim": Measure((Column("ssim", "SSIM", "higher", 3),), _each("ssim", metrics.ssim)),
+    "lpips": Measure(
+        (Column("lpips", "LPIPS", "lower", 3),),
+        _pairs("lpips", lambda place: Lpips(place.path)),
+        "AlexNet and LPIPS's own weights",
+        asks=True,
+    ),
+    "st_lpips": Measure(
+        (Column("st_lpips", "ST-LPIPS", "lower", 3),),
+        _pairs("st_lpips", lambda p: ShiftTolerantLpips(None if p.given is None else p.path)),
+        "ST-LPIPS's weights",
+    ),
+    "clipiqa": _pyiqa("clipiqa", "CLIP-IQA", "higher", 4),
+    "musiq": _pyiqa("musiq", "MUSIQ", "higher", 2),
+    "niqe": _pyiqa("niqe", "NIQE", "lower", 2),
+    "brisque": _pyiqa("brisque", "BRISQUE", "lower", 2),
+    "nrqm": _pyiqa("nrqm", "NRQM", "higher", 2),
+    "nuclei": Measure(
+        (
+            Column("l1_texture", "L1-texture", "lower", 2),
+            Column("l1_intensity", "L1-intensity", "lower", 2),
+        ),
+        _nuclei,
+        "outlines of nuclei",
+    ),
+    "iqa_box": _blur("box", "blur IQA (box)"),
+    "iqa_gaussian": _blur("gaussian", "blur IQA (Gaussian)"),
+    "uni": Measure(
+        (Column("uni", "UNI similarity", "higher", 4),),
+        _similar("uni", "timm"),
+        "UNI, given to those who agree to its licence (timm's format)",
+        asks=True,
+    ),
+    "plip": Measure(
+        (Column("plip", "PLIP similarity", "higher", 4),),
+        _similar("plip", "clip"),
+        "PLIP (transformers' format)",
+        asks=True,
+    ),
+    "encoder": Measure(
+        (Column("encoder", "similarity (own encoder)", "higher", 4),),
+        _similar("encoder", "histology"),
+        "an encoder that `histomend train encoder` wrote",
+        asks=True,
+    ),
+}
