@@ -5,7 +5,8 @@
 
 The card is a JSON object (data, licence, command, time, figures, limits); it goes into the
 model's config, so that `histomend models NAME` and every ledger show it. A latent model takes
-along its autoencoder, or with --vae the same encoder with a decoder that was trained further.
+along its autoencoder, or with --vae the same encoder with a decoder that was trained further, and a
+model of RSCD its calibrator.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from safetensors.torch import load_file
 
 from histomend.models import fit_to_vae, load_weights, read_config, save_model
+from histomend.models.calibrator import CALIBRATOR
 from histomend.models.vae import VAE, WEIGHT_FILE
 
 
@@ -54,7 +56,9 @@ def main() -> None:
         sampler=options.sampler or config.sampler,
         extra_noise=config.extra_noise if options.extra_noise is None else options.extra_noise,
     )
-    saved = save_model(options.out, load_weights(options.model), config, half=True, vae=vae)
+    calibrator = options.model / CALIBRATOR if config.calibrator_sha256 else None
+    weights = load_weights(options.model)
+    saved = save_model(options.out, weights, config, half=True, vae=vae, calibrator=calibrator)
     for file in options.out.rglob("*.*"):
         file.chmod(0o644)
     print(f"{options.out}: {saved.arch}, sha256 {saved.sha256}")

@@ -124,6 +124,16 @@ def test_what_is_clean_goes_through_byte_for_byte(dtype):
     assert 0 < result.record.t["unchanged_share"] < 1
 
 
+@pytest.mark.parametrize(
+    ("channels", "name"), [(1, "rscd-fluo"), (2, "rscd-srh-sim"), (3, "rscd-he")]
+)
+def test_the_model_that_comes_with_it_fits_the_channels_and_takes_noise_away(channels, name):
+    image = noisy(channels, np.uint8, sigma=0.1)
+    result = denoise(image)
+    assert result.record.model["name"] == name
+    assert gain_db(image, result.pixels, stored(clean(channels), np.uint8).astype(float)) > 3
+
+
 def test_the_result_depends_on_the_seed_and_not_on_the_batch():
     torch.manual_seed(0)
     network = ConvUNet(1, 1, channels=32, multipliers=(1, 2), blocks=1, patch=2, local=True)
@@ -215,7 +225,7 @@ def test_what_cannot_be_restored_is_refused_by_name(image, error, words):
         ({"method": "magic"}, SettingError, "'magic'.*rscd"),
         ({"preset": "slow"}, SettingError, "'slow'"),
         ({"batch": 0}, SettingError, "batch=0"),
-        ({"model": None}, ModelNotFoundError, "train rscd"),
+        ({"model": "rscd-xx"}, ModelNotFoundError, "rscd-he"),
         ({"model": replace(made(1), calibrator=None)}, ModelMismatchError, "no calibrator"),
         (
             {"model": replace(made(1), config=ModelConfig("artifusion", "small"))},

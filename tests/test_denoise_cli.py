@@ -155,7 +155,7 @@ def test_saturation_is_a_notice(work: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ((), "No model for rscd comes with Histomend yet"),
+        (("--method", "conditional"), "No model for conditional comes with Histomend"),
         (("--method", "magic"), "'magic'"),
         (("--t-map", "map.png"), "Name a .tif"),
     ],

@@ -108,6 +108,8 @@ def prepare(
     loaded = model_for(method, model, device)
     channels = None if loaded is None else loaded.config.channels
     stack = stack_of(image, channels=channels, axes=axes)
+    if loaded is None:
+        loaded = model_for(method, model, device, stack.channels)
     restores, settings = prepared(
         method,
         loaded,
@@ -150,8 +152,9 @@ def denoise(
     image : (H, W), (H, W, C) or (Z, H, W, C) uint8, uint16, or float in [0, 1]; list of planes
         of equal shape; PIL image; path. C is 1, 2 or 3, both sides at least 64 px. Channels may
         come first as well.
-    model : str, Path or Model
-        A folder of weights, or a model loaded once for many images.
+    model : str, Path or Model, optional
+        A bundled name, a folder of weights, or a model loaded once for many images. By default
+        the bundled model of RSCD for as many channels as the image has.
     method : str
         "rscd", or one of those that it is compared with: "ccdf" and "rrd", diffusion with a model
         of RSCD; "conditional", "noise2noise" and "cyclegan" with models of their own; "median" and

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,29 @@ NO_STEPS = {"median", "noise2noise", "cyclegan"}
 NO_SAMPLER = {*NO_STEPS, "deep-image-prior"}
 
 
-def model_for(method: str, model: str | Path | Model | None, device: str = "auto") -> Model | None:
-    """Load the model for a method, and check that it is one; None where it needs none.
+# By channels of the image: grey, CH2 and CH3, RGB.
+BUNDLED = {1: "rscd-fluo", 2: "rscd-srh-sim", 3: "rscd-he"}
+
+
+def model_for(
+    method: str,
+    model: str | Path | Model | None,
+    device: str = "auto",
+    channels: int | None = None,
+) -> Model | None:
+    """Load the model for a method, and check that it is one.
+
+    Parameters
+    ----------
+    model : str, Path or Model, optional
+        Without it, methods of RSCD take the bundled one for the image.
+    channels : int, optional
+        Of the image, which say which bundled model that is.
+
+    Returns
+    -------
+    Model or None
+        None where the method needs none, or where the image is not known yet.
 
     Raises
     ------
@@ -54,10 +76,11 @@ def model_for(method: str, model: str | Path | Model | None, device: str = "auto
         if model is not None:
             raise SettingError(f"The method {method} has no model. Leave --model away.")
         return None
+    if model is None and METHODS[method] == "rscd":
+        return None if channels is None else _bundled(BUNDLED[channels], device)
     if model is None:
-        yet = " yet" if METHODS[method] == "rscd" else ""
         raise ModelNotFoundError(
-            f"No model for {method} comes with Histomend{yet}. Name a folder that `histomend train "
+            f"No model for {method} comes with Histomend. Name a folder that `histomend train "
             f"{METHODS[method]}` wrote (RUN/model): --model FOLDER."
         )
     loaded = model if isinstance(model, Model) else load_model(model, device)
@@ -67,6 +90,12 @@ def model_for(method: str, model: str | Path | Model | None, device: str = "auto
             f"{METHODS[method]}. Choose another --model or --method."
         )
     return loaded
+
+
+@lru_cache(maxsize=len(BUNDLED))
+def _bundled(name: str, device: str) -> Model:
+    """Load a bundled model once for all images of a call."""
+    return load_model(name, device)
 
 
 def prepared(
