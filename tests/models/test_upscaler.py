@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from histomend import doctor
+from histomend.cli.app import app
 from histomend.errors import ModelMismatchError, WeightsError
 from histomend.models import load_model
-from histomend.models.priors import load_prior
 from histomend.models.loading import is_upscaler
-from histomend.models.upscaler import load_upscaler
+from histomend.models.priors import load_prior
+from histomend.models.upscaler import UpscalerConfig, load_upscaler, save_upscaler
 
 
 @pytest.fixture
@@ -77,3 +80,33 @@ def test_a_prior_is_one_of_latent_artifusion_with_a_unet_of_diffusers(
         load_prior(untrained)
     with pytest.raises(ModelMismatchError, match="has the arch tiny"):
         load_prior(untrained_latent)
+
+
+def test_a_bundled_upscaler_is_listed_and_checked(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("loading", "upscaler"):
+        monkeypatch.setattr(f"histomend.models.{module}.WEIGHTS", copied.parent)
+    result = CliRunner().invoke(app, ["models", "--json"])
+    assert result.exit_code == 0, result.stderr
+    (row,) = json.loads(result.stdout)
+    assert (row["name"], row["method"]) == ("up", "histo-diffusion")
+    assert doctor._model("up").status == "ok"
+    shutil.rmtree(copied / "restoration")
+    assert doctor._model("up").status == "fail"
+
+
+def test_a_bundled_prior_is_named_and_not_copied(
+    untrained_prior: Path,
+    untrained_restoration: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in ("loading", "upscaler"):
+        monkeypatch.setattr(f"histomend.models.{module}.WEIGHTS", untrained_prior.parent)
+    prior = load_prior(untrained_prior.name)
+    config = UpscalerConfig.of(prior, untrained_restoration)
+    parts = (prior.branch(), prior, untrained_prior.name, untrained_restoration, config)
+    assert save_upscaler(tmp_path / "up", *parts).prior == untrained_prior.name
+    assert not (tmp_path / "up" / "prior").exists()
+    assert load_upscaler(tmp_path / "up", "cpu").config.arch == "tiny-unet"

@@ -13,7 +13,7 @@ from histomend.cli.calibrated_training import calibrator, rscd
 from histomend.cli.judging_training import encoder, iqa
 from histomend.cli.paired_training import conditional, noise2noise
 from histomend.cli.training import artifusion, latent_artifusion, vae
-from histomend.cli.upscaling_training import swinir
+from histomend.cli.upscaling_training import control, swinir
 from histomend.train import conditional as conditioned
 from histomend.train import cyclegan as unpaired
 from histomend.train import latent_artifusion as latent
@@ -22,6 +22,7 @@ from histomend.train import rscd as whole_fields
 from histomend.train.artifusion import train
 from histomend.train.autoencoder import train_vae
 from histomend.train.calibrator import train_calibrator
+from histomend.train.control import train_control
 from histomend.train.encoder import train_encoder
 from histomend.train.iqa import train_iqa
 from histomend.train.restoration_module import train_restoration
@@ -36,6 +37,7 @@ VERBS: dict[Callable[..., None], Callable[..., Any]] = {
     calibrator: train_calibrator,
     rscd: whole_fields.train,
     swinir: train_restoration,
+    control: train_control,
     cyclegan: unpaired.train,
     conditional: conditioned.train,
     noise2noise: noisy.train,

@@ -47,17 +47,18 @@ def models(
     """List the models that come with the package, or show what is known of one."""
     from dataclasses import asdict
 
-    from histomend.models import bundled, locate, read_config
+    from histomend.models import bundled, locate
+    from histomend.models.upscaler import read_any_config
 
     if model is not None:
-        config = asdict(read_config(locate(model)))
+        config = asdict(read_any_config(locate(model)))
         if as_json:
             answer(config)
             return
         card = config.pop("card")
         facts([*config.items(), *card.items()])
         return
-    known = {name: read_config(locate(name)) for name in bundled()}
+    known = {name: read_any_config(locate(name)) for name in bundled()}
     if as_json:
         answer([{"name": name, **asdict(config)} for name, config in known.items()])
         return

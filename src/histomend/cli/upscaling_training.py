@@ -137,7 +137,7 @@ def control(
     mpp: TileMpp = 0.5,
     versions: Annotated[
         int, typer.Option(min=1, help="Of each tile, degraded differently; encoded once.")
-    ] = 4,
+    ] = 2,
     compiled: Compiled = False,
     seed: Seed = 0,
     device: Device = "auto",

@@ -26,7 +26,7 @@ from histomend.diffusion.device import torch_device
 from histomend.diffusion.samplers import SAMPLERS
 from histomend.diffusion.space import LatentSpace
 from histomend.errors import ModelMismatchError, WeightsError
-from histomend.models.config import CONFIG, SCHEMA_VERSION, config_from
+from histomend.models.config import CONFIG, SCHEMA_VERSION, ModelConfig, config_from, read_config
 from histomend.models.loading import UPSCALER_METHOD, WEIGHTS, is_upscaler, locate
 from histomend.models.priors import Prior, load_prior
 from histomend.models.restoration import RestorationModule, load_restoration
@@ -199,6 +199,17 @@ def read_upscaler_config(folder: Path) -> UpscalerConfig:
             "Histomend cannot use. The file is damaged or from a newer version."
         )
     return config
+
+
+def read_any_config(folder: Path) -> UpscalerConfig | ModelConfig:
+    """Return the config of a model of any kind.
+
+    Raises
+    ------
+    WeightsError
+        The file is damaged or of another schema.
+    """
+    return read_upscaler_config(folder) if is_upscaler(folder) else read_config(folder)
 
 
 def save_upscaler(
