@@ -1,9 +1,8 @@
 """The blurs of Histo-Diffusion's two quality data sets: eleven levels, scored from 10 to 0.
 
 Section 3.3 of the paper raises the radius of a box blur, or the standard deviation of a Gaussian,
-step by step, and lowers the score from 10 (as it was) to 0 (most blurred). It does not say how
-large a step is. Here it is 1 px: bicubic ×4 then loses one to two levels, as it does in the
-paper's Table 3 (0.78 to 0.89 of 1).
+step by step, and lowers the score from 10 (as it was) to 0 (most blurred). It says neither how many
+steps there are nor how large one is: ten of 1 px, a whole score each, are our choice.
 """
 
 from __future__ import annotations

@@ -63,7 +63,8 @@ class AntonymHead(nn.Module):
 
     CLIP-IQA asks whether an image's features are nearer to the text "Good photo." or to "Bad
     photo.", by a softmax over two cosines. The texts enter through the difference of their two
-    embeddings alone, so that difference is learned here, without the text encoder.
+    embeddings alone, so that difference is learned here, and an offset, without the text encoder.
+    CLIP-IQA's own CLIP is a ResNet-50 without positions; here it is whichever is named.
 
     Parameters
     ----------
@@ -157,8 +158,9 @@ class Iqa:
     @property
     def name(self) -> str:
         """What tables call it."""
-        kind = {"": "own", "clip": "CLIP-IQA"}.get(self.config.features, self.config.features)
-        return f"{kind} IQA ({self.config.blur})".replace("IQA IQA", "IQA")
+        names = {"": "own IQA", "clip": "CLIP-IQA"}
+        kind = names.get(self.config.features, f"{self.config.features} IQA")
+        return f"{kind} ({self.config.blur})"
 
     def score(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """Score images: 1 for sharp ones, 0 for those blurred like level 10 of the data set.
