@@ -14,23 +14,20 @@ import torch
 
 import histomend
 from histomend.baselines.published import PublishedUpscaler
-from histomend.baselines.upscaling import bicubic, lanczos, target_size
+from histomend.baselines.upscaling import bicubic, lanczos
 from histomend.diffusion.path import FixedPath
 from histomend.errors import (
-    ImageSizeError,
-    ModelNotFoundError,
-    PixelSizeError,
     SettingError,
     UnsupportedImageError,
 )
-from histomend.image import MIN_SIDE, Image, Intensity, as_image, check_mpp, pixels_sha256
-from histomend.image.pixels import MAX_PIXELS, Region
+from histomend.image import Image, Intensity, as_image, pixels_sha256
+from histomend.image.pixels import Region
 from histomend.ledger import UpscaleRecord
-from histomend.models.loading import UPSCALER_METHOD as METHOD
-from histomend.models.upscaler import Upscaler, load_upscaler
+from histomend.models.upscaler import Upscaler
 from histomend.recipes.colour import check_colour_fix
 from histomend.recipes.controlled import controlled_sampling, times_for
 from histomend.recipes.settings import Sampling
+from histomend.recipes.upscale_methods import METHOD, METHODS, upscaler_for
 from histomend.tiles.enlarge import (
     CLEANED,
     Steering,
@@ -40,12 +37,9 @@ from histomend.tiles.enlarge import (
     steered,
 )
 from histomend.tiles.field import make_tiles
+from histomend.tiles.target import mpp_notices, name_of, scale_of, size_of
 
 Pixels = npt.NDArray[Any]
-PUBLISHED = "published"
-METHODS = (METHOD, "bicubic", "lanczos", PUBLISHED)
-# Pixel sizes that differ by more than this are worth a notice.
-MPP_TOLERANCE = 0.3
 # Side of the tiles that published upscalers see, in px of the source.
 TILE = 128
 
@@ -135,22 +129,22 @@ def prepare(
             f"{method} does not sample. Leave --preset, --steps, --sampler and --generation away."
         )
     source = image if isinstance(image, Image) else as_image(image, mpp=mpp, region=region, least=1)
-    factor = _scale(source, scale, target_mpp)
-    size = _size(source, factor)
-    where = _name(source)
+    factor = scale_of(source, scale, target_mpp)
+    size = size_of(source, factor)
+    where = name_of(source)
     if source.alpha is not None:
         raise UnsupportedImageError(
             f"{where}: the image has transparency (RGBA), of which no method knows how to enlarge "
             "it. Save it as RGB without transparency first."
         )
-    loaded = load_for(method, model, device)
+    loaded = upscaler_for(method, model, device)
     chosen, times = None, []
     notices = source.notices
     if isinstance(loaded, Upscaler):
         schedule = loaded.denoiser.schedule
         chosen = controlled_sampling(preset, loaded.config, schedule, steps, sampler)
         times = times_for(generation, chosen, schedule) if generation else []
-        notices = (*notices, *_mpp_notices(source, factor, loaded.config.mpp))
+        notices = (*notices, *mpp_notices(source, factor, loaded.config.mpp))
     if isinstance(loaded, PublishedUpscaler) and factor != loaded.scale:
         raise SettingError(
             f"These published weights enlarge {loaded.scale} times and not otherwise; the scale "
@@ -163,43 +157,6 @@ def prepare(
     return UpscaleJob(
         source, factor, size, method, loaded, chosen, times, generation, colour, notices
     )
-
-
-def load_for(
-    method: str, model: str | Path | Upscaler | PublishedUpscaler | None, device: str = "auto"
-) -> Upscaler | PublishedUpscaler | None:
-    """Load what a method needs; None where it needs nothing.
-
-    Raises
-    ------
-    SettingError
-        A model is named for a method that has none.
-    ModelError
-        None is named where one is needed, or it is of another kind, or damaged.
-    """
-    if method in ("bicubic", "lanczos"):
-        if model is not None:
-            raise SettingError(f"The method {method} has no model. Leave --model away.")
-        return None
-    if model is None:
-        raise ModelNotFoundError(
-            "No upscaler comes with Histomend yet. Name the folder that `histomend train control` "
-            "wrote (RUN/model): --model FOLDER. Or enlarge without a model: --method lanczos."
-            if method == METHOD
-            else "Name the weight file that its authors published: --model FILE."
-        )
-    if method == PUBLISHED:
-        if isinstance(model, PublishedUpscaler):
-            return model
-        from histomend.baselines.published import load_published
-        from histomend.diffusion.device import torch_device
-
-        if isinstance(model, Upscaler):
-            raise SettingError("An upscaler of ours is no published one: leave --method away.")
-        return load_published(Path(model), torch_device(device))
-    if isinstance(model, PublishedUpscaler):
-        raise SettingError(f"A published upscaler needs the method {PUBLISHED}.")
-    return model if isinstance(model, Upscaler) else load_upscaler(model, device)
 
 
 def upscale(
@@ -341,60 +298,6 @@ def _enlarged(
     )
     pixels, control = steered(image, model, steering, advance)
     return pixels, control, FixedPath(job.times).nfe
-
-
-def _scale(source: Image, scale: float | None, target_mpp: float | None) -> float:
-    """Return the factor by which the image is enlarged."""
-    if (scale is None) == (target_mpp is None):
-        both = "not both" if scale is not None else "for instance --scale 4"
-        raise SettingError(
-            f"Say how much larger the image is to become: --scale S or --target-mpp X, {both}."
-        )
-    if scale is not None:
-        return float(scale)
-    wanted = check_mpp(target_mpp, "--target-mpp")  # type: ignore[arg-type]
-    if source.mpp is None:
-        raise PixelSizeError(
-            f"{_name(source)}: the file does not say its pixel size, so that it is not known by "
-            f"how much {wanted:g} um per pixel is larger. Say it: --mpp X; or use --scale."
-        )
-    return source.mpp / wanted
-
-
-def _size(source: Image, scale: float) -> tuple[int, int]:
-    """Return height and width of the result, if it can be one."""
-    height, width = target_size(source.height, source.width, scale)
-    if min(height, width) < MIN_SIDE:
-        raise ImageSizeError(
-            f"{_name(source)}: enlarged {scale:g} times {source.width} x {source.height} px become "
-            f"{width} x {height} px; at least {MIN_SIDE} px a side are needed. Use a larger scale, "
-            "or more of the image."
-        )
-    if height * width > MAX_PIXELS:
-        raise ImageSizeError(
-            f"{_name(source)}: enlarged {scale:g} times it would have "
-            f"{height * width / 1e6:,.0f} megapixels; the limit is {MAX_PIXELS // 10**6}. Use a "
-            "smaller scale, or a part of it: --region x,y,w,h."
-        )
-    return height, width
-
-
-def _mpp_notices(source: Image, scale: float, model_mpp: float) -> tuple[str, ...]:
-    """Return what is to be said where the model was trained on another pixel size."""
-    if source.mpp is None:
-        return ()
-    made = source.mpp / scale
-    if 1 / (1 + MPP_TOLERANCE) <= made / model_mpp <= 1 + MPP_TOLERANCE:
-        return ()
-    return (
-        f"The enlarged image has {made:.3g} um per pixel, and the model was trained on "
-        f"{model_mpp:g}: what it draws may have the wrong size. With --target-mpp {model_mpp:g} "
-        "the result suits the model.",
-    )
-
-
-def _name(source: Image) -> str:
-    return "the image" if source.source is None else str(source.source)
 
 
 def _record(job: UpscaleJob, enlarged: Image, seed: int, nfe: int) -> UpscaleRecord:

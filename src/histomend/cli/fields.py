@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from histomend.cli.options import AsJson, Axes, Device, Force, Inputs, Model, Out, Seed
-from histomend.cli.screen import answer, facts, progress, say
-from histomend.errors import HistomendError
+from histomend.cli.screen import facts, progress, say
+from histomend.cli.several import Several
 
 if TYPE_CHECKING:
     from histomend.field_files import FieldFiles
@@ -55,27 +55,9 @@ def denoise(
     from histomend.field_files import plan_fields
 
     jobs = plan_fields(inputs, out, t_map)
-    alone = len(inputs) == 1 and not inputs[0].is_dir()
-    records: dict[Path, dict[str, Any]] = {job.source: {"source": str(job.source)} for job in jobs}
-
-    def attempt(job: FieldFiles, step: Callable[[FieldFiles], dict[str, Any]]) -> bool:
-        """Take a job one step further; one that fails does not stop the others."""
-        try:
-            records[job.source] |= step(job)
-        except HistomendError as error:
-            if alone:
-                raise
-            say(str(error), title="Error", style="bold red")
-            records[job.source] |= {"error": str(error), "kind": type(error).__name__}
-            return False
-        return True
-
-    def check(job: FieldFiles) -> dict[str, Any]:
-        job.check(force)
-        return {}
-
+    files = Several([job.source for job in jobs], alone=len(inputs) == 1 and not inputs[0].is_dir())
     # Before anything is computed or imported: the outputs may exist already.
-    jobs = [job for job in jobs if attempt(job, check)]
+    jobs = [job for job in jobs if files.attempt(job.source, partial(job.check, force))]
     if jobs:
         from histomend.denoise import denoise as restore
         from histomend.recipes.field_methods import model_for
@@ -103,11 +85,6 @@ def denoise(
             return {**written, "nfe": result.record.nfe, "t": result.record.t}
 
         for job in jobs:
-            if attempt(job, run) and not as_json:
-                facts(records[job.source].items())
-    if as_json:
-        answer(list(records.values()))
-    failed = [record["source"] for record in records.values() if "error" in record]
-    if failed:
-        say(f"{len(failed)} of {len(records)} files: {', '.join(failed)}", title="Not restored")
-        raise typer.Exit(HistomendError.exit_code)
+            if files.attempt(job.source, partial(run, job)) and not as_json:
+                facts(files.records[job.source].items())
+    files.end(as_json=as_json, failure="Not restored")

@@ -90,10 +90,10 @@ def upscale(
     # Before anything is computed or imported: the outputs may exist already.
     jobs = [job for job in jobs if files.attempt(job.source, partial(job.check, force, lossy))]
     if jobs:
-        from histomend.upscale import load_for
+        from histomend.recipes.upscale_methods import upscaler_for
         from histomend.upscale import upscale as enlarge
 
-        loaded = load_for(method, model, device)
+        loaded = upscaler_for(method, model, device)
 
         def run(job: UpscaleFiles) -> dict[str, Any]:
             with progress(job.source.name, "parts") as advance:
