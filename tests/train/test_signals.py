@@ -61,6 +61,14 @@ def test_exposure_varies_and_never_burns_out() -> None:
     assert all(np.corrcoef(v.ravel(), crop.ravel())[0, 1] > 0.999 for v in varied)
 
 
+def test_the_background_is_not_always_black() -> None:
+    """Noise on a bright field was taken for none, by a calibrator that knew black ones only."""
+    crop = np.linspace(0, 40000, 64 * 64).reshape(64, 64, 1).astype(np.uint16)
+    darkest = [int(vary_signal(crop, np.random.default_rng(k)).min()) for k in range(50)]
+    assert 25 <= darkest.count(0) <= 45
+    assert max(darkest) > 20000
+
+
 def test_a_manifest_without_slides_will_do_for_grey_images_and_splits_them(tmp_path: Path) -> None:
     names = {"a": "train", "b": "train", "c": "val"}
     for k, name in enumerate(names):

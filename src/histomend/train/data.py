@@ -24,6 +24,7 @@ T = TypeVar("T")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".avif", ".webp"}
 LIGHT_SHARE = 0.1
 FOREIGN_SHARE = 0.15
+LIFTED_SHARE = 0.3
 
 
 class Tiles:
@@ -198,11 +199,15 @@ def vary_signal(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return a (side, side, 1) uint16 crop as if it had been exposed differently.
 
     It becomes up to three times brighter, as far as its brightest place stays in range, or up to
-    three times darker.
+    three times darker. A share of `LIFTED_SHARE` gets an even background as well, as far as the
+    range reaches: without it, noise on anything but black is not known for what it is.
     """
     brightest = min(3.0, 65535 / max(int(crop.max()), 1))
     gain = np.exp(rng.uniform(np.log(1 / 3), np.log(brightest)))
-    return np.rint(crop * gain).astype(np.uint16)
+    values = crop * gain
+    if rng.random() < LIFTED_SHARE:
+        values += rng.uniform(0, 65535 - values.max())
+    return np.rint(values).astype(np.uint16)
 
 
 def vary_stain(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
