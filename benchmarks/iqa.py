@@ -89,9 +89,9 @@ def main() -> None:
         tuple(rows),
         (
             "Intervals: 95 %, drawing tiles with replacement; they say nothing of other slides. "
-            "The variance of the Laplacian learns nothing; nearly all of its fall is that from level "
-            "0 to 1, so that explained and spread, which are of values, say little about it, and "
-            "ranks say more. “own” compares with no published figure: the paper's is CLIP-IQA.",
+            "The variance of the Laplacian learns nothing; most of its fall is that to level 1, so "
+            "that explained and spread, which are of values, say little about it, and ranks say "
+            "more. “own” compares with no published figure: the paper's is CLIP-IQA.",
         ),
     )
     write_section(chosen.out, "iqa", table.markdown())

@@ -162,7 +162,8 @@ def train_iqa(
     def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
         rng = np.random.default_rng([seed, step, run.accelerator.process_index])
         seen, scores = blurred_crops(source, rng, blurs, batch, crop)
-        return F.mse_loss(BEST_SCORE * network(sight(seen)), scores.to(where)), batch
+        found = network(sight(seen).to(where))
+        return F.mse_loss(BEST_SCORE * found, scores.to(where)), batch
 
     rng = np.random.default_rng([41, 0])
     held_out = {one: all_levels(tiles.held_out, rng, one, HELD_OUT, crop) for one in blurs}
