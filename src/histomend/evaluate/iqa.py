@@ -168,8 +168,8 @@ class Iqa:
         Parameters
         ----------
         images : (N, H, W, 3) uint8, at least 32 px a side
-            At the pixel size of the training. Larger ones than `part_px` are judged by parts,
-            which are never resized, and get the parts' mean.
+            At the pixel size of the training. Larger ones than `part_px` are judged by parts, and
+            get the parts' mean: resized as a whole they would be of another blur.
 
         Returns
         -------
