@@ -16,10 +16,7 @@ import histomend
 from histomend.baselines.published import PublishedUpscaler
 from histomend.baselines.upscaling import bicubic, lanczos
 from histomend.diffusion.path import FixedPath
-from histomend.errors import (
-    SettingError,
-    UnsupportedImageError,
-)
+from histomend.errors import SettingError, UnsupportedImageError
 from histomend.image import Image, Intensity, as_image, pixels_sha256
 from histomend.image.pixels import Region
 from histomend.ledger import UpscaleRecord
@@ -27,7 +24,7 @@ from histomend.models.upscaler import Upscaler
 from histomend.recipes.colour import check_colour_fix
 from histomend.recipes.controlled import controlled_sampling, times_for
 from histomend.recipes.settings import Sampling
-from histomend.recipes.upscale_methods import METHOD, METHODS, upscaler_for
+from histomend.recipes.upscale_methods import METHOD, upscaler_for
 from histomend.tiles.enlarge import (
     CLEANED,
     Steering,
@@ -116,8 +113,6 @@ def prepare(
 
     Takes what `upscale` takes and raises what it raises.
     """
-    if method not in METHODS:
-        raise SettingError(f"No method is called {method!r}. There are {', '.join(METHODS)}.")
     if not 0 <= generation <= 1:
         raise SettingError(
             f"The generation is {generation:g}, but must lie between 0 (the cleaned image, no "
@@ -316,7 +311,12 @@ def _record(job: UpscaleJob, enlarged: Image, seed: int, nfe: int) -> UpscaleRec
             "device": str(job.model.device),
         }
     elif isinstance(job.model, PublishedUpscaler):
-        model = {"network": type(job.model.network).__name__, "scale": job.model.scale}
+        model = {
+            "name": job.model.name,
+            "sha256": job.model.sha256,
+            "network": type(job.model.network).__name__,
+            "scale": job.model.scale,
+        }
     return UpscaleRecord(
         histomend=histomend.__version__,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),

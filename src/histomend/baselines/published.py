@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from histomend.errors import ModelNotFoundError, UnsupportedImageError, WeightsError
-from histomend.models import fill
+from histomend.models import fill, weights_sha256
 from histomend.models.checkpoints import tensors_in
 from histomend.networks.rrdb import RRDBNet, rrdb_names, rrdb_settings
 from histomend.networks.swinir import SwinIR, swinir_names, swinir_settings
@@ -31,10 +31,14 @@ class PublishedUpscaler:
     network : RRDBNet or SwinIR
     scale : int
         The only factor by which it enlarges.
+    name, sha256 : str
+        Of the file that it was loaded from.
     """
 
     network: nn.Module
     scale: int
+    name: str = ""
+    sha256: str = ""
 
     @torch.no_grad()
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -90,7 +94,12 @@ def load_published(path: Path, device: str | torch.device = "cpu") -> PublishedU
     # Networks that were trained on several devices at once have this before each name.
     tensors = {n.removeprefix("module."): value for n, value in tensors_in(path).items()}
     network = _network(tensors, path)
-    return PublishedUpscaler(network.eval().requires_grad_(False).to(device), network.scale)
+    return PublishedUpscaler(
+        network.eval().requires_grad_(False).to(device),
+        network.scale,
+        path.name,
+        weights_sha256([path]),
+    )
 
 
 def _network(tensors: dict[str, Tensor], path: Path) -> RRDBNet | SwinIR:

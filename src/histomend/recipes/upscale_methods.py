@@ -22,10 +22,12 @@ def upscaler_for(
     Raises
     ------
     SettingError
-        A model is named for a method that has none.
+        There is no such method, or a model is named for one that has none.
     ModelError
         None is named where one is needed, or it is of another kind, or damaged.
     """
+    if method not in METHODS:
+        raise SettingError(f"No method is called {method!r}. There are {', '.join(METHODS)}.")
     if method in ("bicubic", "lanczos"):
         if model is not None:
             raise SettingError(f"The method {method} has no model. Leave --model away.")

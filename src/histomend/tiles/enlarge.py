@@ -23,7 +23,6 @@ from histomend.diffusion.path import FixedPath
 from histomend.diffusion.samplers import Sampler
 from histomend.image import Intensity
 from histomend.models.upscaler import Upscaler
-from histomend.networks.padding import padded
 from histomend.recipes.colour import (
     HALO,
     adain_fixed,
@@ -150,9 +149,7 @@ def steered(
     """
     intensity = Intensity.for_dtype(image.dtype)
     height, width = image.shape[:2]
-    pixels = padded(_tensor(intensity.encode(image)).to(model.device), UNIT)
-    control = model.space.encode(pixels)
-    del pixels
+    control = model.space.encode(_padded(image, intensity).to(model.device))
     kept = None
     if steering.keep_control:
         field = model.space.decode(control)[0, :, :height, :width]
@@ -182,6 +179,20 @@ def steered(
     for rows, band in _coloured(field, image, intensity, steering.colour):
         out[rows] = intensity.decode(_array(band[None]), image.dtype)
     return out, kept
+
+
+def _padded(image: Pixels, intensity: Intensity) -> Tensor:
+    """Return an image as (1, 3, H, W) in [-1, 1], with sides that are multiples of `UNIT`.
+
+    It is padded in the numbers of its file, and filled in by bands: of a large one a second
+    floating-point copy would not fit.
+    """
+    after = [(0, -side % UNIT) for side in image.shape[:2]]
+    wide = np.pad(image, [*after, (0, 0)], mode="reflect")
+    out = torch.empty(1, wide.shape[2], *wide.shape[:2])
+    for rows in _bands(len(wide)):
+        out[:, :, rows] = _tensor(intensity.encode(wide[rows]))
+    return out
 
 
 def _coloured(
