@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +23,8 @@ from histomend.cli.options import (
     parse_region,
 )
 from histomend.cli.screen import answer, facts, progress, say
-from histomend.errors import HistomendError, SettingError
+from histomend.cli.several import Several
+from histomend.errors import SettingError
 
 if TYPE_CHECKING:
     from histomend.files import Job
@@ -99,38 +100,21 @@ def restore(
     )
     jobs = plan_jobs(inputs, out, mask)
     alone = len(inputs) == 1 and not inputs[0].is_dir()
-    records = {job.source: {"source": str(job.source)} for job in jobs}
-
-    def attempt(job: Job, step: Callable[[Job], dict[str, Any]]) -> bool:
-        """Take a job one step further; one that fails does not stop the others."""
-        try:
-            records[job.source] |= step(job)
-        except HistomendError as error:
-            if alone:
-                raise
-            say(str(error), title="Error", style="bold red")
-            records[job.source] |= {"error": str(error), "kind": type(error).__name__}
-            return False
-        return True
-
+    files = Several([job.source for job in jobs], alone=alone)
     if not dry_run:
         # Before anything is computed or imported: the outputs may exist already.
-        jobs = [job for job in jobs if attempt(job, work.check)]
+        jobs = [job for job in jobs if files.attempt(job.source, partial(work.check, job))]
     if jobs:
         from histomend.models import load_model
         from histomend.restore import default_model
 
         usual = default_model(method)
         work.settings["model"] = load_model(model or usual, device)
+    step = work.plan if dry_run else work.restore
     for job in jobs:
-        if attempt(job, work.plan if dry_run else work.restore) and not as_json:
-            facts(records[job.source].items())
-    if as_json:
-        answer(list(records.values()))
-    failed = [record["source"] for record in records.values() if "error" in record]
-    if failed:
-        say(f"{len(failed)} of {len(records)} files: {', '.join(failed)}", title="Not restored")
-        raise typer.Exit(HistomendError.exit_code)
+        if files.attempt(job.source, partial(step, job)) and not as_json:
+            facts(files.records[job.source].items())
+    files.end(as_json=as_json, failure="Not restored")
 
 
 @dataclass(frozen=True)
