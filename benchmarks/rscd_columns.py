@@ -1,4 +1,4 @@
-"""What restored fields are measured by, and what may be said of the best row.
+"""What restored fields are measured by: each by itself, and as sets.
 
 Used by the other ``rscd_*.py``; nothing to run here. A measure whose weights are not at hand has
 no column: a line below the table says so instead.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from histomend.evaluate.distances import DRAWS, Sets, cmmd, fid, kid
 from histomend.evaluate.encoder import FEATURES, Describes, parts_of
 from histomend.evaluate.pretrained import features
 from histomend.evaluate.tables import Interval, bootstrap
-from rscd_fields import Pair, as_rgb
+from judges import Fields, Judge
 
 # Our encoder was trained on crops of 64 px, and describes a field by parts: more of them make the
 # covariances of FID steadier. Those of one field are drawn together.
@@ -30,42 +30,6 @@ LEAST_FIELDS = 8
 # The Fréchet distance of 2,048 features takes 0.1 s per draw.
 FEW_DRAWS = 60
 MANY_FEATURES = 256
-
-
-@dataclass(frozen=True)
-class Fields:
-    """Restored fields and their truth, as they are compared.
-
-    Parameters
-    ----------
-    restored, truth : sequence of (S, S, 3) uint8
-    groups : sequence of str
-        What intervals draw.
-    """
-
-    restored: Sequence[np.ndarray] = field(repr=False)
-    truth: Sequence[np.ndarray] = field(repr=False)
-    groups: Sequence[str]
-
-    @classmethod
-    def of(cls, pairs: Sequence[Pair], made: Sequence[np.ndarray]) -> Fields:
-        """Bring what a row made of each pair's degraded field to the scale of its truth."""
-        shown = [pair.compared(pixels) for pair, pixels in zip(pairs, made, strict=True)]
-        return cls(shown, [as_rgb(pair.truth) for pair in pairs], [pair.group for pair in pairs])
-
-
-@dataclass(frozen=True)
-class Judge:
-    """Columns that are computed together.
-
-    Parameters
-    ----------
-    columns : tuple of Column
-    measure : function of Fields -> figure by key of its column
-    """
-
-    columns: tuple[Column, ...]
-    measure: Callable[[Fields], dict[str, Interval]]
 
 
 def paired(places: Mapping[str, Path | None]) -> Judge:
@@ -223,48 +187,3 @@ def parts(
     stacked = np.stack(images)
     cut = parts_of(stacked, part_px or max(stacked.shape[1:3]))
     return cut, [group for group in groups for _ in range(len(cut) // len(stacked))]
-
-
-def apart(one: Interval, other: Interval) -> bool:
-    """Tell whether two intervals do not overlap."""
-    return one.high < other.low or other.high < one.low
-
-
-def standing(
-    column: Column, found: Mapping[str, Interval], ours: Sequence[str], others: Sequence[str]
-) -> str:
-    """Say how the best of our rows stands against others in a column.
-
-    "First" is said only where the row's interval overlaps none of the others. Figures whose
-    interval is not known, of a single tile, are not compared.
-
-    Parameters
-    ----------
-    column : Column
-    found : figure of each row, by its name
-    ours, others : names of rows
-
-    Returns
-    -------
-    str
-        A sentence without its full stop; empty where there is nothing to compare.
-    """
-    known = {name: figure for name, figure in found.items() if figure.low < figure.high}
-    ours = [name for name in ours if name in known]
-    others = [name for name in others if name in known]
-    if not ours or not others:
-        return ""
-
-    def best(names: Sequence[str]) -> str:
-        pick = min if column.better == "lower" else max
-        return pick(names, key=lambda name: known[name].value)
-
-    mine, rival = best(ours), best(others)
-    if not column.ahead(known[mine], known[rival]):
-        behind = "clearly behind" if apart(known[mine], known[rival]) else "behind"
-        told = "" if behind != "behind" else " (the intervals overlap)"
-        return f"{column.name}: {mine} is {behind} {rival}{told}"
-    near = [name for name in others if not apart(known[mine], known[name])]
-    if near:
-        return f"{column.name}: {mine} is best, not first: its interval overlaps {', '.join(near)}"
-    return f"{column.name}: {mine} is first"

@@ -18,9 +18,11 @@ import torch
 from curves import draw
 from histomend.evaluate.tables import Interval, Table, write_section
 from histomend.models import load_model
-from rscd_columns import Fields, Weights
+from judges import Fields
+from kept import Store
+from rscd_columns import Weights
 from rscd_fields import CLEAN, simulated_pairs
-from rscd_rows import STORE, Row, Store
+from rscd_rows import STORE, Row
 
 DEPTHS_UM = (0.0, 10.0, 20.0, 40.0, 60.0, 80.0)
 

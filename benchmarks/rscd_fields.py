@@ -43,7 +43,7 @@ class Pair:
     degraded, truth : (S, S, C) uint8
         C is 1 or 3.
     fitted : bool
-        The two have scales of their own, so that a restoration is compared as :func:`compared`
+        The two have scales of their own, so that a restoration is compared as :meth:`compared`
         scales it.
     """
 
@@ -53,6 +53,11 @@ class Pair:
     degraded: np.ndarray = field(repr=False)
     truth: np.ndarray = field(repr=False)
     fitted: bool = False
+
+    @property
+    def reference(self) -> np.ndarray:
+        """The truth in RGB, (S, S, 3) uint8."""
+        return as_rgb(self.truth)
 
     def compared(self, restored: np.ndarray) -> np.ndarray:
         """Return a restoration (S, S, C) uint8 as it is compared with the truth, in RGB."""

@@ -19,11 +19,13 @@ import numpy as np
 import torch
 
 from histomend.evaluate import metrics
+from histomend.evaluate.instances import lost_and_gained
 from histomend.evaluate.nuclei import segment_nuclei
 from histomend.evaluate.tables import Table, bootstrap, ratio_of_sums, write_section
 from histomend.models import load_model
+from kept import Restored, Store
 from rscd_fields import CLEAN, Pair, clean_fields, seed_of
-from rscd_rows import STORE, Restored, Row, Store
+from rscd_rows import STORE, Row
 
 GOAL_DB, GOAL_SHARE = 40.0, 0.02
 
@@ -93,7 +95,7 @@ def nuclei_cells(
     counts = np.array(
         [(new.max(), old.max()) for old, new in zip(before, after, strict=True)], np.float64
     )
-    moved = [changed(old, new) for old, new in zip(before, after, strict=True)]
+    moved = [lost_and_gained(old, new) for old, new in zip(before, after, strict=True)]
     lost, gained = (sum(numbers) for numbers in zip(*moved, strict=True))
     ratio = bootstrap(counts, groups=[p.group for p in pairs], statistic=ratio_of_sums)
     met = abs(ratio.value - 1) <= GOAL_SHARE
@@ -105,21 +107,6 @@ def nuclei_cells(
         f"{gained}",
         "yes" if met else "no",
     ]
-
-
-def changed(before: np.ndarray, after: np.ndarray) -> tuple[int, int]:
-    """Count the nuclei of `before` that overlap none of `after`, and the reverse.
-
-    Parameters
-    ----------
-    before, after : (H, W) int
-        0 outside nuclei, else their number; see `segment_nuclei`.
-    """
-    lost, gained = (
-        len(np.setdiff1d(one[one > 0], one[(one > 0) & (other > 0)]))
-        for one, other in ((before, after), (after, before))
-    )
-    return lost, gained
 
 
 def _options() -> argparse.Namespace:

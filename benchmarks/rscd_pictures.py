@@ -9,48 +9,17 @@ Run from the repository root::
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageDraw
 
 from histomend.models import load_model
-from rscd_fields import CLEAN, REAL, as_rgb, real_pairs, simulated_pairs
-from rscd_rows import STORE, Row, Store
+from kept import Store
+from rscd_fields import CLEAN, REAL, real_pairs, simulated_pairs
+from rscd_rows import STORE, Row
+from sheets import middle, sheet
 
 ZOOM = 2
-TITLE_PX = 16
-
-
-def sheet(
-    path: Path, titles: Sequence[str], rows: Sequence[Sequence[np.ndarray]], part_px: int
-) -> None:
-    """Write rows of images as one PNG, a title above each column.
-
-    Parameters
-    ----------
-    rows : (S, S, 3) uint8 each
-    part_px : int
-        Side of the middle part that is shown, enlarged `ZOOM` times without smoothing.
-    """
-    lines = []
-    for row in rows:
-        shown = []
-        for image in row:
-            y, x = ((side - part_px) // 2 if side > part_px else 0 for side in image.shape[:2])
-            part = image[y : y + part_px, x : x + part_px]
-            shown.append(part.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1))
-        lines.append(np.concatenate(shown, axis=1))
-    pixels = np.concatenate(lines)
-    page = Image.new("RGB", (pixels.shape[1], pixels.shape[0] + TITLE_PX), "white")
-    page.paste(Image.fromarray(pixels), (0, TITLE_PX))
-    wide = pixels.shape[1] // len(titles)
-    for column, title in enumerate(titles):
-        ImageDraw.Draw(page).text((column * wide + 4, 2), title, fill="black")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    page.save(path)
 
 
 def main() -> None:
@@ -66,11 +35,14 @@ def main() -> None:
     rows += [Row(preset, "rscd", "rscd", model, {"preset": preset}) for preset in chosen.presets]
     made = [store.restored(row, pairs) for row in rows]
     pictures = [
-        [*(pair.compared(column[k].pixels) for column in made), as_rgb(pair.truth)]
+        [
+            middle(image, chosen.part)
+            for image in (*(pair.compared(column[k].pixels) for column in made), pair.reference)
+        ]
         for k, pair in enumerate(pairs)
     ]
     out = chosen.out or STORE / f"pictures-{chosen.set}.png"
-    sheet(out, [*(row.name for row in rows), "truth"], pictures, chosen.part)
+    sheet(out, [*(row.name for row in rows), "truth"], pictures, ZOOM)
     print(f"wrote {out}")
 
 

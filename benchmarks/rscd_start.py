@@ -19,10 +19,12 @@ from histomend.evaluate.tables import Table, write_section
 from histomend.models import Model, load_model
 from histomend.recipes.calibrated import calibrated_sampling
 from histomend.recipes.whole_field import by_calibration
-from rscd_columns import Fields, Judge, fidelity
+from judges import Fields, Judge
+from rscd_columns import fidelity
 from rscd_fields import CLEAN, Pair, simulated_pairs
-from rscd_pictures import sheet
+from rscd_pictures import ZOOM
 from rscd_rows import STORE, as_pixels, as_x, noise_of
+from sheets import middle, sheet
 
 # Shares of the calibrated t.
 SHARES = (0.25, 0.5, 1.0, 1.5, 2.0)
@@ -46,10 +48,13 @@ def main() -> None:
     rows.insert(0, ("not restored", "–", *_cells(judge, pairs, degraded)))
     titles = ["degraded", *columns, "truth"]
     pictures = [
-        [pair.degraded, *(made[k] for made in columns.values()), pair.truth]
+        [
+            middle(image, chosen.part)
+            for image in (pair.degraded, *(made[k] for made in columns.values()), pair.truth)
+        ]
         for k, pair in enumerate(pairs)
     ]
-    sheet(chosen.sheet, titles, pictures, chosen.part)
+    sheet(chosen.sheet, titles, pictures, ZOOM)
     table = Table(
         f"**Where the reverse process starts** (the paper's Fig. 3), {len(pairs)} degraded crops, "
         "each restored by t ancestral steps without recalibration, from shares of the t that the "

@@ -29,14 +29,17 @@ from pathlib import Path
 
 import torch
 
+from blocks import Block
 from histomend.evaluate.tables import write_section
 from histomend.models import Model, load_model
 from histomend.recipes.calibrated import calibrated_sampling
 from histomend.recipes.field_methods import model_for
-from rscd_block import Block
-from rscd_columns import Judge, Weights
+from judges import Judge
+from kept import Store
+from rscd_block import told
+from rscd_columns import Weights
 from rscd_fields import CLEAN, DEPTHS_UM, REAL, Pair, fitted_scale, real_pairs, simulated_pairs
-from rscd_rows import STORE, Kind, Row, Store
+from rscd_rows import STORE, Kind, Row
 
 PRESETS = ("fast", "paper", "author_code")
 ABLATIONS = ("no_recalibration", "fixed_10", "fixed_50", "noise_estimate")
@@ -113,7 +116,7 @@ def _fill(
             "thread, one image at a time."
         )
         scales = [_scales(block.pairs)] if tested.name == "real" else []
-        table = block.table(caption, command, [*scales, *notes, last])
+        table = block.table(caption, command, [*told(block), *scales, *notes, last])
         write_section(chosen.out, f"{tested.name}-{part}", table.markdown())
         print(f"wrote {tested.name}-{part} to {chosen.out}", flush=True)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from histomend.errors import ImageSizeError
-from histomend.evaluate.instances import instance_scores
+from histomend.evaluate.instances import instance_scores, lost_and_gained
 
 
 def strips(*ends: tuple[int, int]) -> np.ndarray:
@@ -57,3 +57,12 @@ def test_nothing_found_is_0_and_nothing_there_is_no_figure() -> None:
     assert math.isnan(instance_scores(nothing, nothing).pq)
     with pytest.raises(ImageSizeError):
         instance_scores(nothing, nothing[:, 1:])
+
+
+def test_nuclei_that_came_or_went_are_counted() -> None:
+    before, after = strips((0, 5), (10, 15)), strips((2, 8), (20, 25), (30, 35))
+    assert lost_and_gained(before, after) == (1, 2)
+    assert lost_and_gained(before, before) == (0, 0)
+    assert lost_and_gained(before, strips()) == (2, 0)
+    with pytest.raises(ImageSizeError):
+        lost_and_gained(before, after[:, 1:])

@@ -125,19 +125,20 @@ def figure(value: float, half: float = 0.1, count: int = 9) -> Interval:
 def test_first_is_said_only_where_intervals_do_not_overlap(
     load, better: str, others: dict[str, float], said: str
 ) -> None:
-    columns = load("rscd_columns")
+    judges = load("judges")
     found = {name: figure(value) for name, value in others.items()} | {"ours": figure(2.0)}
-    text = columns.standing(columns.Column("x", "X", better, 2), found, ["ours"], list(others))
+    text = judges.standing(judges.Column("x", "X", better, 2), found, ["ours"], list(others))
     assert text == f"X: ours {said}"
 
 
 def test_rows_without_a_figure_or_an_interval_are_not_compared(load) -> None:
-    columns = load("rscd_columns")
+    judges = load("judges")
+    column = judges.Column("x", "X", "lower", 2)
     found = {"ours": figure(2.0), "none": figure(float("nan"), count=0), "one": figure(1.0, 0)}
-    assert columns.standing(columns.Column("x", "X", "lower", 2), found, ["ours"], ["none"]) == ""
-    assert columns.standing(columns.Column("x", "X", "lower", 2), found, ["ours"], []) == ""
+    assert judges.standing(column, found, ["ours"], ["none"]) == ""
+    assert judges.standing(column, found, ["ours"], []) == ""
     # One tile alone has no interval.
-    assert columns.standing(columns.Column("x", "X", "lower", 2), found, ["one"], ["ours"]) == ""
+    assert judges.standing(column, found, ["one"], ["ours"]) == ""
 
 
 def test_fields_are_described_in_parts_or_whole(load) -> None:
@@ -159,15 +160,16 @@ def test_distances_need_enough_fields_and_are_0_for_the_truth(load) -> None:
         def __call__(self, images: np.ndarray) -> np.ndarray:
             return images.mean((1, 2), dtype=np.float64)
 
+    fields_of = load("judges").Fields
     judge = columns.distances(Means(), {"fid": "FID (means)"}, None)
     rng = np.random.default_rng(0)
     truth = [rng.integers(0, 255, (32, 32, 3), dtype=np.uint8) for _ in range(8)]
     groups = [str(k) for k in range(8)]
-    found = judge.measure(columns.Fields(truth, truth, groups))
+    found = judge.measure(fields_of(truth, truth, groups))
     assert found["fid, means"].value == pytest.approx(0, abs=1e-6)
     brighter = [image // 2 + 100 for image in truth]
-    assert judge.measure(columns.Fields(brighter, truth, groups))["fid, means"].value > 100
-    assert judge.measure(columns.Fields(truth[:2], truth[:2], groups[:2])) == {}
+    assert judge.measure(fields_of(brighter, truth, groups))["fid, means"].value > 100
+    assert judge.measure(fields_of(truth[:2], truth[:2], groups[:2])) == {}
 
 
 def test_measures_without_weights_are_named_and_not_made_up(load, tmp_path: Path) -> None:
@@ -184,30 +186,20 @@ def test_measures_without_weights_are_named_and_not_made_up(load, tmp_path: Path
 
 
 def test_what_was_restored_is_not_restored_again(load, tmp_path: Path) -> None:
-    rows, fields = load("rscd_rows"), load("rscd_fields")
+    rows, fields, kept = load("rscd_rows"), load("rscd_fields"), load("kept")
     pairs = [fields.Pair(f"{k}", "a", k, ramp(), ramp()) for k in range(2)]
     row = rows.Row("median", "baseline", "median")
-    made = rows.Store(tmp_path).restored(row, pairs)
+    made = kept.Store(tmp_path).restored(row, pairs)
     with (tmp_path / "records.jsonl").open("a") as file:
         file.write('{"key": "half')
-    again = rows.Store(tmp_path).restored(row, pairs)
+    again = kept.Store(tmp_path).restored(row, pairs)
     assert [r.seconds for r in again] == [r.seconds for r in made]
     assert all(np.array_equal(*(r.pixels for r in both)) for both in zip(made, again, strict=True))
     other = replace(pairs[0], degraded=255 - pairs[0].degraded)
-    rows.Store(tmp_path).restored(row, [other])
+    kept.Store(tmp_path).restored(row, [other])
     lines = (tmp_path / "records.jsonl").read_text().splitlines()
     assert len(lines) == 4
     assert json.loads(lines[-1])["row"] == "median"
-
-
-def test_nuclei_that_came_or_went_are_counted(load) -> None:
-    before, after = np.zeros((20, 20), int), np.zeros((20, 20), int)
-    before[2:5, 2:5], before[10:13, 10:13] = 1, 2
-    after[3:6, 3:6], after[15:18, 2:5], after[15:18, 10:13] = 1, 2, 3
-    changed = load("rscd_no_harm").changed
-    assert changed(before, after) == (1, 2)
-    assert changed(before, before) == (0, 0)
-    assert changed(np.ones((4, 4), int), np.zeros((4, 4), int)) == (1, 0)
 
 
 def test_a_start_stays_within_what_the_denoiser_knows(load) -> None:

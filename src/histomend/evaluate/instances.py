@@ -58,11 +58,7 @@ def instance_scores(truth: np.ndarray, found: np.ndarray) -> InstanceScores:
     ImageSizeError
         The two differ in size.
     """
-    if truth.shape != found.shape:
-        raise ImageSizeError(
-            f"The drawn nuclei are an image of {truth.shape} and the found ones of {found.shape}: "
-            f"compare label images of the same field."
-        )
+    _check_same_field(truth, found)
     shared, true_area, found_area = _overlaps(truth, found)
     if true_area.size + found_area.size == 0:
         return InstanceScores(*(math.nan,) * 5)
@@ -78,6 +74,35 @@ def instance_scores(truth: np.ndarray, found: np.ndarray) -> InstanceScores:
         outline=outline,
         pq=detection * outline if same.any() else 0.0,
     )
+
+
+def lost_and_gained(before: np.ndarray, after: np.ndarray) -> tuple[int, int]:
+    """Count the nuclei of `before` that overlap none of `after`, and the reverse.
+
+    Parameters
+    ----------
+    before, after : (H, W) int
+        0 outside nuclei, another number for each nucleus.
+
+    Raises
+    ------
+    ImageSizeError
+        The two differ in size.
+    """
+    _check_same_field(before, after)
+    lost, gained = (
+        len(np.setdiff1d(one[one > 0], one[(one > 0) & (other > 0)]))
+        for one, other in ((before, after), (after, before))
+    )
+    return lost, gained
+
+
+def _check_same_field(one: np.ndarray, other: np.ndarray) -> None:
+    if one.shape != other.shape:
+        raise ImageSizeError(
+            f"The nuclei of one image are labels of {one.shape} and those of the other of "
+            f"{other.shape}: compare label images of the same field."
+        )
 
 
 def _overlaps(truth: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

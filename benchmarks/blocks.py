@@ -1,0 +1,112 @@
+"""Rows that restored the same fields, which is what may be compared.
+
+Used by other scripts; nothing to run here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+
+from histomend.evaluate import metrics
+from histomend.evaluate.columns import Column
+from histomend.evaluate.tables import Interval, Table, bootstrap
+from judges import Compared, Fields, Judge, standing
+from kept import Restored, Restores, Store
+
+
+class Block:
+    """Rows, what they made of the fields, and its figures."""
+
+    def __init__(self, pairs: Sequence[Compared], judges: Sequence[Judge], store: Store) -> None:
+        self.pairs = pairs
+        self.judges = judges
+        self.store = store
+        self.groups = [pair.group for pair in pairs]
+        self.rows: dict[str, Restores] = {}
+        self.restored: dict[str, list[Restored]] = {}
+        self.found: dict[str, dict[str, Interval]] = {}
+        self.psnr: dict[str, list[float]] = {}
+
+    def add(self, row: Restores) -> None:
+        """Restore and measure."""
+        made = self.store.restored(row, self.pairs)
+        fields = Fields.of(self.pairs, [r.pixels for r in made])
+        self.rows[row.name], self.restored[row.name] = row, made
+        self.found[row.name] = {
+            key: figure for judge in self.judges for key, figure in judge.measure(fields).items()
+        }
+        both = zip(fields.truth, fields.restored, strict=True)
+        self.psnr[row.name] = [metrics.psnr(*pair) for pair in both]
+
+    @property
+    def columns(self) -> list[Column]:
+        """Those that any row has a figure in."""
+        there = {key for found in self.found.values() for key in found}
+        return [c for judge in self.judges for c in judge.columns if c.key in there]
+
+    def named(self, *kinds: str) -> list[str]:
+        """Return the names of the rows of these kinds."""
+        return [name for name, row in self.rows.items() if row.kind in kinds]
+
+    def table(
+        self,
+        caption: str,
+        command: str,
+        notes: Sequence[str],
+        keys: Collection[str] | None = None,
+    ) -> Table:
+        """Lay out the rows, and what they cost.
+
+        Parameters
+        ----------
+        keys : of the columns that are shown; by default all
+        """
+        columns = [c for c in self.columns if keys is None or c.key in keys]
+        rows = []
+        for name, found in self.found.items():
+            cells = [found[c.key].text(c.digits) if c.key in found else "–" for c in columns]
+            rows.append((name, *cells, *self._cost(name)))
+        header = ("", *(c.header for c in columns), "network calls", "s per image")
+        return Table(caption, command, header, tuple(rows), tuple(notes))
+
+    def _cost(self, name: str) -> list[str]:
+        made = self.restored[name]
+        nfe, seconds = (float(np.mean([getattr(r, k) for r in made])) for k in ("nfe", "seconds"))
+        return [f"{nfe:.1f}", f"{seconds:.2f}"] if seconds else ["–", "–"]
+
+    def standings(
+        self, who: str, ours: Sequence[str], against: Mapping[str, Sequence[str]]
+    ) -> list[str]:
+        """Say where the best of our rows is first.
+
+        Parameters
+        ----------
+        who : what our rows are called
+        ours : their names
+        against : the names of others, by what these are called
+        """
+        said = []
+        for called, others in against.items():
+            parts = [
+                standing(
+                    column,
+                    {n: f[column.key] for n, f in self.found.items() if column.key in f},
+                    ours,
+                    others,
+                )
+                for column in self.columns
+            ]
+            if any(parts):
+                said.append(f"{who} against {called}: {'; '.join(filter(None, parts))}.")
+        return said
+
+    def psnr_difference(self, one: str, other: str) -> Interval:
+        """Return the mean difference in PSNR of two rows, field by field."""
+        return bootstrap(np.subtract(self.psnr[one], self.psnr[other]), groups=self.groups)
+
+
+def met(reached: bool) -> str:
+    """Say whether a goal was reached."""
+    return "met" if reached else "missed"
