@@ -11,7 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from histomend.errors import MaskError, UnsupportedImageError
+from histomend.errors import MaskError
+from histomend.image import check_rgb
 
 # How far both look for known pixels. More blurs more: on 40 validation crops a radius of 20 gives
 # Telea 0.5 dB more PSNR, 0.002 less FSIM, and takes ten times as long.
@@ -57,11 +58,9 @@ def _inpaint(
 ) -> np.ndarray:
     import cv2
 
-    if pixels.ndim != 3 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
-        raise UnsupportedImageError(
-            f"OpenCV inpaints 8-bit RGB, and this array is {pixels.dtype} of shape "
-            f"{pixels.shape}: convert it first, or use a model, which takes 16 bits."
-        )
+    check_rgb(
+        pixels, "Inpainting with OpenCV", hint="Convert it, or use a model, which takes 16 bits."
+    )
     if mask.dtype != np.bool_ or mask.shape != pixels.shape[:2]:
         raise MaskError(
             f"The mask is {mask.dtype} of shape {mask.shape}; a boolean one of shape "

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from histomend.errors import ModelNotFoundError, UnsupportedImageError, WeightsError
+from histomend.errors import ModelNotFoundError, WeightsError
+from histomend.image import check_rgb
 from histomend.models import fill, weights_sha256
 from histomend.models.checkpoints import tensors_in
 from histomend.networks.rrdb import RRDBNet, rrdb_names, rrdb_settings
@@ -57,11 +58,7 @@ class PublishedUpscaler:
         UnsupportedImageError
             It is no 8-bit RGB image.
         """
-        if pixels.ndim != 3 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
-            raise UnsupportedImageError(
-                f"This upscaler takes 8-bit RGB images (H, W, 3), not {pixels.dtype} of shape "
-                f"{pixels.shape}. Convert the image first."
-            )
+        check_rgb(pixels, "This upscaler", hint="Convert the image first.")
         device = next(self.network.parameters()).device
         x = torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32) / 255)[None]
         y = self.network(x.to(device))[0].clamp(0, 1).mul(255).round().byte()

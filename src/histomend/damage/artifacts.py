@@ -8,7 +8,6 @@ alters pixels under it, so the truth is known to the pixel.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +15,8 @@ import numpy.typing as npt
 
 from histomend.damage import air, dirt, imaging, section
 from histomend.damage.optics import Renderer
-from histomend.errors import ImageSizeError, PixelSizeError, SettingError, UnsupportedImageError
-
-SMALLEST_PX = 64
+from histomend.errors import SettingError
+from histomend.image import FINEST_MPP, MIN_SIDE, check_mpp, check_rgb
 
 _RENDERERS: dict[str, Renderer] = {
     "fold": section.fold,
@@ -88,35 +86,16 @@ def simulate(
     """
     if kind not in _RENDERERS:
         raise SettingError(f"No artifact is called {kind!r}. Choose one of: {', '.join(KINDS)}.")
-    _check_pixels(pixels)
+    check_rgb(
+        pixels,
+        "Drawing an artifact",
+        hint="Repeat a grey image three times, drop an alpha channel, scale values to 0..255.",
+        least=MIN_SIDE,
+    )
+    check_mpp(mpp, "mpp", least=FINEST_MPP)
     if seed < 0:
         raise SettingError(f"seed must not be negative, but is {seed}. Use 0 or more.")
-    if not (math.isfinite(mpp) and 0.05 <= mpp <= 20):
-        raise PixelSizeError(
-            f"mpp is the pixel size in micrometres and must lie between 0.05 and 20, not {mpp!r}. "
-            "A 20x scan has about 0.5."
-        )
     rng = np.random.default_rng((seed, KINDS.index(kind)))
     altered, mask = _RENDERERS[kind](pixels, rng, area, 1.0 / mpp)
     changed = np.clip(np.rint(altered), 0, 255).astype(np.uint8)
     return Damaged(np.where(mask[..., None], changed, pixels), mask, kind, seed)
-
-
-def _check_pixels(pixels: npt.NDArray[np.uint8]) -> None:
-    shape = getattr(pixels, "shape", None)
-    if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise UnsupportedImageError(
-            f"An artifact can only be drawn into an RGB array of shape (H, W, 3), not {shape}. "
-            "Repeat a grey image three times, or drop the alpha channel."
-        )
-    if pixels.dtype != np.uint8:
-        raise UnsupportedImageError(
-            f"An artifact can only be drawn into 8-bit values (uint8), not {pixels.dtype}. "
-            "Scale the values to 0..255 first."
-        )
-    height, width = pixels.shape[:2]
-    if min(height, width) < SMALLEST_PX:
-        raise ImageSizeError(
-            f"The image is {width}x{height} px; an artifact needs at least "
-            f"{SMALLEST_PX} px on each side. Use a larger image."
-        )

@@ -29,8 +29,8 @@ import numpy.typing as npt
 from histomend.damage import shapes
 from histomend.damage.optics import Field, Picture, soften
 from histomend.damage.photons import counted
-from histomend.errors import ImageSizeError, PixelSizeError, SettingError
-from histomend.image import Intensity
+from histomend.errors import ImageSizeError, SettingError
+from histomend.image import FINEST_MPP, Intensity, check_mpp
 from histomend.image.signals import signal_range
 
 SMALLEST_PX = 16
@@ -268,11 +268,7 @@ def _check(
             f"depth_um is the length of tissue above the field and must lie between 0 and "
             f"{DEEPEST_UM:g}, not {depth_um!r}."
         )
-    if not 0.05 <= mpp <= 20:
-        raise PixelSizeError(
-            f"mpp is the pixel size in micrometres and must lie between 0.05 and 20, not {mpp!r}. "
-            "A 20x scan has about 0.5."
-        )
+    check_mpp(mpp, "mpp", least=FINEST_MPP)
     channels = pixels.shape[2]
     optics = OPTICS[channels] if optics is None else optics
     if len(optics.wavelengths_nm) != channels:

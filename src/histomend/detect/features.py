@@ -12,12 +12,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from histomend.errors import ImageSizeError, PixelSizeError, UnsupportedImageError
+from histomend.image import FINEST_MPP, MIN_SIDE, check_mpp, check_rgb
 
 Plane = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
-SMALLEST_PX = 64
 USUAL_MPP = 0.5
 
 # Planes are kept at 1 um/px: fine enough for the rim of a bubble, coarse enough to be quick.
@@ -88,7 +87,14 @@ def measure(pixels: Pixels, *, mpp: float | None = None) -> Features:
     PixelSizeError
         When ``mpp`` is outside 0.05 to 20.
     """
-    mpp = _check(pixels, mpp)
+    check_rgb(
+        pixels,
+        "Detecting artifacts",
+        hint="Scale values to 0..255, drop an alpha channel; a grey image needs a mask made by "
+        "hand, as the thresholds are on colour.",
+        least=MIN_SIDE,
+    )
+    mpp = USUAL_MPP if mpp is None else check_mpp(mpp, "mpp", least=FINEST_MPP)
     height, width = pixels.shape[:2]
     um = max(mpp, PLANE_UM, mpp * math.sqrt(height * width / _LARGEST_PLANE_PX))
     rows, columns = max(1, round(height * mpp / um)), max(1, round(width * mpp / um))
@@ -141,34 +147,6 @@ def _usual_dark(dark: Plane, um: float) -> float:
     if dark.size * um**2 < _LEAST_TISSUE_UM2:
         return _USUAL_DARK
     return float(np.percentile(dark[:: 1 + dark.size // 200_000], 25))
-
-
-def _check(pixels: Pixels, mpp: float | None) -> float:
-    shape = getattr(pixels, "shape", None)
-    if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise UnsupportedImageError(
-            f"Artifacts are detected in RGB arrays of shape (H, W, 3), not {shape}: the thresholds "
-            "are on colour. Drop an alpha channel; a grey image needs a mask made by hand."
-        )
-    if pixels.dtype != np.uint8:
-        raise UnsupportedImageError(
-            f"Artifacts are detected in 8-bit values (uint8), not {pixels.dtype}. "
-            "Scale the values to 0..255 first."
-        )
-    height, width = pixels.shape[:2]
-    if min(height, width) < SMALLEST_PX:
-        raise ImageSizeError(
-            f"The image is {width}x{height} px; detection needs at least {SMALLEST_PX} px on each "
-            "side to learn what its tissue looks like. Use a larger field."
-        )
-    if mpp is None:
-        return USUAL_MPP
-    if not (math.isfinite(mpp) and 0.05 <= mpp <= 20):
-        raise PixelSizeError(
-            f"mpp is the pixel size in micrometres and must lie between 0.05 and 20, not {mpp!r}. "
-            "A 20x scan has about 0.5."
-        )
-    return mpp
 
 
 def _resize(pixels: Pixels, first: int, last: int, rows: int, columns: int) -> Pixels:

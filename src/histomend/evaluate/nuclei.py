@@ -11,11 +11,8 @@ import math
 import numpy as np
 from scipy import ndimage
 
-from histomend.errors import (
-    MaskError,
-    PixelSizeError,
-    UnsupportedImageError,
-)
+from histomend.errors import MaskError, PixelSizeError
+from histomend.image import check_rgb
 
 # Optical densities of haematoxylin and eosin in red, green and blue (Ruifrok and Johnston 2001).
 HAEMATOXYLIN = (0.650, 0.704, 0.286)
@@ -120,11 +117,7 @@ def check_field(pixels: np.ndarray, mpp: float) -> None:
         See :func:`segment_nuclei`.
     """
     _check_mpp(mpp)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] != 3:
-        raise UnsupportedImageError(
-            f"Nuclei are segmented in 8-bit RGB, and this array is {pixels.dtype} of shape "
-            f"{pixels.shape}: convert it first."
-        )
+    check_rgb(pixels, "Segmenting nuclei", hint="Convert the image first.")
 
 
 def nuclei_in(labels: np.ndarray, mask: np.ndarray, mpp: float = 0.5) -> tuple[int, float]:

@@ -1,6 +1,7 @@
 """Images in and out of files: pixels, physical size, intensity, and what files may hold."""
 
 from histomend.image.pixels import (
+    FINEST_MPP,
     MAX_PIXELS,
     MIN_SIDE,
     Image,
@@ -8,6 +9,7 @@ from histomend.image.pixels import (
     bands,
     check_mpp,
     check_region,
+    check_rgb,
     pixels_sha256,
 )
 from histomend.image.png import decode_deep_png, encode_png
@@ -22,6 +24,7 @@ from histomend.image.writing import (
 )
 
 __all__ = [
+    "FINEST_MPP",
     "MAX_PIXELS",
     "MIN_SIDE",
     "Image",
@@ -31,6 +34,7 @@ __all__ = [
     "check_mpp",
     "check_output",
     "check_region",
+    "check_rgb",
     "check_target",
     "content_kind",
     "decode_deep_png",

@@ -27,6 +27,8 @@ MAX_PIXELS = 450_000_000
 """Most pixels of one image, checked from the header before anything is decoded."""
 MIN_MPP, MAX_MPP = 0.01, 20.0
 """Pixel sizes that a microscope gives, in micrometres per pixel (72 dpi would be 353)."""
+FINEST_MPP = 0.05
+"""Finest pixel size that damage is drawn and looked for at; what is 10 um wide has 200 px there."""
 
 Region = tuple[int, int, int, int]
 Pixels = npt.NDArray[Any]
@@ -246,8 +248,13 @@ def _whole(number: Any) -> int:
     return int(number)
 
 
-def check_mpp(mpp: float, where: str) -> float:
+def check_mpp(mpp: float, where: str, *, least: float = MIN_MPP) -> float:
     """Check a pixel size that a user gave, in micrometres per pixel.
+
+    Parameters
+    ----------
+    least : float
+        Finest one that can be worked with, where that is coarser than files may be.
 
     Raises
     ------
@@ -257,10 +264,10 @@ def check_mpp(mpp: float, where: str) -> float:
         value = float(mpp)
     except (TypeError, ValueError):
         value = math.nan
-    if not MIN_MPP <= value <= MAX_MPP:
+    if not least <= value <= MAX_MPP:
         raise PixelSizeError(
             f"{where}: {mpp!r} is no possible pixel size; micrometres per pixel lie between "
-            f"{MIN_MPP:g} and {MAX_MPP:g} (20x objective: about 0.5; 40x: about 0.25)"
+            f"{least:g} and {MAX_MPP:g} here (20x objective: about 0.5; 40x: about 0.25)"
         )
     return value
 
@@ -304,15 +311,33 @@ def ome_mpp(xml: str) -> float | None:
     return plausible_mpp(length_um(value, unit.group(1) if unit else "µm"))
 
 
-def check_rgb(pixels: Pixels, where: str) -> None:
-    """Refuse arrays that are not (H, W, 3) uint8 or uint16.
+def check_rgb(pixels: Pixels, task: str, *, hint: str, deep: bool = False, least: int = 1) -> None:
+    """Refuse what is no array of RGB values, or too small.
+
+    Parameters
+    ----------
+    pixels : to be (H, W, 3) uint8.
+    task : what needs it, as a message begins: "Detecting artifacts".
+    hint : what to do about another array.
+    deep : take uint16 too.
+    least : shortest side in px.
 
     Raises
     ------
     UnsupportedImageError
+    ImageSizeError
     """
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype not in (np.uint8, np.uint16):
+    depths = ("uint8", "uint16") if deep else ("uint8",)
+    array = isinstance(pixels, np.ndarray)
+    if not array or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype not in depths:
+        found = f"{pixels.dtype} of shape {pixels.shape}" if array else type(pixels).__name__
         raise UnsupportedImageError(
-            f"{where}: expected (height, width, 3) values of type uint8 or uint16, "
-            f"got shape {pixels.shape} and type {pixels.dtype}"
+            f"{task} needs an RGB array, (height, width, 3) of {' or '.join(depths)}, not {found}. "
+            f"{hint}"
+        )
+    height, width = pixels.shape[:2]
+    if min(height, width) < least:
+        raise ImageSizeError(
+            f"{task} needs at least {least} px on each side, and the image is {width}x{height} px. "
+            "Use a larger one."
         )

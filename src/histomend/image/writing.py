@@ -111,7 +111,7 @@ def write_image(
     """
     path = Path(path)
     kind = _format(path, lossy=lossy)
-    check_rgb(pixels, str(path))
+    check_rgb(pixels, f"Writing {path}", hint="Convert the values first.", deep=True)
     if alpha is not None and (alpha.shape != pixels.shape[:2] or alpha.dtype != pixels.dtype):
         raise UnsupportedImageError(
             f"{path}: alpha is {alpha.shape} {alpha.dtype}, and the pixels need "
