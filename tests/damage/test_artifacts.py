@@ -45,7 +45,7 @@ def test_nothing_changes_outside_the_mask(kind, height, width, seed, area, mpp):
     np.testing.assert_array_equal(pixels, before)
     assert damaged.pixels.dtype == np.uint8
     assert damaged.pixels.shape == pixels.shape
-    assert damaged.mask.sum() == round(area * height * width)
+    assert damaged.mask.sum() == round(area * (height * width))
     np.testing.assert_array_equal(damaged.pixels[~damaged.mask], pixels[~damaged.mask])
 
 
