@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from histomend.diffusion.device import has_fast_bf16
 from histomend.models import ModelConfig, load_model
 from histomend.train import denoiser, loop
 from histomend.train.denoiser import DenoiserSubject
-from histomend.train.loop import Optimiser, Run
+from histomend.train.loop import Run
+from histomend.train.settings import ARTIFUSION
 
 
 class Killed(BaseException):
@@ -27,12 +28,7 @@ def opened(out: Path, *, resume: bool) -> Run:
     return Run(
         out,
         DenoiserSubject(config, shard_bytes=200_000),
-        Optimiser(lr=1e-3),
-        resume=resume,
-        init=None,
-        # accelerate allows one precision per process, and other tests take this one.
-        mixed_precision=has_fast_bf16(torch.device("cpu")),
-        device=torch.device("cpu"),
+        replace(ARTIFUSION, resume=resume, device="cpu"),
     )
 
 

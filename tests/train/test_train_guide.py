@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -19,6 +19,7 @@ from histomend.train import cyclegan as unpaired
 from histomend.train import latent_artifusion as latent
 from histomend.train import noise2noise as noisy
 from histomend.train import rscd as whole_fields
+from histomend.train import settings
 from histomend.train.artifusion import train
 from histomend.train.autoencoder import train_vae
 from histomend.train.calibrator import train_calibrator
@@ -47,7 +48,13 @@ VERBS: dict[Callable[..., None], Callable[..., Any]] = {
 
 
 def parameters(function: Callable[..., Any]) -> set[str]:
-    return set(inspect.signature(function).parameters)
+    """Return the names of a function's own parameters, and for `**options` those in its type."""
+    names = set(inspect.signature(function).parameters)
+    if "options" in names:
+        kind = re.fullmatch(r"Unpack\[(\w+)\]", function.__annotations__["options"])
+        assert kind is not None
+        names |= set(get_type_hints(getattr(settings, kind[1])))
+    return names - {"options"}
 
 
 def test_every_option_in_the_guide_exists() -> None:
@@ -74,4 +81,16 @@ def test_the_command_line_hands_on_only_what_training_takes(verb: Callable[..., 
 def test_the_command_line_and_python_have_the_same_defaults(verb: Callable[..., None]) -> None:
     theirs = inspect.signature(VERBS[verb]).parameters
     for name, own in inspect.signature(verb).parameters.items():
-        assert getattr(own.default, "value", own.default) == theirs[name].default
+        if name in theirs:
+            assert getattr(own.default, "value", own.default) == theirs[name].default
+
+
+@pytest.mark.parametrize(
+    ("settled", "given"),
+    [
+        (settings.RunSettings, settings.RunOptions),
+        (settings.MixedSettings, settings.MixedOptions),
+    ],
+)
+def test_all_that_is_settled_may_be_given(settled: type, given: type) -> None:
+    assert get_type_hints(settled) == get_type_hints(given)

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from histomend.cli.calibrated_training import Channels
-from histomend.cli.options import Device, Seed
-from histomend.cli.screen import say
-from histomend.cli.training import (
-    Average,
-    Batch,
-    Cooldown,
-    Crop,
+from histomend.cli.training_options import (
+    Channels,
     Data,
     Init,
-    Minutes,
-    Rate,
-    Resume,
     RunFolder,
-    Steps,
     TileMpp,
-    Validation,
-    progress,
+    trains,
 )
+from histomend.train import settings
 
 
 class Damage(str, Enum):
@@ -35,6 +25,7 @@ class Damage(str, Enum):
     optical = "optical"
 
 
+@trains(settings.CYCLEGAN)
 def cyclegan(
     data: Data,
     out: RunFolder,
@@ -49,44 +40,22 @@ def cyclegan(
         str, typer.Option(help="small, or paper, for a GPU; see `histomend presets cyclegan`.")
     ] = "small",
     channels: Channels = 3,
-    validation: Validation = None,
     init: Init = None,
-    resume: Resume = False,
-    minutes: Minutes = None,
-    steps: Steps = None,
-    batch: Batch = 1,
-    crop: Crop = 128,
-    lr: Rate = 2e-4,
-    ema: Average = 0.999,
-    cooldown: Cooldown = 0.5,
     mpp: TileMpp = 0.5,
-    seed: Seed = 0,
-    device: Device = "auto",
-) -> None:
+    **options: Any,
+) -> str:
     """Train CycleGAN between damaged and clean images, without pairs; a baseline."""
     from histomend.train.cyclegan import train
 
-    with progress() as report:
-        model = train(
-            data,
-            out,
-            damage=damage.value,
-            share=share,
-            arch=arch,
-            channels=channels,
-            validation=validation,
-            init=init,
-            resume=resume,
-            minutes=minutes,
-            steps=steps,
-            batch=batch,
-            crop=crop,
-            lr=lr,
-            ema=ema,
-            cooldown=cooldown,
-            mpp=mpp,
-            seed=seed,
-            device=device,
-            report=report,
-        )
-    say(f"Use it: histomend denoise ... --method cyclegan --model {model}")
+    model = train(
+        data,
+        out,
+        damage=damage.value,
+        share=share,
+        arch=arch,
+        channels=channels,
+        init=init,
+        mpp=mpp,
+        **options,
+    )
+    return f"Use it: histomend denoise ... --method cyclegan --model {model}"

@@ -4,28 +4,18 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from histomend.cli.options import Device, Seed
-from histomend.cli.screen import say
-from histomend.cli.training import (
-    Average,
-    Batch,
-    Cooldown,
-    Crop,
+from histomend.cli.training_options import (
     Data,
     Extra,
     ExtraShare,
-    Minutes,
-    Rate,
-    Resume,
     RunFolder,
-    Steps,
-    Validation,
-    progress,
+    trains,
 )
+from histomend.train import settings
 
 
 class Blur(str, Enum):
@@ -36,46 +26,27 @@ class Blur(str, Enum):
     both = "both"
 
 
+@trains(settings.ENCODER)
 def encoder(
     data: Data,
     out: RunFolder,
     features: Annotated[int, typer.Option(min=1, help="Length of its output, at most 64.")] = 64,
-    validation: Validation = None,
-    resume: Resume = False,
-    minutes: Minutes = None,
-    steps: Steps = None,
-    batch: Annotated[int, typer.Option(min=2, help="Fields per step and process.")] = 32,
-    crop: Annotated[int, typer.Option(min=32, help="Side of a view of a field in pixels.")] = 64,
-    lr: Rate = 1e-3,
-    ema: Average = 0.99,
-    cooldown: Cooldown = 0.3,
-    seed: Seed = 0,
-    device: Device = "auto",
-) -> None:
+    batch: Annotated[
+        int, typer.Option(min=2, help="Fields per step and process.")
+    ] = settings.ENCODER.batch,
+    crop: Annotated[
+        int, typer.Option(min=32, help="Side of a view of a field in pixels.")
+    ] = settings.ENCODER.crop,
+    **options: Any,
+) -> str:
     """Train a small encoder, whose features compare images and sets of images."""
     from histomend.train.encoder import train_encoder
 
-    with progress() as report:
-        model = train_encoder(
-            data,
-            out,
-            features=features,
-            validation=validation,
-            resume=resume,
-            minutes=minutes,
-            steps=steps,
-            batch=batch,
-            crop=crop,
-            lr=lr,
-            ema=ema,
-            cooldown=cooldown,
-            seed=seed,
-            device=device,
-            report=report,
-        )
-    say(f'The encoder is in {model}: features("histology", ...) opens it.')
+    model = train_encoder(data, out, features=features, batch=batch, crop=crop, **options)
+    return f'The encoder is in {model}: features("histology", ...) opens it.'
 
 
+@trains(settings.IQA)
 def iqa(
     data: Data,
     out: RunFolder,
@@ -89,47 +60,25 @@ def iqa(
     weights: Annotated[
         str, typer.Option(metavar="FOLDER|HUB NAME", help="Weights of that network.")
     ] = "",
-    validation: Validation = None,
     extra: Extra = None,
     extra_share: ExtraShare = 0.08,
     init: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Start from this model (RUN/model).")
     ] = None,
-    resume: Resume = False,
-    minutes: Minutes = None,
-    steps: Steps = None,
-    batch: Batch = 32,
-    crop: Crop = 128,
-    lr: Rate = 1e-3,
-    ema: Average = 0.99,
-    cooldown: Cooldown = 0.3,
-    seed: Seed = 0,
-    device: Device = "auto",
-) -> None:
+    **options: Any,
+) -> str:
     """Train a model that tells how blurred a histology image is, from 1 (sharp) to 0."""
     from histomend.train.iqa import train_iqa
 
-    with progress() as report:
-        model = train_iqa(
-            data,
-            out,
-            blur=blur.value,
-            features=features,
-            weights=weights,
-            validation=validation,
-            extra=extra,
-            extra_share=extra_share,
-            init=init,
-            resume=resume,
-            minutes=minutes,
-            steps=steps,
-            batch=batch,
-            crop=crop,
-            lr=lr,
-            ema=ema,
-            cooldown=cooldown,
-            seed=seed,
-            device=device,
-            report=report,
-        )
-    say(f"Measure it: python benchmarks/iqa.py --iqa {model}")
+    model = train_iqa(
+        data,
+        out,
+        blur=blur.value,
+        features=features,
+        weights=weights,
+        extra=extra,
+        extra_share=extra_share,
+        init=init,
+        **options,
+    )
+    return f"Measure it: python benchmarks/iqa.py --iqa {model}"

@@ -4,30 +4,17 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from histomend.cli.options import Device, Seed
-from histomend.cli.screen import say
-from histomend.cli.training import (
-    Average,
-    Batch,
-    Compiled,
-    Cooldown,
-    Crop,
+from histomend.cli.training_options import (
     Data,
-    Extra,
-    ExtraShare,
-    Minutes,
-    Rate,
-    Resume,
     RunFolder,
-    Steps,
     TileMpp,
-    Validation,
-    progress,
+    trains,
 )
+from histomend.train import settings
 
 
 class Degradation(str, Enum):
@@ -39,6 +26,7 @@ class Degradation(str, Enum):
     mixed = "mixed"
 
 
+@trains(settings.SWINIR)
 def swinir(
     data: Data,
     out: RunFolder,
@@ -52,55 +40,22 @@ def swinir(
             "mixed: a third of each."
         ),
     ] = Degradation.mixed,
-    validation: Validation = None,
-    extra: Extra = None,
-    extra_share: ExtraShare = 0.08,
     init: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Start from this module (RUN/model).")
     ] = None,
-    resume: Resume = False,
-    minutes: Minutes = None,
-    steps: Steps = None,
-    batch: Batch = 8,
-    crop: Crop = 128,
-    lr: Rate = 5e-4,
-    ema: Average = 0.999,
-    cooldown: Cooldown = 0.0,
     mpp: TileMpp = 0.5,
-    compiled: Compiled = False,
-    seed: Seed = 0,
-    device: Device = "auto",
-) -> None:
+    **options: Any,
+) -> str:
     """Train Histo-Diffusion's first stage, which cleans an image that was enlarged."""
     from histomend.train.restoration_module import train_restoration
 
-    with progress() as report:
-        model = train_restoration(
-            data,
-            out,
-            arch=arch,
-            degradation=degradation.value,
-            validation=validation,
-            extra=extra,
-            extra_share=extra_share,
-            init=init,
-            resume=resume,
-            minutes=minutes,
-            steps=steps,
-            batch=batch,
-            crop=crop,
-            lr=lr,
-            ema=ema,
-            cooldown=cooldown,
-            mpp=mpp,
-            compiled=compiled,
-            seed=seed,
-            device=device,
-            report=report,
-        )
-    say(f"The restoration module is in {model}")
+    model = train_restoration(
+        data, out, arch=arch, degradation=degradation.value, init=init, mpp=mpp, **options
+    )
+    return f"The restoration module is in {model}"
 
 
+@trains(settings.CONTROL_BRANCH)
 def control(
     data: Data,
     out: RunFolder,
@@ -119,56 +74,28 @@ def control(
     degradation: Annotated[
         Degradation, typer.Option(help="Pipeline that degrades the tiles, as of `train swinir`.")
     ] = Degradation.mixed,
-    validation: Validation = None,
-    extra: Extra = None,
-    extra_share: ExtraShare = 0.08,
     init: Annotated[
         str | None,
         typer.Option(metavar="NAME|FOLDER", help="Start from this upscaler's branch (RUN/model)."),
     ] = None,
-    resume: Resume = False,
-    minutes: Minutes = None,
-    steps: Steps = None,
-    batch: Batch = 8,
-    crop: Crop = 256,
-    lr: Rate = 1e-4,
-    ema: Average = 0.999,
-    cooldown: Cooldown = 0.0,
     mpp: TileMpp = 0.5,
     versions: Annotated[
         int, typer.Option(min=1, help="Of each tile, degraded differently; encoded once.")
     ] = 2,
-    compiled: Compiled = False,
-    seed: Seed = 0,
-    device: Device = "auto",
-) -> None:
+    **options: Any,
+) -> str:
     """Train Histo-Diffusion's second stage: a branch that steers a latent model by an image."""
     from histomend.train.control import train_control
 
-    with progress() as report:
-        model = train_control(
-            data,
-            out,
-            prior=prior,
-            restoration=restoration,
-            degradation=degradation.value,
-            validation=validation,
-            extra=extra,
-            extra_share=extra_share,
-            init=init,
-            resume=resume,
-            minutes=minutes,
-            steps=steps,
-            batch=batch,
-            crop=crop,
-            lr=lr,
-            ema=ema,
-            cooldown=cooldown,
-            mpp=mpp,
-            versions=versions,
-            compiled=compiled,
-            seed=seed,
-            device=device,
-            report=report,
-        )
-    say(f"The upscaler is in {model}")
+    model = train_control(
+        data,
+        out,
+        prior=prior,
+        restoration=restoration,
+        degradation=degradation.value,
+        init=init,
+        mpp=mpp,
+        versions=versions,
+        **options,
+    )
+    return f"The upscaler is in {model}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,7 +24,10 @@ from histomend.train.denoiser import (
     tensors,
     train_denoiser,
 )
-from histomend.train.loop import Budget, Optimiser
+from histomend.train.settings import ARTIFUSION, MixedOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def train(
@@ -31,31 +35,14 @@ def train(
     out: Path,
     *,
     arch: str = "small-unet",
-    validation: Path | None = None,
-    extra: Path | None = None,
-    extra_share: float = 0.08,
     init: str | Path | None = None,
-    resume: bool = False,
-    minutes: float | None = None,
-    steps: int | None = None,
-    batch: int = 8,
-    crop: int = 128,
-    lr: float = 1e-4,
-    ema: float = 0.9999,
-    cooldown: float = 0.0,
     prediction: PredictionType = "x0",
     schedule: str = "cosine",
     context: bool = True,
     unconditional: float = 0.2,
     mpp: float = 0.5,
-    seed: int = 0,
-    device: str = "auto",
-    compiled: bool = False,
-    save_minutes: float = 5,
-    validate_minutes: float = 10,
     shard_mb: float | None = None,
-    cache: Path | None = None,
-    report: Callable[[int, float, float, float], None] | None = None,
+    **options: Unpack[MixedOptions],
 ) -> Path:
     """Train a denoiser and return the folder of the finished model.
 
@@ -67,29 +54,18 @@ def train(
         Folder of the run: `model/`, `last/`, `log.jsonl`, `samples/`.
     arch : str
         Size of the network (`histomend presets artifusion`).
-    validation : Path, optional
-        Folder of tiles from other slides; figures and sample grids are made on it.
-    extra : Path, optional
-        Folder of further tiles, for a share `extra_share` of the crops.
     init : str or Path, optional
         Bundled name or folder to take the first weights from; it must be of the same arch,
         prediction, schedule and context.
-    resume : bool
-        Go on with the run in `out`.
-    minutes, steps : optional
-        Time budget of this call; steps of the run in all. Without both it runs until stopped.
-    batch, crop : int
-        Crops per step and process, and their side in px.
-    cooldown : float in [0, 1]
-        Last share of the budget, over which the learning rate falls to zero.
     context : bool
         Show the network the visible pixels and the mask as four more channels.
     unconditional : float
         Share of samples without context, which keeps the paper's unconditional use.
-    compiled : bool
-        Compile the network first, which takes a minute or two and a C++ compiler.
     shard_mb : float, optional
         Largest size of one weight file.
+
+    The options are those of `histomend.train.settings.MixedSettings`; what is not given is as in
+    `ARTIFUSION` there.
 
     Raises
     ------
@@ -98,7 +74,8 @@ def train(
     SettingError
         An arch or schedule that does not exist, or a pixel size that is not positive.
     """
-    where = torch_device(device)
+    settings = replace(ARTIFUSION, **options)
+    where, crop = torch_device(settings.device), settings.crop
     config = checked(
         ModelConfig(
             method="artifusion",
@@ -111,9 +88,9 @@ def train(
         ),
         init,
     )
-    cache = out.parent / "cache" if cache is None else cache
-    tiles = open_sources(data, validation, extra, cache, crop=crop, device=where)
-    crops = Mixed(tiles.main, tiles.further, extra_share)
+    cache = settings.cache_of(out)
+    tiles = open_sources(data, settings.validation, settings.extra, cache, crop=crop, device=where)
+    crops = Mixed(tiles.main, tiles.further, settings.extra_share)
 
     def draw(rng: np.random.Generator, count: int, share: float) -> tuple[np.ndarray, np.ndarray]:
         return drawn(crops, rng, count, crop, share)
@@ -123,16 +100,9 @@ def train(
         out,
         draw,
         _held_out(tiles.held_out, crop, 0.0 if config.context else 1.0, where),
-        Optimiser(lr=lr, ema=ema, cooldown=cooldown),
-        Budget(minutes, steps, save_minutes, validate_minutes),
-        batch=batch,
+        settings,
         unconditional=unconditional,
-        seed=seed,
         init=init,
-        resume=resume,
-        device=where,
-        compiled=compiled,
-        report=report,
     )
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,14 +15,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from histomend.damage.shapes import random_mask
-from histomend.diffusion.device import has_fast_bf16, torch_device
+from histomend.diffusion.device import torch_device
 from histomend.errors import SettingError, TrainingError, WeightsError
 from histomend.models import vae_facts
 from histomend.models.vae import WEIGHT_FILE
 from histomend.networks.autoencoder import VAE_ARCHS, Autoencoding, Pass, build_vae
 from histomend.train.data import Crops, Mixed, Tiles, open_sources
-from histomend.train.loop import Budget, Optimiser, Run
+from histomend.train.loop import Run
+from histomend.train.settings import VAE, MixedOptions
 from histomend.train.sheet import write_sheet
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 # Keeps the latent near a standard normal without costing detail.
 KL_WEIGHT = 1e-4
@@ -150,27 +153,10 @@ def train_vae(
     *,
     arch: str = "small",
     channels: int = 16,
-    validation: Path | None = None,
-    extra: Path | None = None,
-    extra_share: float = 0.08,
     init: str | Path | None = None,
     decoder_only: bool = False,
     adversarial: float = 0.0,
-    resume: bool = False,
-    minutes: float | None = None,
-    steps: int | None = None,
-    batch: int = 8,
-    crop: int = 128,
-    lr: float = 5e-4,
-    ema: float = 0.999,
-    cooldown: float = 0.0,
-    seed: int = 0,
-    device: str = "auto",
-    compiled: bool = False,
-    save_minutes: float = 5,
-    validate_minutes: float = 10,
-    cache: Path | None = None,
-    report: Callable[[int, float, float, float], None] | None = None,
+    **options: Unpack[MixedOptions],
 ) -> Path:
     """Train an autoencoder and return its folder, in diffusers' format.
 
@@ -195,7 +181,8 @@ def train_vae(
         grain that errors of pixels average away, at some cost in PSNR (Esser et al. 2021,
         section 3.1, whose weight equals ours at the pixels rather than at the last layer).
 
-    The other parameters are those of `histomend.train.artifusion.train`.
+    The options are those of `histomend.train.settings.MixedSettings`; what is not given is as in
+    `VAE` there.
 
     Raises
     ------
@@ -206,7 +193,8 @@ def train_vae(
     SettingError
         An arch that does not exist, or a crop that is not a multiple of 8.
     """
-    where = torch_device(device)
+    settings = replace(VAE, **options)
+    where, batch, crop = torch_device(settings.device), settings.batch, settings.crop
     if arch not in VAE_ARCHS:
         raise SettingError(f"No autoencoder is called {arch!r}. There are {', '.join(VAE_ARCHS)}.")
     if crop % FACTOR or crop < 4 * FACTOR:
@@ -215,27 +203,22 @@ def train_vae(
         raise SettingError("A decoder alone is trained on an encoder that is there: add --init.")
     if adversarial < 0:
         raise SettingError(f"--adversarial is {adversarial}, but must be 0 or more.")
-    cache = out.parent / "cache" if cache is None else cache
-    tiles = open_sources(data, validation, extra, cache, crop=crop, device=where)
-    source = Mixed(tiles.main, tiles.further, extra_share)
-    torch.manual_seed(seed)
-    out.mkdir(parents=True, exist_ok=True)
+    cache = settings.cache_of(out)
+    tiles = open_sources(data, settings.validation, settings.extra, cache, crop=crop, device=where)
+    source = Mixed(tiles.main, tiles.further, settings.extra_share)
     gauge = _crops(tiles.main, np.random.default_rng([20, 2]), 16, crop)
     kept = vae_facts(Path(init)).scaling if decoder_only and init is not None else None
     run = Run(
         out,
         VaeSubject(arch, channels, gauge, decoder_only, adversarial > 0, kept),
-        Optimiser(lr=lr, ema=ema, cooldown=cooldown),
-        resume=resume,
+        settings,
         init=init,
-        mixed_precision=has_fast_bf16(where),
-        device=where,
-        compiled=compiled,
+        compiled=settings.compiled,
     )
     shape = (batch, channels, crop // FACTOR, crop // FACTOR)
 
     def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
-        key = [seed, step, run.accelerator.process_index]
+        key = [settings.seed, step, run.accelerator.process_index]
         x = _crops(source, np.random.default_rng(key), batch, crop, RECOLOURED).to(where)
         number = int(np.random.default_rng([*key, 1]).integers(2**62))
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(number)).to(where)
@@ -249,13 +232,9 @@ def train_vae(
         return loss + adversarial_loss(made, loss, adversarial), batch
 
     def validate(run: Run) -> dict[str, float]:
-        if not run.accelerator.is_main_process:
-            return {}
         return _validate(run, tiles.held_out, crop, out)
 
-    budget = Budget(minutes, steps, save_minutes, validate_minutes)
-    run.train(loss_at, budget, validate, report or (lambda *_: None))
-    return out / "model"
+    return run.train(loss_at, validate)
 
 
 def reconstruction_loss(y: Tensor, x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from histomend.diffusion.device import has_fast_bf16, torch_device
+from histomend.diffusion.device import torch_device
 from histomend.diffusion.recalibration import Calibrates
 from histomend.diffusion.schedule import Schedule, named
 from histomend.errors import SettingError
 from histomend.models import CalibratorConfig, calibrator_folder, load_weights, save_calibrator
 from histomend.networks.calibrator import build_calibrator
-from histomend.train.loop import Budget, Optimiser, Run
+from histomend.train.loop import Run
+from histomend.train.settings import CALIBRATOR, MixedOptions
 from histomend.train.signals import crops, open_signals
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 # Errors count relative to t plus this: five steps too many ruin an image at t = 5, and are
 # nothing at t = 200. The paper takes the squared error of t, which says little about small t.
@@ -63,28 +67,11 @@ def train_calibrator(
     *,
     arch: str = "small",
     channels: int = 3,
-    validation: Path | None = None,
-    extra: Path | None = None,
-    extra_share: float = 0.08,
     init: str | Path | None = None,
-    resume: bool = False,
-    minutes: float | None = None,
-    steps: int | None = None,
-    batch: int = 16,
-    crop: int = 128,
-    lr: float = 3e-4,
-    ema: float = 0.999,
-    cooldown: float = 0.0,
     schedule: str = "cosine",
     highest_t: int = 300,
     augmented: bool = True,
-    seed: int = 0,
-    device: str = "auto",
-    compiled: bool = False,
-    save_minutes: float = 5,
-    validate_minutes: float = 10,
-    cache: Path | None = None,
-    report: Callable[[int, float, float, float], None] | None = None,
+    **options: Unpack[MixedOptions],
 ) -> Path:
     """Train a calibrator and return its folder.
 
@@ -102,7 +89,8 @@ def train_calibrator(
     augmented : bool
         Noise two regions differently (the paper's augmentation); the larger t is to be told.
 
-    The other parameters are those of `histomend.train.artifusion.train`.
+    The options are those of `histomend.train.settings.MixedSettings`; what is not given is as in
+    `CALIBRATOR` there.
 
     Raises
     ------
@@ -113,40 +101,36 @@ def train_calibrator(
     ModelError
         First weights of another kind, or damaged ones.
     """
-    where = torch_device(device)
+    settings = replace(CALIBRATOR, **options)
+    where, batch, crop = torch_device(settings.device), settings.batch, settings.crop
     config = CalibratorConfig(arch, channels, schedule, highest_t=highest_t, augmented=augmented)
     levels = named(schedule, config.steps)
     with torch.device("meta"):
         build_calibrator(arch, channels)
     if not 1 <= highest_t <= levels.steps:
         raise SettingError(f"--highest-t is {highest_t}, but must be from 1 to {levels.steps}.")
-    cache = out.parent / "cache" if cache is None else cache
+    cache = settings.cache_of(out)
     tiles = open_signals(
         data,
-        validation,
-        extra,
-        extra_share,
+        settings.validation,
+        settings.extra,
+        settings.extra_share,
         cache,
         channels=channels,
         best_share=1.0,
         crop=crop,
         device=where,
     )
-    torch.manual_seed(seed)
-    out.mkdir(parents=True, exist_ok=True)
     run = Run(
         out,
         CalibratorSubject(config),
-        Optimiser(lr=lr, ema=ema, cooldown=cooldown),
-        resume=resume,
+        settings,
         init=init,
-        mixed_precision=has_fast_bf16(where),
-        device=where,
-        compiled=compiled,
+        compiled=settings.compiled,
     )
 
     def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
-        key = [seed, step, run.accelerator.process_index]
+        key = [settings.seed, step, run.accelerator.process_index]
         rng = np.random.default_rng(key)
         x0 = crops(tiles.every, rng, batch, crop)
         # Small t are drawn more often than large ones: they are harder to tell apart, and
@@ -162,8 +146,6 @@ def train_calibrator(
     x0 = crops(tiles.held_out, np.random.default_rng([20, 1]), HELD_OUT, crop)
 
     def validate(run: Run) -> dict[str, float]:
-        if not run.accelerator.is_main_process:
-            return {}
         network, known = run.averaged(), [t for t in LEVELS if t <= highest_t]
 
         def calibrate(x: Tensor) -> Tensor:
@@ -175,9 +157,7 @@ def train_calibrator(
             for t, (_, error) in calibration_errors(calibrate, x0, levels, known, mixed).items()
         }
 
-    budget = Budget(minutes, steps, save_minutes, validate_minutes)
-    run.train(loss_at, budget, validate, report or (lambda *_: None))
-    return out / "model"
+    return run.train(loss_at, validate)
 
 
 def even(t: Tensor, size: int) -> Tensor:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,11 +18,14 @@ from histomend.recipes.calibrated import CALLS
 from histomend.recipes.settings import sampling
 from histomend.recipes.whole_field import ByDiffusion, by_condition
 from histomend.train.denoiser import DenoiserSubject, checked
-from histomend.train.loop import Budget, Optimiser
 from histomend.train.objective import loss as denoising_loss
 from histomend.train.pairs import under_tissue
 from histomend.train.restorer import train_restorer
+from histomend.train.settings import CONDITIONAL, MixedOptions
 from histomend.train.signals import open_signals
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True)
@@ -60,28 +63,11 @@ def train(
     *,
     arch: str = "small",
     channels: int = 3,
-    validation: Path | None = None,
-    extra: Path | None = None,
-    extra_share: float = 0.08,
     init: str | Path | None = None,
-    resume: bool = False,
-    minutes: float | None = None,
-    steps: int | None = None,
-    batch: int = 8,
-    crop: int = 128,
-    lr: float = 3e-4,
-    ema: float = 0.9995,
-    cooldown: float = 0.0,
     schedule: str = "cosine",
     mpp: float = 0.5,
-    seed: int = 0,
-    device: str = "auto",
-    compiled: bool = False,
-    save_minutes: float = 5,
-    validate_minutes: float = 10,
     shard_mb: float | None = None,
-    cache: Path | None = None,
-    report: Callable[[int, float, float, float], None] | None = None,
+    **options: Unpack[MixedOptions],
 ) -> Path:
     """Train a denoiser that sees the degraded image, and return the folder of the finished model.
 
@@ -102,7 +88,8 @@ def train(
     mpp : float
         Pixel size of the tiles in um, on which the blur of the pairs depends.
 
-    The other parameters are those of `histomend.train.artifusion.train`.
+    The options are those of `histomend.train.settings.MixedSettings`; what is not given is as in
+    `CONDITIONAL` there.
 
     Raises
     ------
@@ -113,7 +100,8 @@ def train(
     PixelSizeError
         If `mpp` is outside 0.05 to 20.
     """
-    where = torch_device(device)
+    settings = replace(CONDITIONAL, **options)
+    where = torch_device(settings.device)
     arch_named(arch, "conditional")
     config = checked(
         ModelConfig(
@@ -130,13 +118,13 @@ def train(
     )
     tiles = open_signals(
         data,
-        validation,
-        extra,
-        extra_share,
-        out.parent / "cache" if cache is None else cache,
+        settings.validation,
+        settings.extra,
+        settings.extra_share,
+        settings.cache_of(out),
         channels=channels,
         best_share=1.0,
-        crop=crop,
+        crop=settings.crop,
         device=where,
     )
     shard_bytes = None if shard_mb is None else int(shard_mb * 1e6)
@@ -145,14 +133,6 @@ def train(
         Conditioning(config),
         out,
         tiles,
-        Optimiser(lr=lr, ema=ema, cooldown=cooldown),
-        Budget(minutes, steps, save_minutes, validate_minutes),
-        batch=batch,
-        crop=crop,
-        seed=seed,
+        settings,
         init=init,
-        resume=resume,
-        device=where,
-        compiled=compiled,
-        report=report,
     )

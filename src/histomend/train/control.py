@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,10 +32,14 @@ from histomend.models.upscaler import (
 from histomend.recipes.controlled import Controlled
 from histomend.train.data import Mixed, Tiles, open_sources
 from histomend.train.latents import open_latents
-from histomend.train.loop import Budget, Optimiser, Run
+from histomend.train.loop import Run
 from histomend.train.objective import loss as denoising_loss
+from histomend.train.settings import CONTROL_BRANCH, MixedOptions
 from histomend.train.sheet import write_sheet
 from histomend.train.signals import crops
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 HELD_OUT, SHOWN = 16, 6
 # Crops are whole numbers of what fields are padded to when they are enlarged.
@@ -136,27 +140,10 @@ def train_control(
     prior: str | Path,
     restoration: Path,
     degradation: str = "mixed",
-    validation: Path | None = None,
-    extra: Path | None = None,
-    extra_share: float = 0.08,
     init: str | Path | None = None,
-    resume: bool = False,
-    minutes: float | None = None,
-    steps: int | None = None,
-    batch: int = 8,
-    crop: int = 256,
-    lr: float = 1e-4,
-    ema: float = 0.999,
-    cooldown: float = 0.0,
     mpp: float = 0.5,
     versions: int = 2,
-    seed: int = 0,
-    device: str = "auto",
-    compiled: bool = False,
-    save_minutes: float = 5,
-    validate_minutes: float = 10,
-    cache: Path | None = None,
-    report: Callable[[int, float, float, float], None] | None = None,
+    **options: Unpack[MixedOptions],
 ) -> Path:
     """Train a control branch (section 3.2) and return the folder of the upscaler.
 
@@ -184,7 +171,8 @@ def train_control(
     versions : int
         Of each tile, turned, stained and degraded differently.
 
-    The other parameters are those of `histomend.train.artifusion.train`.
+    The options are those of `histomend.train.settings.MixedSettings`; what is not given is as in
+    `CONTROL_BRANCH` there.
 
     Raises
     ------
@@ -195,7 +183,8 @@ def train_control(
     ModelError
         A prior or a stage 1 that is not there, damaged, or of another kind.
     """
-    where = torch_device(device)
+    settings = replace(CONTROL_BRANCH, **options)
+    where, batch, crop = torch_device(settings.device), settings.batch, settings.crop
     pipeline = pipeline_named(degradation)
     if crop % UNIT or crop < UNIT:
         raise SettingError(f"--crop is {crop}, but must be a multiple of {UNIT}.")
@@ -203,33 +192,27 @@ def train_control(
         raise SettingError(f"--versions is {versions}, but each tile needs at least one.")
     frozen = load_prior(prior, where)
     cleaned = Cleaned(load_restoration(restoration, where), pipeline, degradation, where)
-    cache = out.parent / "cache" if cache is None else cache
-    tiles = open_sources(data, validation, extra, cache, crop=crop, device=where)
+    cache = settings.cache_of(out)
+    tiles = open_sources(data, settings.validation, settings.extra, cache, crop=crop, device=where)
     space, channels = frozen.space, frozen.channels
     facts = VaeFacts(channels, space.factor, space.scaling, space.shift, frozen.vae_sha256)
     main, further = (
         open_latents(t, space, facts, cache, versions=versions, device=where, partner=cleaned)
         for t in (tiles.main, tiles.further)
     )
-    latents = Mixed(main, further, extra_share)
-    # Fresh weights are the same in every process.
-    torch.manual_seed(seed)
-    out.mkdir(parents=True, exist_ok=True)
+    latents = Mixed(main, further, settings.extra_share)
     run = Run(
         out,
         ControlSubject(
             frozen, prior, restoration, UpscalerConfig.of(frozen, restoration, mpp=mpp), degradation
         ),
-        Optimiser(lr=lr, ema=ema, cooldown=cooldown),
-        resume=resume,
+        settings,
         init=init,
-        mixed_precision=has_fast_bf16(where),
-        device=where,
-        compiled=compiled,
+        compiled=settings.compiled,
     )
 
     def loss_at(branch: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
-        key = [seed, step, run.accelerator.process_index]
+        key = [settings.seed, step, run.accelerator.process_index]
         rng = np.random.default_rng(key)
         size = crop // space.factor
         pairs = np.stack([latents.crop(rng, size) for _ in range(batch)])
@@ -246,13 +229,9 @@ def train_control(
     held_out = HeldOut.of(tiles.held_out, crop, cleaned, frozen)
 
     def validate(run: Run) -> dict[str, float]:
-        if not run.accelerator.is_main_process:
-            return {}
         return _validate(run, frozen, held_out)
 
-    budget = Budget(minutes, steps, save_minutes, validate_minutes)
-    run.train(loss_at, budget, validate, report or (lambda *_: None))
-    return out / "model"
+    return run.train(loss_at, validate)
 
 
 @dataclass(frozen=True)

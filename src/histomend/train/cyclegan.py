@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from histomend.diffusion.device import has_fast_bf16, torch_device
+from histomend.diffusion.device import torch_device
 from histomend.errors import SettingError
 from histomend.models import ModelConfig, load_weights, locate, save_model
 from histomend.networks.build import arch_named
 from histomend.networks.cyclegan import POOL, CycleGan, Pass, Verdict
 from histomend.recipes.whole_field import ByTranslation
 from histomend.train.denoiser import checked
-from histomend.train.loop import Budget, Optimiser, Run
+from histomend.train.loop import Optimiser, Run
 from histomend.train.restorer import HELD_OUT, compared
+from histomend.train.settings import CYCLEGAN, RunOptions
 from histomend.train.unpaired import open_unpaired
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 # Of the cycles and of the identity beside the adversarial loss (sections 4 and 5.2).
 CYCLE_WEIGHT, IDENTITY_WEIGHT = 10.0, 5.0
@@ -82,23 +85,9 @@ def train(
     share: float = 1.0,
     arch: str = "small",
     channels: int = 3,
-    validation: Path | None = None,
     init: str | Path | None = None,
-    resume: bool = False,
-    minutes: float | None = None,
-    steps: int | None = None,
-    batch: int = 1,
-    crop: int = 128,
-    lr: float = 2e-4,
-    ema: float = 0.999,
-    cooldown: float = 0.5,
     mpp: float = 0.5,
-    seed: int = 0,
-    device: str = "auto",
-    save_minutes: float = 5,
-    validate_minutes: float = 10,
-    cache: Path | None = None,
-    report: Callable[[int, float, float, float], None] | None = None,
+    **options: Unpack[RunOptions],
 ) -> Path:
     """Train both generators and both critics, and return the folder of the one that restores.
 
@@ -123,12 +112,9 @@ def train(
     init : str or Path, optional
         Folder of a model of this method for the generator that restores; the other three
         networks begin anew.
-    batch : int
-        Damaged crops per step and process, and as many clean ones.
-    cooldown : float in [0, 1]
-        Last share of the budget, over which the learning rate falls to zero; the paper's is half.
 
-    The other parameters are those of `histomend.train.artifusion.train`.
+    The options are those of `histomend.train.settings.RunSettings`; what is not given is as in
+    `CYCLEGAN` there. A batch is so many damaged crops and as many clean ones.
 
     Raises
     ------
@@ -138,7 +124,8 @@ def train(
         An arch, a damage, a share or a number of channels that does not exist, or too small a
         crop.
     """
-    where = torch_device(device)
+    settings = replace(CYCLEGAN, **options)
+    where, batch, crop = torch_device(settings.device), settings.batch, settings.crop
     arch_named(arch, "cyclegan")
     if crop < SMALLEST_CROP:
         raise SettingError(f"--crop is {crop}, but must be {SMALLEST_CROP} or more.")
@@ -146,35 +133,30 @@ def train(
     config = ModelConfig("cyclegan", arch, mpp=mpp, channels=channels, context=False)
     config = checked(config, init)
     config = replace(config, card=made_of | config.card)
-    cache = out.parent / "cache" if cache is None else cache
+    cache = settings.cache_of(out)
     tiles = open_unpaired(
         data,
-        validation,
+        settings.validation,
         cache,
         damage=damage,
         channels=channels,
         share=share,
         mpp=mpp,
         crop=crop,
-        seed=seed,
+        seed=settings.seed,
         device=where,
     )
-    # Fresh weights depend on the seed too, and are the same in every process.
-    torch.manual_seed(seed)
-    out.mkdir(parents=True, exist_ok=True)
     run = Run(
         out,
         CycleGanSubject(config, crop, made_of),
+        settings,
         # As published: no warming up, no bound on the gradient.
-        Optimiser(lr, warmup=1, cooldown=cooldown, clip=float("inf"), ema=ema, betas=BETAS),
-        resume=resume,
+        Optimiser(warmup=1, clip=float("inf"), betas=BETAS),
         init=init,
-        mixed_precision=has_fast_bf16(where),
-        device=where,
     )
 
     def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
-        rng = np.random.default_rng([seed, step, run.accelerator.process_index])
+        rng = np.random.default_rng([settings.seed, step, run.accelerator.process_index])
         damaged, clean = (images.to(where) for images in tiles.batch(rng, batch, crop))
         slots = torch.from_numpy(drawn_slots(rng, batch))
         made: Pass = network(damaged, clean, slots)
@@ -183,14 +165,10 @@ def train(
     damaged, clean = tiles.known(HELD_OUT, crop)
 
     def validate(run: Run) -> dict[str, float]:
-        if not run.accelerator.is_main_process:
-            return {}
         generator = run.averaged().get_submodule("restoring")
         return compared(run, ByTranslation(generator), damaged, clean)
 
-    budget = Budget(minutes, steps, save_minutes, validate_minutes)
-    run.train(loss_at, budget, validate, report or (lambda *_: None))
-    return out / "model"
+    return run.train(loss_at, validate)
 
 
 def drawn_slots(rng: np.random.Generator, count: int) -> np.ndarray:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from histomend.diffusion.denoiser import Denoiser
-from histomend.diffusion.device import has_fast_bf16
 from histomend.diffusion.loop import sample
 from histomend.diffusion.noise import NoiseField, NoiseStream
 from histomend.diffusion.path import FixedPath
@@ -20,13 +19,13 @@ from histomend.diffusion.samplers import ddim
 from histomend.errors import SettingError, TrainingError
 from histomend.models import ModelConfig, load_weights, locate, read_config, save_model
 from histomend.recipes.regional import Regional
-from histomend.train.loop import Budget, Optimiser, Run
+from histomend.train.loop import Run
 from histomend.train.objective import loss as denoising_loss
+from histomend.train.settings import MixedSettings
 from histomend.train.sheet import write_sheet
 
 # (generator, count, share without context) -> x0 (count, C, h, w) and masks (count, 1, h, w).
 Draw = Callable[[np.random.Generator, int, float], tuple[np.ndarray, np.ndarray]]
-Report = Callable[[int, float, float, float], None]
 HELD_OUT = 16
 SHOWN = 8
 
@@ -157,17 +156,10 @@ def train_denoiser(
     out: Path,
     draw: Draw,
     held_out: HeldOut,
-    optimiser: Optimiser,
-    budget: Budget,
+    settings: MixedSettings,
     *,
-    batch: int,
     unconditional: float,
-    seed: int,
     init: str | Path | None,
-    resume: bool,
-    device: torch.device,
-    compiled: bool,
-    report: Report | None,
     facts: Mapping[str, float] | None = None,
 ) -> Path:
     """Train a denoiser and return the folder of the finished model.
@@ -180,34 +172,23 @@ def train_denoiser(
     draw : function (generator, count, share) -> x0, masks
         Gives the training samples.
     held_out : HeldOut
-    batch : int
-        Samples per step and process.
+    settings : MixedSettings
     unconditional : float
         Share of samples without context; all of them where the network has none.
+    init : str or Path, optional
+        Bundled name or folder to take the first weights from.
     facts : figures, optional
         For the first line of the log.
     """
-    # Fresh weights depend on the seed too, and are the same in every process.
-    torch.manual_seed(seed)
-    out.mkdir(parents=True, exist_ok=True)
-    run = Run(
-        out,
-        subject,
-        optimiser,
-        resume=resume,
-        init=init,
-        mixed_precision=has_fast_bf16(device),
-        device=device,
-        compiled=compiled,
-    )
+    run = Run(out, subject, settings, init=init, compiled=settings.compiled)
     if facts and run.step == 0:
         run.log(**facts)
-    config = subject.config
+    config, batch = subject.config, settings.batch
     noise_levels = config.noise_schedule()
     share = unconditional if config.context else 1.0
 
     def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
-        key = [seed, step, run.accelerator.process_index]
+        key = [settings.seed, step, run.accelerator.process_index]
         x0, mask = tensors(draw(np.random.default_rng(key), batch, share), where)
         number = int(np.random.default_rng([*key, 1]).integers(2**62))
         draws = torch.Generator().manual_seed(number)
@@ -222,12 +203,9 @@ def train_denoiser(
         return denoising_loss(output, x0, x, eps, t, mask, noise_levels, kind), batch
 
     def validate(run: Run) -> dict[str, float]:
-        if not run.accelerator.is_main_process:
-            return {}
         return _validate(run, config, held_out, out)
 
-    run.train(loss_at, budget, validate, report or (lambda *_: None))
-    return out / "model"
+    return run.train(loss_at, validate)
 
 
 def tensors(batch: tuple[np.ndarray, np.ndarray], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -6,10 +6,9 @@ of a field agree, each feature varies over the batch, and no two features say th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -30,7 +29,11 @@ from histomend.evaluate.encoder import (
     save_encoder,
 )
 from histomend.train.data import Crops, Tiles, open_sources, turned, vary_stain
-from histomend.train.loop import Budget, Optimiser, Run
+from histomend.train.loop import Optimiser, Run
+from histomend.train.settings import ENCODER, RunOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 # Weights of the three terms, as in the paper.
 INVARIANCE, VARIANCE, COVARIANCE = 25.0, 25.0, 1.0
@@ -72,19 +75,7 @@ def train_encoder(
     out: Path,
     *,
     features: int = FEATURES,
-    validation: Path | None = None,
-    resume: bool = False,
-    minutes: float | None = None,
-    steps: int | None = None,
-    batch: int = 32,
-    crop: int = 64,
-    lr: float = 1e-3,
-    ema: float = 0.99,
-    cooldown: float = 0.3,
-    seed: int = 0,
-    device: str = "auto",
-    cache: Path | None = None,
-    report: Callable[[int, float, float, float], None] | None = None,
+    **options: Unpack[RunOptions],
 ) -> Path:
     """Train an encoder and return its folder.
 
@@ -99,7 +90,8 @@ def train_encoder(
     crop : int
         Side of a view in pixels, at most half of a tile's.
 
-    The other parameters are those of `histomend.train.artifusion.train`.
+    The options are those of `histomend.train.settings.RunSettings`; what is not given is as in
+    `ENCODER` there.
 
     Raises
     ------
@@ -108,6 +100,8 @@ def train_encoder(
     SettingError
         An impossible number of features, too small a crop, or a batch of fewer than 2.
     """
+    settings = replace(ENCODER, **options)
+    batch, crop = settings.batch, settings.crop
     if not 1 <= features <= FEATURES:
         raise SettingError(f"An encoder has 1 to {FEATURES} features, not {features}.")
     if crop < SMALLEST_PX or batch < 2:
@@ -115,35 +109,28 @@ def train_encoder(
             f"An encoder needs crops of at least {SMALLEST_PX} px and a batch of at least 2, not "
             f"{crop} px and {batch}."
         )
-    where = torch_device(device)
-    cache = out.parent / "cache" if cache is None else cache
-    tiles = open_sources(data, validation, None, cache, crop=2 * crop, device=where)
-    torch.manual_seed(seed)
-    out.mkdir(parents=True, exist_ok=True)
+    where = torch_device(settings.device)
+    cache = settings.cache_of(out)
+    tiles = open_sources(data, settings.validation, None, cache, crop=2 * crop, device=where)
     run = Run(
         out,
         EncoderSubject(EncoderConfig(features)),
-        Optimiser(lr=lr, ema=ema, cooldown=cooldown, weight_decay=1e-4),
-        resume=resume,
-        init=None,
+        settings,
+        Optimiser(weight_decay=1e-4),
         # Covariances of features are small differences, which bf16 would lose.
         mixed_precision=False,
-        device=where,
     )
 
     def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
-        rng = np.random.default_rng([seed, step, run.accelerator.process_index])
+        rng = np.random.default_rng([settings.seed, step, run.accelerator.process_index])
         one, other = (as_input(v).to(where) for v in views(tiles.main, rng, batch, crop))
         first, second = network(torch.cat([one, other])).chunk(2)
         return vicreg(first, second), batch
 
     def validate(run: Run) -> dict[str, float]:
-        if not run.accelerator.is_main_process:
-            return {}
         return {"recognised": recognised(run.averaged(), tiles.held_out, crop)}
 
-    run.train(loss_at, Budget(minutes, steps), validate, report or (lambda *_: None))
-    return out / "model"
+    return run.train(loss_at, validate)
 
 
 def views(source: Crops, rng: np.random.Generator, count: int, size: int) -> tuple[Pixels, Pixels]:

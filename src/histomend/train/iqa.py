@@ -7,10 +7,9 @@ no tissue goes with a score.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +32,11 @@ from histomend.evaluate.encoder import SMALLEST_PX, in_parts
 from histomend.evaluate.iqa import IqaConfig, read_iqa, save_iqa
 from histomend.models import load_weights
 from histomend.train.data import Crops, Mixed, open_sources
-from histomend.train.loop import Budget, Optimiser, Run
+from histomend.train.loop import Run
+from histomend.train.settings import IQA, RunOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 HELD_OUT = 24
 
@@ -77,24 +80,10 @@ def train_iqa(
     blur: str = "both",
     features: str = "",
     weights: str = "",
-    validation: Path | None = None,
     extra: Path | None = None,
     extra_share: float = 0.08,
     init: Path | None = None,
-    resume: bool = False,
-    minutes: float | None = None,
-    steps: int | None = None,
-    batch: int = 32,
-    crop: int = 128,
-    lr: float = 1e-3,
-    ema: float = 0.99,
-    cooldown: float = 0.3,
-    seed: int = 0,
-    device: str = "auto",
-    save_minutes: float = 5,
-    validate_minutes: float = 10,
-    cache: Path | None = None,
-    report: Callable[[int, float, float, float], None] | None = None,
+    **options: Unpack[RunOptions],
 ) -> Path:
     """Train a quality model and return its folder.
 
@@ -117,7 +106,8 @@ def train_iqa(
         Side of a crop in px. Images are judged by parts of this size: give the side that the
         frozen network sees (224 for most CLIPs), and nothing is resized.
 
-    The other parameters are those of `histomend.train.artifusion.train`.
+    The options are those of `histomend.train.settings.RunSettings`; what is not given is as in
+    `IQA` there.
 
     Raises
     ------
@@ -128,6 +118,8 @@ def train_iqa(
     MissingDependencyError, ModelError
         The frozen network cannot be loaded.
     """
+    settings = replace(IQA, **options)
+    batch, crop = settings.batch, settings.crop
     blurs = blurs_in(blur)
     if crop < SMALLEST_PX:
         raise SettingError(f"--crop is {crop}, but must be at least {SMALLEST_PX}.")
@@ -136,31 +128,29 @@ def train_iqa(
             "--features and --weights go together: the first names a network, clip for instance, "
             "the second its folder or its name on the hub. Without both our own is trained."
         )
-    where = torch_device(device)
+    where = torch_device(settings.device)
     config = IqaConfig(blur, features, weights, part_px=crop)
     sight = config.sight(device=where)
     if features:
         blank = np.zeros((1, crop, crop, 3), np.uint8)
         config = IqaConfig(blur, features, weights, int(sight(blank).shape[1]), crop)
-    cache = out.parent / "cache" if cache is None else cache
+    cache = settings.cache_of(out)
     # Blurred with what lies around them, so that no mirrored border tells the level.
-    tiles = open_sources(data, validation, extra, cache, crop=crop + 2 * REACH_PX, device=where)
+    tiles = open_sources(
+        data, settings.validation, extra, cache, crop=crop + 2 * REACH_PX, device=where
+    )
     source = Mixed(tiles.main, tiles.further, extra_share)
-    torch.manual_seed(seed)
-    out.mkdir(parents=True, exist_ok=True)
     run = Run(
         out,
         IqaSubject(config),
-        Optimiser(lr=lr, ema=ema, cooldown=cooldown),
-        resume=resume,
+        settings,
         init=init,
         # The finest detail of an image is what bf16 rounds away.
         mixed_precision=False,
-        device=where,
     )
 
     def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
-        rng = np.random.default_rng([seed, step, run.accelerator.process_index])
+        rng = np.random.default_rng([settings.seed, step, run.accelerator.process_index])
         seen, scores = blurred_crops(source, rng, blurs, batch, crop)
         found = network(sight(seen).to(where))
         return F.mse_loss(BEST_SCORE * found, scores.to(where)), batch
@@ -169,8 +159,6 @@ def train_iqa(
     held_out = {one: all_levels(tiles.held_out, rng, one, HELD_OUT, crop) for one in blurs}
 
     def validate(run: Run) -> dict[str, float]:
-        if not run.accelerator.is_main_process:
-            return {}
         network = run.averaged()
         figures: dict[str, float] = {}
         for one, images in held_out.items():
@@ -178,9 +166,7 @@ def train_iqa(
             figures |= {f"{one}_{name}": value for name, value in judged(found[:, 0]).items()}
         return figures
 
-    budget = Budget(minutes, steps, save_minutes, validate_minutes)
-    run.train(loss_at, budget, validate, report or (lambda *_: None))
-    return out / "model"
+    return run.train(loss_at, validate)
 
 
 def blurred_crops(

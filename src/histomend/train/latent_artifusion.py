@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,7 +28,10 @@ from histomend.train.denoiser import (
     train_denoiser,
 )
 from histomend.train.latents import latent_batch, open_latents
-from histomend.train.loop import Budget, Optimiser
+from histomend.train.settings import LATENT_ARTIFUSION, MixedOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def train(
@@ -36,32 +40,15 @@ def train(
     *,
     vae: str | Path,
     arch: str = "small",
-    validation: Path | None = None,
-    extra: Path | None = None,
-    extra_share: float = 0.08,
     init: str | Path | None = None,
-    resume: bool = False,
-    minutes: float | None = None,
-    steps: int | None = None,
-    batch: int = 8,
-    crop: int = 256,
-    lr: float = 2e-4,
-    ema: float = 0.9999,
-    cooldown: float = 0.0,
     prediction: PredictionType = "v",
     schedule: str = "scaled_linear",
     context: bool = True,
     unconditional: float = 0.2,
     mpp: float = 0.5,
     versions: int = 4,
-    seed: int = 0,
-    device: str = "auto",
-    compiled: bool = False,
-    save_minutes: float = 5,
-    validate_minutes: float = 10,
     shard_mb: float | None = None,
-    cache: Path | None = None,
-    report: Callable[[int, float, float, float], None] | None = None,
+    **options: Unpack[MixedOptions],
 ) -> Path:
     """Train a latent denoiser and return the folder of the finished model, autoencoder included.
 
@@ -84,7 +71,8 @@ def train(
     versions : int
         Of each tile, turned and stained differently; each is encoded once, into the cache.
 
-    The other parameters are those of `histomend.train.artifusion.train`.
+    The options are those of `histomend.train.settings.MixedSettings`; what is not given is as in
+    `LATENT_ARTIFUSION` there.
 
     Raises
     ------
@@ -95,7 +83,8 @@ def train(
     ModelNotFoundError, WeightsError, UnsafeWeightsError
         An autoencoder that is not there, damaged, or a pickle.
     """
-    where = torch_device(device)
+    settings = replace(LATENT_ARTIFUSION, **options)
+    where, crop = torch_device(settings.device), settings.crop
     arch_named(arch, "latent-artifusion")
     place = vae_folder(vae)
     facts = vae_facts(place)
@@ -119,14 +108,14 @@ def train(
         )
     if versions < 1:
         raise SettingError(f"--versions is {versions}, but each tile needs at least one.")
-    cache = out.parent / "cache" if cache is None else cache
-    tiles = open_sources(data, validation, extra, cache, crop=crop, device=where)
+    cache = settings.cache_of(out)
+    tiles = open_sources(data, settings.validation, settings.extra, cache, crop=crop, device=where)
     space = LatentSpace(load_vae(place, where))
     main, further = (
         open_latents(t, space, facts, cache, versions=versions, device=where)
         for t in (tiles.main, tiles.further)
     )
-    latents = Mixed(main, further, extra_share)
+    latents = Mixed(main, further, settings.extra_share)
 
     def draw(rng: np.random.Generator, count: int, share: float) -> tuple[np.ndarray, np.ndarray]:
         return latent_batch(latents, rng, count, crop // factor, share, factor)
@@ -137,16 +126,9 @@ def train(
         out,
         draw,
         held_out,
-        Optimiser(lr=lr, ema=ema, cooldown=cooldown),
-        Budget(minutes, steps, save_minutes, validate_minutes),
-        batch=batch,
+        settings,
         unconditional=unconditional,
-        seed=seed,
         init=init,
-        resume=resume,
-        device=where,
-        compiled=compiled,
-        report=report,
         facts=figures,
     )
 

@@ -16,8 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from histomend.diffusion.device import has_fast_bf16, torch_device
 from histomend.errors import TrainingError
 from histomend.models import fill
+from histomend.train.settings import RunSettings
 
 # Largest error of a compiled network's gradient, over its norm (bf16 alone gives 0.1), and beside
 # it what is negligible, over the norm of all gradients.
@@ -26,50 +28,26 @@ NEGLIGIBLE = 1e-3
 
 
 @dataclass(frozen=True)
-class Budget:
-    """How long, and how often something is written.
-
-    Parameters
-    ----------
-    minutes : float or None
-        Stop after so much time in this call; None trains until `steps`.
-    steps : int or None
-        Stop when the run has made so many steps in all.
-    save_minutes, validate_minutes : float
-    """
-
-    minutes: float | None
-    steps: int | None
-    save_minutes: float = 5
-    validate_minutes: float = 10
-
-
-@dataclass(frozen=True)
 class Optimiser:
-    """AdamW's settings and the running average of the weights.
+    """What a training sets of AdamW beside the learning rate.
 
     Parameters
     ----------
-    lr : float
-        Reached after `warmup` steps, and kept.
-    cooldown : float in [0, 1]
-        Last share of the budget, over which the rate falls in a straight line to zero. A run
-        that is to be continued at full rate does without.
+    warmup : int
+        Steps after which the learning rate is reached.
     clip : float
         Largest norm of the gradient.
-    ema : float in [0, 1)
-        How much of the running average each step keeps, once it is long enough.
     betas : two floats in [0, 1)
         How much of its averages of the gradient and of its square AdamW keeps.
     """
 
-    lr: float
     weight_decay: float = 0.0
     warmup: int = 200
-    cooldown: float = 0.0
     clip: float = 1.0
-    ema: float = 0.9999
     betas: tuple[float, float] = (0.9, 0.999)
+
+
+ADAMW = Optimiser()
 
 
 class Subject(Protocol):
@@ -96,44 +74,61 @@ class Run:
 
     Every random choice is drawn from generators keyed by the seed and the step, so a run that
     was killed goes on exactly as if it had not been.
+
+    Parameters
+    ----------
+    out : Path
+        Its folder; made if it is not there.
+    subject : Subject
+    settings : RunSettings
+    optimiser : Optimiser
+    init : str or Path, optional
+        The weights to start from, as `subject` knows them.
+    compiled : bool
+        Compile the network first.
+    mixed_precision : bool
+        Whether bf16 may be used, where the device has it in hardware.
     """
 
     def __init__(
         self,
         out: Path,
         subject: Subject,
-        optimiser: Optimiser,
+        settings: RunSettings,
+        optimiser: Optimiser = ADAMW,
         *,
-        resume: bool,
-        init: str | Path | None,
-        mixed_precision: bool,
-        device: torch.device,
+        init: str | Path | None = None,
         compiled: bool = False,
+        mixed_precision: bool = True,
     ):
         from accelerate import Accelerator
 
-        self.out, self.subject, self.settings = out, subject, optimiser
+        self.out, self.subject, self.settings, self.optimiser = out, subject, settings, optimiser
+        device = torch_device(settings.device)
         # Its own mixed precision is the same for all runs of a process, and some need fp32.
         self.accelerator = Accelerator(mixed_precision="no", cpu=device.type == "cpu")
-        self.mixed_precision = mixed_precision
+        self.mixed_precision = mixed_precision and has_fast_bf16(device)
         self.step = 0
         self.seconds = 0.0
+        out.mkdir(parents=True, exist_ok=True)
         if self.accelerator.is_main_process:
             for folder in (out / "last", out / "model"):
                 _recover(folder)
         self.accelerator.wait_for_everyone()
+        # Fresh weights depend on the seed too, and are the same in every process.
+        torch.manual_seed(settings.seed)
         network = subject.network()
         if init is not None:
             fill(network, subject.weights(init), str(init))
         self.average = {k: v.detach().clone().float() for k, v in network.state_dict().items()}
         optim = torch.optim.AdamW(
             network.parameters(),
-            optimiser.lr,
+            settings.lr,
             betas=optimiser.betas,
             weight_decay=optimiser.weight_decay,
         )
         if (out / "last").exists():
-            if not resume:
+            if not settings.resume:
                 raise TrainingError(
                     f"{out} holds a run already. Add --resume to go on with it, or name another "
                     "folder with -o."
@@ -233,19 +228,18 @@ class Run:
     def train(
         self,
         loss_at: Callable[[nn.Module, int, torch.device], tuple[Tensor, int]],
-        budget: Budget,
         validate: Callable[[Run], dict[str, float]],
-        report: Callable[[int, float, float, float], None],
-    ) -> None:
-        """Train until the budget is spent.
+    ) -> Path:
+        """Train until the budget is spent, and return the folder of the model.
 
         Parameters
         ----------
         loss_at : function (network, step, device) -> (loss, images)
             Must draw everything random from the step.
         validate : function (run) -> figures for the log
-        report : function (step, loss, images per second, share of the budget that is spent)
+            Called in the first process only.
         """
+        settings, report = self.settings, self.settings.report
         began = now = time.monotonic()
         saved = validated = began
         smooth: float | None = None
@@ -255,11 +249,11 @@ class Run:
         if self.compiled:
             self._compile(loss_at)
         while True:
-            elapsed = self._common_clock(now - began) if budget.minutes is not None else 0.0
-            if self._is_spent(budget, elapsed):
+            elapsed = self._common_clock(now - began) if settings.minutes is not None else 0.0
+            if self._is_spent(elapsed):
                 break
             for group in self.optim.param_groups:
-                group["lr"] = self._rate(self._share(budget, elapsed))
+                group["lr"] = self._rate(self._share(elapsed))
             with self._autocast():
                 loss, images = loss_at(self.network, self.step, device)
             value = float(loss.detach())
@@ -269,7 +263,7 @@ class Run:
                     f"{self.out / 'last'}: resume from it with a smaller --lr."
                 )
             self.accelerator.backward(loss)
-            self.accelerator.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+            self.accelerator.clip_grad_norm_(self.network.parameters(), self.optimiser.clip)
             self.optim.step()
             self.optim.zero_grad()
             self.step += 1
@@ -278,19 +272,25 @@ class Run:
             last, now = now, time.monotonic()
             self.seconds = spent_before + now - began
             rate = images * self.accelerator.num_processes / max(now - last, 1e-9)
-            report(self.step, smooth, rate, self._share(budget, now - began))
+            if report is not None:
+                report(self.step, smooth, rate, self._share(now - began))
             if self.step % 50 == 0:
                 self.log(loss=smooth, images_per_s=round(rate, 2))
-            if now - saved > 60 * budget.save_minutes:
+            if now - saved > 60 * settings.save_minutes:
                 self.save()
                 saved = time.monotonic()
-            if now - validated > 60 * budget.validate_minutes:
-                self.log(**validate(self))
+            if now - validated > 60 * settings.validate_minutes:
+                self._validate(validate)
                 self.network.train()
                 validated = now = time.monotonic()
-        self.log(**validate(self))
+        self._validate(validate)
         self.save()
         self.accelerator.wait_for_everyone()
+        return self.out / "model"
+
+    def _validate(self, validate: Callable[[Run], dict[str, float]]) -> None:
+        if self.accelerator.is_main_process:
+            self.log(**validate(self))
 
     def _compile(self, loss_at: Callable[..., tuple[Tensor, int]]) -> None:
         """Compile the network, and check that it still learns the same.
@@ -324,10 +324,11 @@ class Run:
         device = self.accelerator.device.type
         return torch.autocast(device, torch.bfloat16, enabled=self.mixed_precision)
 
-    def _is_spent(self, budget: Budget, elapsed: float) -> bool:
-        if budget.steps is not None and self.step >= budget.steps:
+    def _is_spent(self, elapsed: float) -> bool:
+        minutes, steps = self.settings.minutes, self.settings.steps
+        if steps is not None and self.step >= steps:
             return True
-        return budget.minutes is not None and elapsed >= 60 * budget.minutes
+        return minutes is not None and elapsed >= 60 * minutes
 
     def _common_clock(self, elapsed: float) -> float:
         """Return the first process's time: the others stop with it and at its learning rate.
@@ -342,17 +343,17 @@ class Run:
 
     def _rate(self, share: float) -> float:
         """Return the learning rate when `share` of the budget is spent."""
-        rate = self.settings.lr * min(1.0, (self.step + 1) / self.settings.warmup)
+        rate = self.settings.lr * min(1.0, (self.step + 1) / self.optimiser.warmup)
         if self.settings.cooldown:
             rate *= min(1.0, (1 - share) / self.settings.cooldown)
         return rate
 
-    def _share(self, budget: Budget, elapsed: float) -> float:
+    def _share(self, elapsed: float) -> float:
         shares = [0.0]
-        if budget.minutes:
-            shares.append(elapsed / (60 * budget.minutes))
-        if budget.steps:
-            shares.append(self.step / budget.steps)
+        if self.settings.minutes:
+            shares.append(elapsed / (60 * self.settings.minutes))
+        if self.settings.steps:
+            shares.append(self.step / self.settings.steps)
         return min(1.0, max(shares))
 
     @torch.no_grad()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor, nn
@@ -15,10 +16,13 @@ from histomend.models import ModelConfig
 from histomend.networks.build import arch_named
 from histomend.recipes.whole_field import ByNoise2Noise
 from histomend.train.denoiser import DenoiserSubject, checked
-from histomend.train.loop import Budget, Optimiser
 from histomend.train.pairs import noisy_twice
 from histomend.train.restorer import train_restorer
+from histomend.train.settings import NOISE2NOISE, MixedOptions
 from histomend.train.signals import open_signals
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class NoisyPairs:
@@ -48,27 +52,10 @@ def train(
     *,
     arch: str = "small",
     channels: int = 3,
-    validation: Path | None = None,
-    extra: Path | None = None,
-    extra_share: float = 0.08,
     init: str | Path | None = None,
-    resume: bool = False,
-    minutes: float | None = None,
-    steps: int | None = None,
-    batch: int = 8,
-    crop: int = 128,
-    lr: float = 3e-4,
-    ema: float = 0.9995,
-    cooldown: float = 0.0,
     mpp: float = 0.5,
-    seed: int = 0,
-    device: str = "auto",
-    compiled: bool = False,
-    save_minutes: float = 5,
-    validate_minutes: float = 10,
     shard_mb: float | None = None,
-    cache: Path | None = None,
-    report: Callable[[int, float, float, float], None] | None = None,
+    **options: Unpack[MixedOptions],
 ) -> Path:
     """Train a network on pairs of noisy images, and return the folder of the finished model.
 
@@ -87,7 +74,8 @@ def train(
     channels : 1, 2 or 3
         See `open_signals`.
 
-    The other parameters are those of `histomend.train.artifusion.train`.
+    The options are those of `histomend.train.settings.MixedSettings`; what is not given is as in
+    `NOISE2NOISE` there.
 
     Raises
     ------
@@ -96,7 +84,8 @@ def train(
     SettingError
         An arch or a number of channels that does not exist.
     """
-    where = torch_device(device)
+    settings = replace(NOISE2NOISE, **options)
+    where = torch_device(settings.device)
     arch_named(arch, "noise2noise")
     config = checked(
         ModelConfig(
@@ -112,13 +101,13 @@ def train(
     )
     tiles = open_signals(
         data,
-        validation,
-        extra,
-        extra_share,
-        out.parent / "cache" if cache is None else cache,
+        settings.validation,
+        settings.extra,
+        settings.extra_share,
+        settings.cache_of(out),
         channels=channels,
         best_share=1.0,
-        crop=crop,
+        crop=settings.crop,
         device=where,
     )
     shard_bytes = None if shard_mb is None else int(shard_mb * 1e6)
@@ -127,14 +116,6 @@ def train(
         NoisyPairs(),
         out,
         tiles,
-        Optimiser(lr=lr, ema=ema, cooldown=cooldown),
-        Budget(minutes, steps, save_minutes, validate_minutes),
-        batch=batch,
-        crop=crop,
-        seed=seed,
+        settings,
         init=init,
-        resume=resume,
-        device=where,
-        compiled=compiled,
-        report=report,
     )

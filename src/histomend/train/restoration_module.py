@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,14 +13,18 @@ from torch.nn import functional as F
 
 from histomend.damage.capture import resized, scanned
 from histomend.damage.degradations import SMALLEST_PX, degrade_batch, pipeline_named
-from histomend.diffusion.device import has_fast_bf16, torch_device
+from histomend.diffusion.device import torch_device
 from histomend.errors import SettingError, TrainingError
 from histomend.models.restoration import RestorationConfig, load_restoration, save_restoration
 from histomend.networks.swinir import SWINIR_ARCHS
 from histomend.train.data import Crops, Mixed, open_sources
-from histomend.train.loop import Budget, Optimiser, Run
+from histomend.train.loop import Run
+from histomend.train.settings import SWINIR, MixedOptions
 from histomend.train.sheet import write_sheet
 from histomend.train.signals import crops
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 HELD_OUT, SHOWN = 24, 4
 # The scale of the paper's tables.
@@ -63,26 +66,9 @@ def train_restoration(
     *,
     arch: str = "small",
     degradation: str = "mixed",
-    validation: Path | None = None,
-    extra: Path | None = None,
-    extra_share: float = 0.08,
     init: Path | None = None,
-    resume: bool = False,
-    minutes: float | None = None,
-    steps: int | None = None,
-    batch: int = 8,
-    crop: int = 128,
-    lr: float = 5e-4,
-    ema: float = 0.999,
-    cooldown: float = 0.0,
     mpp: float = 0.5,
-    seed: int = 0,
-    device: str = "auto",
-    compiled: bool = False,
-    save_minutes: float = 5,
-    validate_minutes: float = 10,
-    cache: Path | None = None,
-    report: Callable[[int, float, float, float], None] | None = None,
+    **options: Unpack[MixedOptions],
 ) -> Path:
     """Train a restoration module (section 3.1) and return its folder.
 
@@ -106,7 +92,8 @@ def train_restoration(
     crop : int
         Side of the clean crops in px.
 
-    The other parameters are those of `histomend.train.artifusion.train`.
+    The options are those of `histomend.train.settings.MixedSettings`; what is not given is as in
+    `SWINIR` there.
 
     Raises
     ------
@@ -115,26 +102,22 @@ def train_restoration(
     SettingError
         An arch or a degradation that does not exist, or too small a crop.
     """
-    where = torch_device(device)
+    settings = replace(SWINIR, **options)
+    where, batch, crop = torch_device(settings.device), settings.batch, settings.crop
     pipeline = pipeline_named(degradation)
     if arch not in SWINIR_ARCHS:
         raise SettingError(f"No SwinIR is called {arch!r}. There are {', '.join(SWINIR_ARCHS)}.")
     if crop < SMALLEST_PX:
         raise SettingError(f"--crop is {crop}, but must be at least {SMALLEST_PX}.")
-    cache = out.parent / "cache" if cache is None else cache
-    tiles = open_sources(data, validation, extra, cache, crop=crop, device=where)
-    source = Mixed(tiles.main, tiles.further, extra_share)
-    torch.manual_seed(seed)
-    out.mkdir(parents=True, exist_ok=True)
+    cache = settings.cache_of(out)
+    tiles = open_sources(data, settings.validation, settings.extra, cache, crop=crop, device=where)
+    source = Mixed(tiles.main, tiles.further, settings.extra_share)
     run = Run(
         out,
         RestorationSubject(RestorationConfig(arch, degradation, mpp)),
-        Optimiser(lr=lr, ema=ema, cooldown=cooldown),
-        resume=resume,
+        settings,
         init=init,
-        mixed_precision=has_fast_bf16(where),
-        device=where,
-        compiled=compiled,
+        compiled=settings.compiled,
     )
 
     def pairs(source: Crops, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
@@ -143,20 +126,16 @@ def train_restoration(
         return degrade_batch(clean, seeds, pipeline).images, clean
 
     def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
-        rng = np.random.default_rng([seed, step, run.accelerator.process_index])
+        rng = np.random.default_rng([settings.seed, step, run.accelerator.process_index])
         seen, clean = (x.to(where) for x in pairs(source, rng, batch))
         return F.mse_loss(network(seen).float(), clean), batch
 
     held_out = HeldOut.of(*pairs(tiles.held_out, np.random.default_rng([20, 1]), HELD_OUT))
 
     def validate(run: Run) -> dict[str, float]:
-        if not run.accelerator.is_main_process:
-            return {}
         return _validate(run, held_out)
 
-    budget = Budget(minutes, steps, save_minutes, validate_minutes)
-    run.train(loss_at, budget, validate, report or (lambda *_: None))
-    return out / "model"
+    return run.train(loss_at, validate)
 
 
 @dataclass(frozen=True)

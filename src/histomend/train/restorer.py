@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from histomend.diffusion.device import has_fast_bf16
 from histomend.diffusion.noise import NoiseField, NoiseStream
 from histomend.recipes.whole_field import RestoresTiles
-from histomend.train.denoiser import DenoiserSubject, Report
-from histomend.train.loop import Budget, Optimiser, Run
+from histomend.train.denoiser import DenoiserSubject
+from histomend.train.loop import Run
+from histomend.train.settings import MixedSettings
 from histomend.train.sheet import write_sheet
 from histomend.train.signals import Signals, crops
 
@@ -38,17 +38,9 @@ def train_restorer(
     lesson: Lesson,
     out: Path,
     tiles: Signals,
-    optimiser: Optimiser,
-    budget: Budget,
+    settings: MixedSettings,
     *,
-    batch: int,
-    crop: int,
-    seed: int,
     init: str | Path | None,
-    resume: bool,
-    device: torch.device,
-    compiled: bool,
-    report: Report | None,
 ) -> Path:
     """Train a network and return the folder of the finished model.
 
@@ -62,36 +54,23 @@ def train_restorer(
     out : Path
         Folder of the run.
     tiles : Signals
-    batch, crop : int
-        Crops per step and process, and their side in px.
+    settings : MixedSettings
+    init : str or Path, optional
+        Bundled name or folder to take the first weights from.
     """
-    # Fresh weights depend on the seed too, and are the same in every process.
-    torch.manual_seed(seed)
-    out.mkdir(parents=True, exist_ok=True)
+    batch, crop = settings.batch, settings.crop
     clean = crops(tiles.held_out, np.random.default_rng([20, 1]), HELD_OUT, crop)
     damaged = lesson.damaged(clean, np.random.default_rng([20, 2]))
-    run = Run(
-        out,
-        subject,
-        optimiser,
-        resume=resume,
-        init=init,
-        mixed_precision=has_fast_bf16(device),
-        device=device,
-        compiled=compiled,
-    )
+    run = Run(out, subject, settings, init=init, compiled=settings.compiled)
 
     def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
-        rng = np.random.default_rng([seed, step, run.accelerator.process_index])
+        rng = np.random.default_rng([settings.seed, step, run.accelerator.process_index])
         return lesson.loss(network, crops(tiles.every, rng, batch, crop).to(where), rng), batch
 
     def validate(run: Run) -> dict[str, float]:
-        if not run.accelerator.is_main_process:
-            return {}
         return compared(run, lesson.restores(run.averaged()), damaged, clean)
 
-    run.train(loss_at, budget, validate, report or (lambda *_: None))
-    return out / "model"
+    return run.train(loss_at, validate)
 
 
 def compared(run: Run, restores: RestoresTiles, damaged: Tensor, clean: Tensor) -> dict[str, float]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from histomend.diffusion.denoiser import Denoiser
-from histomend.diffusion.device import has_fast_bf16, torch_device
+from histomend.diffusion.device import torch_device
 from histomend.diffusion.loop import sample
 from histomend.diffusion.noise import NoiseField, NoiseStream
 from histomend.diffusion.recalibration import RecalibratingPath
@@ -21,9 +22,13 @@ from histomend.models import ModelConfig, calibrator_folder, fit_to_calibrator
 from histomend.networks.build import arch_named
 from histomend.recipes.calibrated import CALLS, Calibrated, few_calls
 from histomend.train.denoiser import DenoiserSubject, checked
-from histomend.train.loop import Budget, Optimiser, Run
+from histomend.train.loop import Run
+from histomend.train.settings import RSCD, MixedOptions
 from histomend.train.sheet import write_sheet
 from histomend.train.signals import crops, open_signals
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 # The paper's T'. No image of theirs needed more.
 HIGHEST_T = 200
@@ -38,31 +43,14 @@ def train(
     calibrator: Path | None = None,
     arch: str = "small",
     channels: int = 3,
-    validation: Path | None = None,
-    extra: Path | None = None,
-    extra_share: float = 0.08,
     init: str | Path | None = None,
-    resume: bool = False,
-    minutes: float | None = None,
-    steps: int | None = None,
-    batch: int = 8,
-    crop: int = 128,
-    lr: float = 3e-4,
-    ema: float = 0.9995,
-    cooldown: float = 0.0,
     schedule: str = "cosine",
     highest_t: int = HIGHEST_T,
     best_after: int | None = None,
     best_share: float = 0.25,
     mpp: float = 0.5,
-    seed: int = 0,
-    device: str = "auto",
-    compiled: bool = False,
-    save_minutes: float = 5,
-    validate_minutes: float = 10,
     shard_mb: float | None = None,
-    cache: Path | None = None,
-    report: Callable[[int, float, float, float], None] | None = None,
+    **options: Unpack[MixedOptions],
 ) -> Path:
     """Train a denoiser for whole fields and return the folder of the finished model.
 
@@ -90,7 +78,8 @@ def train(
     best_share : float in (0, 1]
         Share of the tiles that counts as the best.
 
-    The other parameters are those of `histomend.train.artifusion.train`.
+    The options are those of `histomend.train.settings.MixedSettings`; what is not given is as in
+    `RSCD` there.
 
     Raises
     ------
@@ -101,7 +90,8 @@ def train(
     ModelMismatchError
         If the calibrator is for other images or another schedule.
     """
-    where = torch_device(device)
+    settings = replace(RSCD, **options)
+    where, batch, crop = torch_device(settings.device), settings.batch, settings.crop
     arch_named(arch, "rscd")
     config = checked(
         ModelConfig(
@@ -123,34 +113,29 @@ def train(
     beside = None if calibrator is None else calibrator_folder(calibrator)
     if beside is not None:
         config = fit_to_calibrator(config, beside)
-    cache = out.parent / "cache" if cache is None else cache
+    cache = settings.cache_of(out)
     tiles = open_signals(
         data,
-        validation,
-        extra,
-        extra_share,
+        settings.validation,
+        settings.extra,
+        settings.extra_share,
         cache,
         channels=channels,
         best_share=best_share if best_after is not None else 1.0,
         crop=crop,
         device=where,
     )
-    torch.manual_seed(seed)
-    out.mkdir(parents=True, exist_ok=True)
     shard_bytes = None if shard_mb is None else int(shard_mb * 1e6)
     run = Run(
         out,
         DenoiserSubject(config, shard_bytes, calibrator=beside),
-        Optimiser(lr=lr, ema=ema, cooldown=cooldown),
-        resume=resume,
+        settings,
         init=init,
-        mixed_precision=has_fast_bf16(where),
-        device=where,
-        compiled=compiled,
+        compiled=settings.compiled,
     )
 
     def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
-        key = [seed, step, run.accelerator.process_index]
+        key = [settings.seed, step, run.accelerator.process_index]
         source = tiles.best if best_after is not None and step >= best_after else tiles.every
         x0 = crops(source, np.random.default_rng(key), batch, crop).to(where)
         number = int(np.random.default_rng([*key, 1]).integers(2**62))
@@ -163,13 +148,9 @@ def train(
     x0 = crops(tiles.held_out, np.random.default_rng([20, 1]), HELD_OUT, crop).to(where)
 
     def validate(run: Run) -> dict[str, float]:
-        if not run.accelerator.is_main_process:
-            return {}
         return _validate(run, config, x0)
 
-    budget = Budget(minutes, steps, save_minutes, validate_minutes)
-    run.train(loss_at, budget, validate, report or (lambda *_: None))
-    return out / "model"
+    return run.train(loss_at, validate)
 
 
 @torch.no_grad()
