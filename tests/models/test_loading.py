@@ -151,7 +151,7 @@ def test_weights_with_another_hash(folder: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(WeightsError, match="damaged or were exchanged"):
+    with pytest.raises(WeightsError, match="damaged or was exchanged"):
         load_model(folder, "cpu")
 
 

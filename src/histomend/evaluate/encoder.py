@@ -9,9 +9,8 @@ with it are named after it, and compare with no published ones.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,8 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from histomend.errors import ImageSizeError, ModelNotFoundError, UnsupportedImageError, WeightsError
-from histomend.models.config import CONFIG, SCHEMA_VERSION, config_from
-from histomend.models.weights import fill, load_weights, save_shards, shards, weights_sha256
+from histomend.models.config import CONFIG, config_from, write_config
+from histomend.models.weights import check_weights, fill, load_weights, save_shards
 
 FEATURES = 64
 SMALLEST_PX = 32
@@ -215,10 +214,8 @@ def as_input(images: npt.NDArray[np.uint8]) -> Tensor:
 def save_encoder(folder: Path, state: dict[str, Tensor], config: EncoderConfig) -> EncoderConfig:
     """Write weights and config to `folder`, and return the config with its hash."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_shards(folder, state, half=False, shard_bytes=None)
-    config = replace(config, sha256=weights_sha256(shards(folder)))
-    text = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(config)}, indent=2)
-    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    config = replace(config, sha256=save_shards(folder, state, half=False))
+    write_config(folder, config)
     return config
 
 
@@ -245,12 +242,7 @@ def load_encoder(folder: Path, device: str | torch.device = "cpu") -> Encoder:
             f"{folder / CONFIG} asks for {config.features!r} features; 1 to {FEATURES} can be. "
             "The file is damaged: copy it again."
         )
-    found = weights_sha256(shards(folder))
-    if found != config.sha256:
-        raise WeightsError(
-            f"The encoder in {folder} has sha256 {found[:12]}…, but its config says "
-            f"{config.sha256[:12] or 'nothing'}…. It is damaged or was exchanged: copy it again."
-        )
+    check_weights(folder, config.sha256, "The encoder")
     network = config.network()
     fill(network, load_weights(folder), str(folder))
     return Encoder(config, network.eval().requires_grad_(False).to(device))

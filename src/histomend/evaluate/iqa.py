@@ -9,9 +9,8 @@ weights. A figure is named after what made it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,8 @@ from histomend.evaluate.encoder import (
     parts_of,
 )
 from histomend.evaluate.pretrained import features
-from histomend.models.config import CONFIG, SCHEMA_VERSION, config_from
-from histomend.models.weights import fill, load_weights, save_shards, shards, weights_sha256
+from histomend.models.config import CONFIG, config_from, write_config
+from histomend.models.weights import check_weights, fill, load_weights, save_shards
 
 _HIDDEN = 64
 _MOST_FEATURES = 65536
@@ -187,10 +186,8 @@ class Iqa:
 def save_iqa(folder: Path, state: dict[str, Tensor], config: IqaConfig) -> IqaConfig:
     """Write weights and config to `folder`, and return the config with its hash."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_shards(folder, state, half=False, shard_bytes=None)
-    config = replace(config, sha256=weights_sha256(shards(folder)))
-    text = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(config)}, indent=2)
-    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    config = replace(config, sha256=save_shards(folder, state, half=False))
+    write_config(folder, config)
     return config
 
 
@@ -225,12 +222,7 @@ def read_iqa(folder: Path) -> IqaConfig:
                 f"{folder / CONFIG} says {key}={getattr(config, key)!r}, which no quality model "
                 "has. The file is damaged: copy it again."
             )
-    found = weights_sha256(shards(folder))
-    if found != config.sha256:
-        raise WeightsError(
-            f"The quality model in {folder} has sha256 {found[:12]}…, but its config says "
-            f"{config.sha256[:12] or 'nothing'}…. It is damaged or was exchanged: copy it again."
-        )
+    check_weights(folder, config.sha256, "The quality model")
     return config
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from torch import Tensor, nn
 
 from histomend.diffusion.schedule import SCHEDULES, cosine, named, same_noise
 from histomend.errors import ModelMismatchError, ModelNotFoundError, WeightsError
-from histomend.models.config import CONFIG, SCHEMA_VERSION, ModelConfig, config_from
-from histomend.models.weights import fill, load_weights, save_shards, shards, weights_sha256
+from histomend.models.config import CONFIG, ModelConfig, config_from, write_config
+from histomend.models.weights import check_weights, fill, load_weights, save_shards, shards
 from histomend.networks.calibrator import CALIBRATOR_ARCHS, build_calibrator
 
 CALIBRATOR = "calibrator"
@@ -141,10 +140,8 @@ def save_calibrator(
         Store in fp16.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_shards(folder, state, half=half, shard_bytes=None)
-    config = replace(config, sha256=weights_sha256(shards(folder)))
-    text = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(config)}, indent=2)
-    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    config = replace(config, sha256=save_shards(folder, state, half=half))
+    write_config(folder, config)
     return config
 
 
@@ -164,7 +161,7 @@ def load_calibrator(folder: Path, device: str | torch.device = "cpu") -> Calibra
     """
     place = calibrator_folder(folder)
     config = read_calibrator_config(place)
-    _check_hash(place, config.sha256, "its config says")
+    check_weights(place, config.sha256, "The calibrator")
     network = config.network()
     fill(network, load_weights(place), str(place))
     return Calibrator(config, network.eval().requires_grad_(False).to(device))
@@ -209,17 +206,8 @@ def check_calibrator(config: ModelConfig, folder: Path) -> None:
             f"steps, but the denoiser's is {config.schedule} with {config.steps}. Train one of "
             "them with the other's --schedule."
         )
-    _check_hash(folder, config.calibrator_sha256, "the denoiser's config says")
-
-
-def _check_hash(folder: Path, expected: str, who: str) -> None:
-    found = weights_sha256(shards(folder))
-    if found != expected:
-        raise WeightsError(
-            f"The calibrator in {folder} has sha256 {found[:12]}…, but {who} "
-            f"{expected[:12] or 'nothing'}…. It is damaged or was exchanged: copy or download the "
-            "model again."
-        )
+    expected = config.calibrator_sha256
+    check_weights(folder, expected, "The calibrator", who="the denoiser's config says")
 
 
 def copy_calibrator(source: Path, target: Path) -> None:

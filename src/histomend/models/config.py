@@ -161,6 +161,12 @@ def config_from(path: Path, make: Callable[..., T], what: str) -> T:
         ) from error
 
 
+def write_config(folder: Path, config: Any) -> None:
+    """Write the settings of a model, a dataclass that `config_from` reads, to `folder`."""
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(config)}, indent=2)
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
 def _check_config(config: ModelConfig, path: Path) -> None:
     """Raise a WeightsError if a field has a value that no model can have."""
     positive = ("steps", "channels", "window", "fast_steps", "mpp")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from histomend.errors import (
     ModelMismatchError,
     ModelNotFoundError,
     UnsafeWeightsError,
-    WeightsError,
 )
 from histomend.models.calibrator import (
     CALIBRATOR,
@@ -26,9 +25,9 @@ from histomend.models.calibrator import (
     copy_calibrator,
     load_calibrator,
 )
-from histomend.models.config import CONFIG, SCHEMA_VERSION, ModelConfig, read_config
+from histomend.models.config import CONFIG, ModelConfig, read_config, write_config
 from histomend.models.vae import VAE, check_vae, copy_vae, load_vae
-from histomend.models.weights import fill, load_weights, save_shards, shards, weights_sha256
+from histomend.models.weights import check_weights, fill, load_weights, save_shards
 
 UPSCALER_METHOD = "histo-diffusion"
 WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -142,13 +141,7 @@ def load_model(name_or_folder: str | Path, device: str = "auto") -> Model:
             "upscale --model, or histomend.upscale(model=...)."
         )
     config = read_config(folder)
-    found = weights_sha256(shards(folder))
-    if found != config.sha256:
-        raise WeightsError(
-            f"The weights in {folder} have sha256 {found[:12]}…, but their config says "
-            f"{config.sha256[:12] or 'nothing'}…. They are damaged or were exchanged: copy or "
-            "download the model again."
-        )
+    check_weights(folder, config.sha256, "The model")
     # Before any tensor is read: an autoencoder that does not fit makes the rest useless.
     vae_place = folder / VAE
     if config.latent_channels:
@@ -208,8 +201,7 @@ def save_model(
         source = folder / CALIBRATOR if calibrator is None else calibrator
         check_calibrator(config, source)
         copy_calibrator(source, folder / CALIBRATOR)
-    save_shards(folder, network_state, half=half, shard_bytes=shard_bytes)
-    config = replace(config, sha256=weights_sha256(shards(folder)))
-    text = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(config)}, indent=2)
-    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    sha256 = save_shards(folder, network_state, half=half, shard_bytes=shard_bytes)
+    config = replace(config, sha256=sha256)
+    write_config(folder, config)
     return config

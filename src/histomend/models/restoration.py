@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import torch
 from torch import Tensor
 
 from histomend.errors import ModelNotFoundError, WeightsError
-from histomend.models.config import CONFIG, SCHEMA_VERSION, config_from
-from histomend.models.weights import fill, load_weights, save_shards, shards, weights_sha256
+from histomend.models.config import CONFIG, config_from, write_config
+from histomend.models.weights import check_weights, fill, load_weights, save_shards
 from histomend.networks.swinir import SWINIR_ARCHS, SwinIR, build_swinir
 
 
@@ -69,10 +68,8 @@ def save_restoration(
         Store in fp16.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_shards(folder, state, half=half, shard_bytes=None)
-    config = replace(config, sha256=weights_sha256(shards(folder)))
-    text = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(config)}, indent=2)
-    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    config = replace(config, sha256=save_shards(folder, state, half=half))
+    write_config(folder, config)
     return config
 
 
@@ -99,12 +96,7 @@ def load_restoration(folder: Path, device: str | torch.device = "cpu") -> Restor
             f"{folder / CONFIG} says arch={config.arch!r}, which this Histomend does not know. "
             "The file is damaged or from a newer version: copy it again, or update."
         )
-    found = weights_sha256(shards(folder))
-    if found != config.sha256:
-        raise WeightsError(
-            f"The restoration module in {folder} has sha256 {found[:12]}…, but its config says "
-            f"{config.sha256[:12] or 'nothing'}…. It is damaged or was exchanged: copy it again."
-        )
+    check_weights(folder, config.sha256, "The restoration module")
     network = config.network()
     fill(network, load_weights(folder), str(folder))
     return RestorationModule(config, network.eval().requires_grad_(False).to(device))

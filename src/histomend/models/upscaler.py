@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from histomend.diffusion.device import torch_device
 from histomend.diffusion.samplers import SAMPLERS
 from histomend.diffusion.space import LatentSpace
 from histomend.errors import ModelMismatchError, WeightsError
-from histomend.models.config import CONFIG, SCHEMA_VERSION, ModelConfig, config_from, read_config
+from histomend.models.config import CONFIG, ModelConfig, config_from, read_config, write_config
 from histomend.models.loading import UPSCALER_METHOD, WEIGHTS, is_upscaler, locate
 from histomend.models.priors import Prior, load_prior
 from histomend.models.restoration import RestorationModule, load_restoration
@@ -243,8 +242,7 @@ def save_upscaler(
         config = replace(config, prior=locate(prior_source).name)
     else:
         shutil.copytree(locate(prior_source), folder / PRIOR, dirs_exist_ok=True)
-    text = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(config)}, indent=2)
-    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    write_config(folder, config)
     return config
 
 

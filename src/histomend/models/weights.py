@@ -64,6 +64,32 @@ def weights_sha256(files: list[Path]) -> str:
     return digest.hexdigest()
 
 
+def check_weights(folder: Path, expected: str, what: str, *, who: str = "its config says") -> None:
+    """Check that the weights in `folder` are those that were written beside their config.
+
+    Parameters
+    ----------
+    expected : str
+        Their sha256.
+    what, who : str
+        What they are and who expects them, for the message: "The encoder", "its config says".
+
+    Raises
+    ------
+    WeightsError
+        If they are others, or there are none.
+    UnsafeWeightsError
+        If there are only pickles.
+    """
+    found = weights_sha256(shards(folder))
+    if found != expected:
+        raise WeightsError(
+            f"{what} in {folder} has sha256 {found[:12]}…, but {who} "
+            f"{expected[:12] or 'nothing'}…. It is damaged or was exchanged: copy or download the "
+            "model again."
+        )
+
+
 def load_weights(folder: Path) -> dict[str, Tensor]:
     """Return all tensors of a model's shards.
 
@@ -107,9 +133,9 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
 
 
 def save_shards(
-    folder: Path, state: dict[str, Tensor], *, half: bool, shard_bytes: int | None
-) -> None:
-    """Write tensors to `folder`, in place of the shards that are there.
+    folder: Path, state: dict[str, Tensor], *, half: bool, shard_bytes: int | None = None
+) -> str:
+    """Write tensors to `folder`, in place of the shards that are there; return their sha256.
 
     Parameters
     ----------
@@ -127,6 +153,7 @@ def save_shards(
             "model.safetensors" if whole else f"model-{number:05d}-of-{len(groups):05d}.safetensors"
         )
         save_file(group, folder / name)
+    return weights_sha256(shards(folder))
 
 
 def _sharded(
