@@ -30,8 +30,10 @@ from histomend.diffusion.space import LatentSpace
 from histomend.evaluate.tables import Table, write_section
 from histomend.models import Model, load_model
 from histomend.networks.autoencoder import build_vae
-from histomend.networks.cyclegan import Generator, PatchDiscriminator
-from histomend.recipes.settings import cost, sampling
+from histomend.networks.critic import PatchDiscriminator
+from histomend.networks.cyclegan import Generator
+from histomend.recipes.costs import cost
+from histomend.recipes.settings import sampling
 from histomend.restore import restore
 from speed import MASKED, matmul_rate, median_s
 from stopwatch import Stopwatch, synchronise

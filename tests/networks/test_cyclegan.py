@@ -5,13 +5,13 @@ import torch
 from torch import Tensor, nn
 
 from histomend.networks.build import arch_named
+from histomend.networks.critic import PatchDiscriminator
 from histomend.networks.cyclegan import (
     POOL,
     CycleGan,
     Generator,
     ImagePool,
     Pass,
-    PatchDiscriminator,
 )
 
 

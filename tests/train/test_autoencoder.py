@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 from histomend.errors import SettingError, TrainingError, WeightsError
 from histomend.networks.autoencoder import Autoencoding, build_vae
-from histomend.train.autoencoder import adversarial_loss, reconstruction_loss, train_vae
+from histomend.train.adversarial import adversarial_loss
+from histomend.train.autoencoder import reconstruction_loss, train_vae
 from histomend.train.data import Tiles
 
 WEIGHT_FILE = "diffusion_pytorch_model.safetensors"
@@ -161,7 +162,7 @@ def judged(share: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torc
     made = network(x, torch.zeros(2, 4, 8, 8))
     error = reconstruction_loss(made.y, x, made.mean, made.log_variance)
     (alone,) = torch.autograd.grad(error, made.y, retain_graph=True)
-    extra = adversarial_loss(made, error, share)
+    extra = adversarial_loss(made.y, made.verdict, error, share)
     (pull,) = torch.autograd.grad(extra, made.y, retain_graph=True)
     extra.backward()
     return alone, pull, extra, network

@@ -6,11 +6,10 @@ import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from histomend.errors import SettingError
-from histomend.networks.cyclegan import PatchDiscriminator
+from histomend.networks.critic import CRITIC_WIDTH, PatchDiscriminator, Verdict, judged
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -30,9 +29,6 @@ VAE_ARCHS: dict[str, dict[str, Any]] = {
         "mid_block_add_attention": False,
     },
 }
-
-# Channels of the critic's first level: a quarter of what CycleGAN's has.
-CRITIC_WIDTH = 32
 
 
 def build_vae(arch: str, latent_channels: int) -> AutoencoderKL:
@@ -79,22 +75,18 @@ class Pass(NamedTuple):
         Reconstruction; smaller than the image if the latent was shrunk.
     mean, log_variance : (B, C, h, w)
         Of the latent's posterior.
-    real, fake, judged : (B, 1, h', w') or None
-        The critic's scores of the original; of the reconstruction, for the critic to learn from;
-        and of it again, for the decoder to.
+    verdict : Verdict or None
+        The critic's, on originals and reconstructions.
     """
 
     y: Tensor
     mean: Tensor
     log_variance: Tensor
-    real: Tensor | None = None
-    fake: Tensor | None = None
-    judged: Tensor | None = None
+    verdict: Verdict | None = None
 
     def float(self) -> Pass:
-        """Return all of it in fp32, in which losses are taken; y is already."""
-        scores = (None if s is None else s.float() for s in self[3:])
-        return Pass(self.y, self.mean.float(), self.log_variance.float(), *scores)
+        """Return all of it in fp32, in which losses are taken; most of it is already."""
+        return self._replace(mean=self.mean.float(), log_variance=self.log_variance.float())
 
 
 class Autoencoding(nn.Module):
@@ -138,13 +130,4 @@ class Autoencoding(nn.Module):
         y = self.vae.decode(z).sample.float()
         if self.critic is None:
             return Pass(y, posterior.mean, posterior.logvar)
-        # The decoder learns from the critic as it stands, and must not change it.
-        still = {name: tensor.detach() for name, tensor in self.critic.named_parameters()}
-        return Pass(
-            y,
-            posterior.mean,
-            posterior.logvar,
-            self.critic(x),
-            self.critic(y.detach()),
-            functional_call(self.critic, still, (y,)),
-        )
+        return Pass(y, posterior.mean, posterior.logvar, judged(self.critic, x, y))

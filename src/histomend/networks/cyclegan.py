@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from histomend.networks.critic import PatchDiscriminator, Verdict, judged, start
 from histomend.networks.padding import padded
 
 # Levels of the generator below full resolution, each of half the side.
@@ -79,7 +79,7 @@ class Generator(nn.Module):
             ]
         layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
-        _start(self)
+        start(self)
 
     def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
         """Return the translated image, (B, out_channels, H, W) in [-1, 1].
@@ -95,59 +95,6 @@ class Generator(nn.Module):
         """
         height, width = x.shape[-2:]
         return self.layers(padded(x, 1 << _HALVINGS))[..., :height, :width]
-
-
-class PatchDiscriminator(nn.Module):
-    """Judges whether each 70×70 patch of an image is of the wanted kind (PatchGAN).
-
-    4×4 convolutions, three of stride 2 and two of stride 1, which together see 70 px; instance
-    norm between all but the first and the last.
-
-    Parameters
-    ----------
-    channels : int
-        Of the images.
-    width : int
-        Channels after the first convolution; doubled three times.
-    """
-
-    def __init__(self, channels: int = 3, width: int = 64):
-        super().__init__()
-        slope = 0.2
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1)]
-        layers += [nn.LeakyReLU(slope)]
-        for level, stride in enumerate((2, 2, 1)):
-            here = width << level
-            layers += [nn.Conv2d(here, 2 * here, 4, stride=stride, padding=1)]
-            layers += [nn.InstanceNorm2d(2 * here), nn.LeakyReLU(slope)]
-        layers += [nn.Conv2d(8 * width, 1, 4, padding=1)]
-        self.layers = nn.Sequential(*layers)
-        _start(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return a score per patch, (B, 1, H/8 - 2, W/8 - 2), for x (B, channels, H, W).
-
-        Scores are unbounded; the least-squares loss (section 3.1) drives them to 1 for images of
-        the wanted kind and to 0 for others. H and W are 32 or more, rounded down where they are
-        no multiples of 8.
-        """
-        return self.layers(x)
-
-
-class Verdict(NamedTuple):
-    """What one critic says, (B, 1, h, w) each.
-
-    Parameters
-    ----------
-    real, shown : for the critic to learn from
-        Its scores of images of its kind, and of generated ones from the pool.
-    judged : for the generator to learn from
-        Its scores of the images that the generator has just made.
-    """
-
-    real: Tensor
-    shown: Tensor
-    judged: Tensor
 
 
 class Pass(NamedTuple):
@@ -211,8 +158,8 @@ class CycleGan(nn.Module):
             self.restoring(made_damaged).float(),
             kept_damaged,
             kept_clean,
-            _verdict(self.clean_critic, clean, made_clean, self.clean_pool(made_clean, slots[0])),
-            _verdict(
+            judged(self.clean_critic, clean, made_clean, self.clean_pool(made_clean, slots[0])),
+            judged(
                 self.damaged_critic,
                 damaged,
                 made_damaged,
@@ -260,20 +207,3 @@ class ImagePool(nn.Module):
             if place >= 0:
                 self.images[place] = fresh[row]
         return shown
-
-
-def _verdict(critic: PatchDiscriminator, real: Tensor, fake: Tensor, shown: Tensor) -> Verdict:
-    # The generator learns from the critic as it stands, and must not change it.
-    still = {name: tensor.detach() for name, tensor in critic.named_parameters()}
-    of_real, of_shown = critic(torch.cat([real, shown])).float().chunk(2)
-    return Verdict(of_real, of_shown, functional_call(critic, still, (fake,)).float())
-
-
-@torch.no_grad()
-def _start(network: nn.Module) -> None:
-    """Draw the weights of all convolutions from N(0, 0.02²) (appendix 7.1); biases start at 0."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.normal_(module.weight, std=0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)

@@ -20,6 +20,7 @@ from histomend.errors import SettingError, TrainingError, WeightsError
 from histomend.models import vae_facts
 from histomend.models.vae import WEIGHT_FILE
 from histomend.networks.autoencoder import VAE_ARCHS, Autoencoding, Pass, build_vae
+from histomend.train.adversarial import adversarial_loss
 from histomend.train.data import Crops, Mixed, Tiles, open_sources
 from histomend.train.loop import Run
 from histomend.train.settings import VAE, MixedOptions
@@ -229,7 +230,9 @@ def train_vae(
         made: Pass = network(x, noise, shrink).float()
         wanted = F.avg_pool2d(x, shrink) if shrink > 1 else x
         loss = reconstruction_loss(made.y, wanted, made.mean, made.log_variance)
-        return loss + adversarial_loss(made, loss, adversarial), batch
+        if made.verdict is not None:
+            loss = loss + adversarial_loss(made.y, made.verdict, loss, adversarial)
+        return loss, batch
 
     def validate(run: Run) -> dict[str, float]:
         return _validate(run, tiles.held_out, crop, out)
@@ -257,28 +260,6 @@ def reconstruction_loss(y: Tensor, x: Tensor, mean: Tensor, log_variance: Tensor
     loss = loss + HUE_WEIGHT * (colour - colour.mean(1, keepdim=True)).square().mean()
     divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
     return loss + KL_WEIGHT * divergence
-
-
-def adversarial_loss(made: Pass, loss: Tensor, share: float) -> Tensor:
-    """Return the critic's hinge loss, and a term that has its pull on the reconstruction.
-
-    Parameters
-    ----------
-    made : Pass
-    loss : scalar
-        The error of the reconstruction.
-    share : float
-        Norm of the pull over that of the error's gradient at the reconstruction; so it neither
-        fades nor takes over, whatever the critic's scores are.
-    """
-    if made.real is None or made.fake is None or made.judged is None:
-        return loss.new_zeros(())
-    (error,) = torch.autograd.grad(loss, made.y, retain_graph=True)
-    (pull,) = torch.autograd.grad(-made.judged.mean(), made.y, retain_graph=True)
-    pull = pull * (share * error.norm() / pull.norm().clamp(min=1e-12))
-    critic = F.relu(1 - made.real).mean() + F.relu(1 + made.fake).mean()
-    # The term is zero, so that the log shows losses; its gradient is the pull.
-    return critic + (pull * (made.y - made.y.detach())).sum()
 
 
 def _crops(

@@ -15,7 +15,8 @@ from histomend.diffusion.device import torch_device
 from histomend.errors import SettingError
 from histomend.models import ModelConfig, load_weights, locate, save_model
 from histomend.networks.build import arch_named
-from histomend.networks.cyclegan import POOL, CycleGan, Pass, Verdict
+from histomend.networks.critic import Verdict
+from histomend.networks.cyclegan import POOL, CycleGan, Pass
 from histomend.recipes.whole_field import ByTranslation
 from histomend.train.denoiser import checked
 from histomend.train.loop import Optimiser, Run
