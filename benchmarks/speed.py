@@ -24,7 +24,7 @@ import torch
 from histomend.damage.shapes import random_mask
 from histomend.models import load_model
 from histomend.networks.build import arch_named
-from histomend.recipes.settings import cost
+from histomend.recipes.costs import cost
 from histomend.restore import restore
 
 SIZE = 256

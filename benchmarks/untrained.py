@@ -12,7 +12,7 @@ from histomend.diffusion.space import LatentSpace, PixelSpace, Space
 from histomend.models import Model, ModelConfig
 from histomend.networks.autoencoder import VAE_ARCHS
 from histomend.networks.build import arch_named
-from histomend.recipes.settings import cost, vae_cost
+from histomend.recipes.costs import cost, vae_cost
 
 SIZE = 256
 

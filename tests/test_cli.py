@@ -236,9 +236,9 @@ def test_simulate_tells_exactly_where(work: Path) -> None:
 
 def test_presets_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     archs = {"artifusion": {"full": ARCHS["full"]}}
-    monkeypatch.setattr("histomend.recipes.settings.METHOD_ARCHS", archs)
+    monkeypatch.setattr("histomend.recipes.catalogue.METHOD_ARCHS", archs)
     rows = json.loads(succeed("presets", "artifusion", "--json").stdout)
-    keys = {"method", "arch", "preset", "parameters", "macs", "steps", "use"}
+    keys = {"method", "arch", "preset", "parameters", "macs", "steps", "use", "how"}
     assert all(set(row) == keys for row in rows)
     full = next(row for row in rows if (row["arch"], row["preset"]) == ("full", "author_code"))
     assert (full["parameters"], full["steps"]) == (29_671_620, 2410)

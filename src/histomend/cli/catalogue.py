@@ -15,26 +15,26 @@ def presets(
     as_json: AsJson = False,
 ) -> None:
     """List archs and sampling presets: parameters, MACs of one 256x256 call, steps."""
-    from histomend.recipes.settings import table as list_presets
+    from histomend.recipes.catalogue import table as list_presets
 
     rows = list_presets(method)
     if as_json:
         answer(rows)
         return
+    # Each arch goes with each preset of its method: two lists are shorter than all pairs.
+    networks = {(row["method"], row["arch"]): row for row in rows}
+    presets = {(row["method"], row["preset"]): row for row in rows}
     table(
-        ("method", "arch", "preset", "parameters", "GMAC", "steps", "use"),
+        ("method", "arch", "parameters", "GMAC", "use"),
         (
-            (
-                row["method"],
-                row["arch"],
-                row["preset"],
-                f"{row['parameters']:,}",
-                f"{row['macs'] / 1e9:.2f}",
-                row["steps"],
-                row["use"],
-            )
-            for row in rows
+            (*names, f"{row['parameters']:,}", f"{row['macs'] / 1e9:.2f}", row["use"])
+            for names, row in networks.items()
         ),
+    )
+    typer.echo()
+    table(
+        ("method", "preset", "steps", "how"),
+        ((*names, row["steps"], row["how"]) for names, row in presets.items()),
     )
 
 

@@ -1,6 +1,6 @@
 """What networks cost, counted once: counting all takes half a minute, listing them a moment.
 
-A test counts again (`histomend.recipes.settings.cost`) and compares. An arch that is not listed
+A test counts again (`histomend.recipes.costs`) and compares. An arch that is not listed
 here is counted each time.
 """
 
@@ -23,6 +23,12 @@ COUNTED: dict[tuple[str, str], tuple[int, int]] = {
     ("conditional", "small"): (3_419_500, 5_160_480_768),
     ("noise2noise", "paper"): (285_504_899, 1_298_955_108_352),
     ("noise2noise", "small"): (3_416_044, 5_103_857_664),
+    ("swinir", "paper"): (15_792_587, 22_684_778_496),
+    ("swinir", "small"): (792_683, 4_416_077_824),
+    ("swinir", "small-coarse"): (880_835, 1_815_347_200),
+    ("histo-diffusion", "paper"): (158_380_548, 5_026_727_936),
+    ("histo-diffusion", "small"): (14_884_368, 2_330_066_944),
+    ("histo-diffusion", "stable-diffusion"): (1_229_064_004, 120_282_316_800),
 }
 """(method, arch) -> parameters, and multiply-accumulates of one call on a 256×256 image."""
 

@@ -1,12 +1,8 @@
-"""Presets: how methods from noise are sampled, and what all methods cost."""
+"""Presets: how methods from noise are sampled."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
-
-import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from histomend.diffusion.path import FixedPath, repaint_times
 from histomend.diffusion.samplers import (
@@ -20,10 +16,6 @@ from histomend.diffusion.samplers import (
 from histomend.diffusion.schedule import Schedule
 from histomend.errors import SettingError
 from histomend.models import ModelConfig
-from histomend.networks.autoencoder import build_vae
-from histomend.networks.build import METHOD_ARCHS, arch_named
-from histomend.recipes.calibrated import CALIBRATED_PRESETS, CALLS, calibrated_sampling
-from histomend.recipes.counted import COUNTED, COUNTED_VAES
 
 
 @dataclass(frozen=True)
@@ -142,117 +134,3 @@ def sampling(
         chosen = replace(chosen, sampler=sampler)
     config.noise_schedule().spaced(chosen.steps)
     return chosen
-
-
-def cost(
-    arch: str,
-    context: bool,
-    size: int = 256,
-    *,
-    method: str = "artifusion",
-    latent_channels: int = 0,
-) -> tuple[int, int]:
-    """Return (parameters, multiply-accumulates of one call on a size × size RGB image).
-
-    Counted on PyTorch's meta device, attention products included; nothing is computed.
-
-    Parameters
-    ----------
-    latent_channels : int
-        Of the autoencoder, whose cells are 8×8 pixels; 0 where the method works on pixels.
-    """
-    chosen = arch_named(arch, method)
-    config = ModelConfig(
-        method,
-        arch,
-        context=context,
-        learned_variance=chosen.learned_variance,
-        latent_channels=latent_channels,
-    )
-    side = size // 8 if latent_channels else size
-    with torch.device("meta"):
-        network = config.network().eval()
-        x = torch.zeros(1, config.in_channels, side, side)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(x, torch.zeros(1, dtype=torch.int64))
-    return sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2
-
-
-def vae_cost(arch: str, latent_channels: int, size: int = 256) -> tuple[int, int, int]:
-    """Return (parameters, multiply-accumulates to encode, to decode) of an autoencoder."""
-    with torch.device("meta"):
-        vae = build_vae(arch, latent_channels).eval()
-        with FlopCounterMode(display=False) as encoding, torch.no_grad():
-            latent = vae.encode(torch.zeros(1, 3, size, size)).latent_dist.mean
-        with FlopCounterMode(display=False) as decoding, torch.no_grad():
-            vae.decode(latent)
-    macs = (counter.get_total_flops() // 2 for counter in (encoding, decoding))
-    return sum(p.numel() for p in vae.parameters()), *macs
-
-
-# With which autoencoder a latent arch is counted: the paper's has Stable Diffusion's.
-_COUNTED_WITH = {"paper": ("paper", 4)}
-_OTHERS_COUNTED_WITH = ("small", 16)
-
-
-def table(method: str | None = None) -> list[dict[str, Any]]:
-    """Return one row per arch and preset: method, arch, preset, parameters, macs, steps, use.
-
-    Raises
-    ------
-    SettingError
-        If there is no such method.
-    """
-    if method is not None and method not in METHOD_ARCHS:
-        raise SettingError(f"No method is called {method!r}. There are {', '.join(METHOD_ARCHS)}.")
-    chosen = [method] if method is not None else list(METHOD_ARCHS)
-    return [row for name in chosen for arch in METHOD_ARCHS[name] for row in _rows(name, arch)]
-
-
-def _rows(method: str, arch: str) -> list[dict[str, Any]]:
-    use, channels = arch_named(arch, method).use, 0
-    if method == "latent-artifusion":
-        vae, channels = _COUNTED_WITH.get(arch, _OTHERS_COUNTED_WITH)
-        counted = COUNTED_VAES.get((vae, channels))
-        size, encode, decode = counted or vae_cost(vae, channels)
-        use += (
-            f"; with an autoencoder of {channels} channels, {size / 1e6:.1f} M parameters, "
-            f"{encode / 1e9:.1f} GMAC to encode and {decode / 1e9:.1f} to decode"
-        )
-    papers = arch in ("full", "add", "unet", "paper")
-    context = method in ("artifusion", "latent-artifusion") and not papers
-    parameters, macs = COUNTED.get((method, arch)) or cost(
-        arch, context, method=method, latent_channels=channels
-    )
-    config = ModelConfig(method, arch, context=context, latent_channels=channels)
-    return [
-        {
-            "method": method,
-            "arch": arch,
-            "preset": preset,
-            "parameters": parameters,
-            "macs": macs,
-            "steps": steps,
-            "use": f"{use}; {how}",
-        }
-        for preset, steps, how in _calls(config)
-    ]
-
-
-def _calls(config: ModelConfig) -> list[tuple[str, int | str, str]]:
-    """Return each preset of the model's method, its network calls, and what it is."""
-    if config.method in ("noise2noise", "cyclegan"):
-        return [("fast", 1, "one call")]
-    if config.method == "rscd":
-        config = replace(config, fast_steps=CALLS)
-        return [
-            (preset, calibrated_sampling(preset, config).calls or "as calibrated", how)
-            for preset, how in CALIBRATED_PRESETS.items()
-        ]
-    if config.method == "conditional":
-        config = replace(config, fast_steps=CALLS)
-    schedule = config.noise_schedule()
-    return [
-        (preset, sampling(preset, config).nfe(schedule), how)
-        for preset, how in METHOD_PRESETS[config.method].items()
-    ]

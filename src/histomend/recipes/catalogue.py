@@ -1,0 +1,137 @@
+"""The table of archs and presets, with what each costs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from histomend.errors import SettingError
+from histomend.models import ModelConfig
+from histomend.models.loading import UPSCALER_METHOD
+from histomend.models.stable_diffusion import StableDiffusion
+from histomend.models.upscaler import UpscalerConfig
+from histomend.networks.build import LATENT_ARCHS, METHOD_ARCHS
+from histomend.networks.latent_unet import latent_unet
+from histomend.networks.swinir import SWINIR_ARCHS
+from histomend.recipes.calibrated import CALIBRATED_PRESETS, CALLS, calibrated_sampling
+from histomend.recipes.controlled import CONTROLLED_PRESETS, controlled_sampling
+from histomend.recipes.costs import controlled_cost, cost, restoration_cost, vae_cost
+from histomend.recipes.counted import COUNTED, COUNTED_VAES
+from histomend.recipes.settings import METHOD_PRESETS, sampling
+
+# The first stage of Histo-Diffusion, by the verb that trains it.
+RESTORATION = "swinir"
+METHODS = (*METHOD_ARCHS, RESTORATION, UPSCALER_METHOD)
+
+# With which autoencoder a latent arch is counted: the paper's has Stable Diffusion's.
+_COUNTED_WITH = {"paper": ("paper", 4), StableDiffusion.arch: ("paper", 4)}
+_OTHERS_COUNTED_WITH = ("small", 16)
+# Networks of the papers, which are not shown what is visible.
+_WITHOUT_CONTEXT = ("full", "add", "unet", "paper")
+
+
+def table(method: str | None = None) -> list[dict[str, Any]]:
+    """Return one row per arch and preset: method, arch, preset, parameters, macs, steps, use, how.
+
+    `macs` are the multiply-accumulates of one call on 256×256 px, `use` says what the arch is,
+    `how` what the preset does. Rows of "histo-diffusion" are its two stages: "swinir" and itself.
+
+    Raises
+    ------
+    SettingError
+        If there is no such method.
+    """
+    if method is not None and method not in METHODS:
+        raise SettingError(f"No method is called {method!r}. There are {', '.join(METHODS)}.")
+    if method is None:
+        chosen = METHODS
+    else:
+        chosen = (RESTORATION, method) if method == UPSCALER_METHOD else (method,)
+    return [row for name in chosen for arch, use in _archs(name) for row in _rows(name, arch, use)]
+
+
+def _archs(method: str) -> list[tuple[str, str]]:
+    """Return the archs of a method, and what each is."""
+    if method == RESTORATION:
+        return [(arch, _restoration_use(arch)) for arch in SWINIR_ARCHS]
+    if method == UPSCALER_METHOD:
+        # A branch copies the first half of diffusers' U-Nets, and of no other network.
+        priors = [arch for arch, network in LATENT_ARCHS.items() if network.make is latent_unet]
+        return [
+            *((arch, f"prior of latent-artifusion's {arch} with its branch") for arch in priors),
+            (StableDiffusion.arch, "the paper's network, Stable Diffusion 2.1 with a ControlNet"),
+        ]
+    return [(arch, network.use) for arch, network in METHOD_ARCHS[method].items()]
+
+
+def _restoration_use(arch: str) -> str:
+    chosen = SWINIR_ARCHS[arch]
+    side, channels = chosen.get("unshuffle", 8), chosen.get("channels", 180)
+    own = "the paper's network" if arch == "paper" else "smaller, for CPU"
+    return f"{own}, SwinIR of {channels} channels on {side}×{side} patches"
+
+
+def _rows(method: str, arch: str, use: str) -> list[dict[str, Any]]:
+    channels = 0
+    if method in ("latent-artifusion", UPSCALER_METHOD):
+        vae, channels = _COUNTED_WITH.get(arch, _OTHERS_COUNTED_WITH)
+        size, encode, decode = COUNTED_VAES.get((vae, channels)) or vae_cost(vae, channels)
+        use += (
+            f"; with an autoencoder of {channels} channels, {size / 1e6:.1f} M parameters, "
+            f"{encode / 1e9:.1f} GMAC to encode and {decode / 1e9:.1f} to decode"
+        )
+    parameters, macs = COUNTED.get((method, arch)) or _cost(method, arch, channels)
+    return [
+        {
+            "method": method,
+            "arch": arch,
+            "preset": preset,
+            "parameters": parameters,
+            "macs": macs,
+            "steps": steps,
+            "use": use,
+            "how": how,
+        }
+        for preset, steps, how in _calls(method, arch, channels)
+    ]
+
+
+def _cost(method: str, arch: str, channels: int) -> tuple[int, int]:
+    if method == RESTORATION:
+        return restoration_cost(arch)
+    if method == UPSCALER_METHOD:
+        return controlled_cost(arch, _context(method, arch), channels)
+    return cost(arch, _context(method, arch), method=method, latent_channels=channels)
+
+
+def _context(method: str, arch: str) -> bool:
+    """Return whether a network of ours for this method is shown what is visible."""
+    shown = ("artifusion", "latent-artifusion", UPSCALER_METHOD)
+    return method in shown and arch not in _WITHOUT_CONTEXT
+
+
+def _calls(method: str, arch: str, channels: int) -> list[tuple[str, int | str, str]]:
+    """Return each preset of a method, its network calls, and what it is."""
+    if method in ("noise2noise", "cyclegan"):
+        return [("fast", 1, "one call")]
+    if method == RESTORATION:
+        return [("any", 1, "one call, before the diffusion")]
+    config = ModelConfig(method, arch, context=_context(method, arch), latent_channels=channels)
+    schedule = config.noise_schedule()
+    if method == UPSCALER_METHOD:
+        upscaler = UpscalerConfig("", arch, "", "", "")
+        return [
+            (preset, controlled_sampling(preset, upscaler, schedule).nfe(schedule), how)
+            for preset, how in CONTROLLED_PRESETS.items()
+        ]
+    if method in ("rscd", "conditional"):
+        config = replace(config, fast_steps=CALLS)
+    if method == "rscd":
+        return [
+            (preset, calibrated_sampling(preset, config).calls or "as calibrated", how)
+            for preset, how in CALIBRATED_PRESETS.items()
+        ]
+    return [
+        (preset, sampling(preset, config).nfe(schedule), how)
+        for preset, how in METHOD_PRESETS[method].items()
+    ]
