@@ -40,10 +40,10 @@ class Block:
         both = zip(fields.truth, fields.restored, strict=True)
         self.psnr[row.name] = [metrics.psnr(*pair) for pair in both]
 
-    @property
-    def columns(self) -> list[Column]:
-        """Those that any row has a figure in."""
+    def columns(self, keys: Collection[str] | None = None) -> list[Column]:
+        """Return those that any row has a figure in, of these keys; by default all."""
         there = {key for found in self.found.values() for key in found}
+        there = there if keys is None else there & set(keys)
         return [c for judge in self.judges for c in judge.columns if c.key in there]
 
     def named(self, *kinds: str) -> list[str]:
@@ -63,7 +63,7 @@ class Block:
         ----------
         keys : of the columns that are shown; by default all
         """
-        columns = [c for c in self.columns if keys is None or c.key in keys]
+        columns = self.columns(keys)
         rows = []
         for name, found in self.found.items():
             cells = [found[c.key].text(c.digits) if c.key in found else "–" for c in columns]
@@ -77,7 +77,11 @@ class Block:
         return [f"{nfe:.1f}", f"{seconds:.2f}"] if seconds else ["–", "–"]
 
     def standings(
-        self, who: str, ours: Sequence[str], against: Mapping[str, Sequence[str]]
+        self,
+        who: str,
+        ours: Sequence[str],
+        against: Mapping[str, Sequence[str]],
+        keys: Collection[str] | None = None,
     ) -> list[str]:
         """Say where the best of our rows is first.
 
@@ -86,6 +90,7 @@ class Block:
         who : what our rows are called
         ours : their names
         against : the names of others, by what these are called
+        keys : of the columns that are looked at; by default all
         """
         said = []
         for called, others in against.items():
@@ -96,7 +101,7 @@ class Block:
                     ours,
                     others,
                 )
-                for column in self.columns
+                for column in self.columns(keys)
             ]
             if any(parts):
                 said.append(f"{who} against {called}: {'; '.join(filter(None, parts))}.")

@@ -139,3 +139,17 @@ def digest(*parts: Any) -> str:
 def pixels_digest(pixels: np.ndarray) -> str:
     """Return a hash of an image's bytes, without its shape."""
     return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+def files_digest(place: Path) -> str:
+    """Return a hash of the weights in a file or a folder.
+
+    Configs and cards are left out: what a card says may change after figures were made.
+    """
+    files = [place] if place.is_file() else sorted(f for f in place.rglob("*") if f.is_file())
+    found = hashlib.sha256()
+    for file in files:
+        if file.suffix not in (".json", ".md"):
+            found.update(file.name.encode())
+            found.update(file.read_bytes())
+    return found.hexdigest()

@@ -31,25 +31,31 @@ SIZE = 256
 MASKED = 0.15
 
 
-def median_s(call: Callable[[], object], repeats: int) -> float:
+def median_s(
+    call: Callable[[], object], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Return the median seconds of `call`, after one call that warms up."""
     call()
     times = []
     for _ in range(repeats):
-        began = time.perf_counter()
+        began = clock()
         call()
-        times.append(time.perf_counter() - began)
+        times.append(clock() - began)
     return statistics.median(times)
 
 
-def matmul_rate(repeats: int = 15, device: str | torch.device = "cpu") -> float:
+def matmul_rate(
+    repeats: int = 15,
+    device: str | torch.device = "cpu",
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
     """Return the FLOP/s of an fp32 matrix product too large for the caches' second level."""
     a, b = torch.randn(2048, 1024, device=device), torch.randn(1024, 2048, device=device)
 
     def product() -> None:
         (a @ b)[0, 0].item()  # waits for the device
 
-    return 2 * 2048 * 1024 * 2048 / median_s(product, repeats)
+    return 2 * 2048 * 1024 * 2048 / median_s(product, repeats, clock)
 
 
 def measure(model_name: str, repeats: int) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Where the time of a restoration goes: a model whose parts are timed.
 
-Used by ``latent_speed.py``; nothing to run here.
+Used by ``latent_speed.py`` and ``upscale_speed.py``; nothing to run here.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from histomend.models import Model
 class Stopwatch:
     """Adds up the seconds of the calls of each part of a model."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(
+        self, device: torch.device, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self.device = device
+        self.clock = clock
         self.seconds: dict[str, float] = {}
         self.calls: dict[str, int] = {}
 
@@ -31,10 +34,10 @@ class Stopwatch:
 
         def timed(*arguments: Tensor) -> Tensor:
             synchronise(self.device)
-            began = time.perf_counter()
+            began = self.clock()
             result = call(*arguments)
             synchronise(self.device)
-            self.seconds[part] = self.seconds.get(part, 0) + time.perf_counter() - began
+            self.seconds[part] = self.seconds.get(part, 0) + self.clock() - began
             self.calls[part] = self.calls.get(part, 0) + 1
             return result
 
@@ -42,20 +45,24 @@ class Stopwatch:
 
     def model(self, model: Model) -> Model:
         """Return the model with its autoencoder and its network timed."""
-        space = TimedSpace(model.space, self)
+        space = TimedSpace(model.space, self.around)
         network: Any = self.around("network", model.denoiser.network)
         denoiser = Denoiser(network, model.denoiser.schedule, model.denoiser.prediction)
         return replace(model, denoiser=denoiser, space=space)
 
 
-class TimedSpace:
-    """A space whose encoding and decoding are timed."""
+# Around a part of a model, by its name.
+Around = Callable[[str, Callable[..., Tensor]], Callable[..., Tensor]]
 
-    def __init__(self, space: Space, watch: Stopwatch) -> None:
+
+class TimedSpace:
+    """A space whose encoding and decoding are timed, or counted, by what is put around them."""
+
+    def __init__(self, space: Space, around: Around) -> None:
         self.factor = space.factor
         self.mask = space.mask
-        self.encode = watch.around("encode", space.encode)
-        self.decode = watch.around("decode", space.decode)
+        self.encode = around("encode", space.encode)
+        self.decode = around("decode", space.decode)
 
 
 def synchronise(device: torch.device) -> None:

@@ -1,12 +1,10 @@
 """What the tables of RSCD say of a row, and what they are made from."""
 
-import importlib
 import json
 import runpy
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -17,17 +15,6 @@ from histomend.evaluate.tables import Interval
 from histomend.models import ModelConfig, save_model
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch):
-    """Import a module of the benchmarks."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-
-    def module(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    return module
 
 
 def ramp(size: int = 64, channels: int = 1) -> np.ndarray:

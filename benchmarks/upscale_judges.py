@@ -1,0 +1,179 @@
+"""What enlarged images are measured by: the columns of Histo-Diffusion's Tables 2 to 6.
+
+Used by the other ``upscale_*.py``; nothing to run here. Figures of single images are kept, so that
+a further row does not measure the others again. A measure whose weights are not at hand has no
+column: a line below the table says so instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from histomend.evaluate.columns import MEASURES, Column, open_measures
+from histomend.evaluate.hover import nuclei_segmenter
+from histomend.evaluate.instances import lost_and_gained
+from histomend.evaluate.nuclear_features import INTENSITY, TEXTURE, nuclear_l1
+from histomend.evaluate.tables import Interval, bootstrap, ratio_of_sums
+from judges import Fields, Judge
+from kept import Lines, digest, files_digest, pixels_digest
+
+# Names in `MEASURES`: those of Table 2, and those of Tables 3 and 5.
+GENERAL = (
+    "psnr", "ssim", "lpips", "st_lpips", "clipiqa", "musiq", "niqe", "brisque", "nrqm",
+)  # fmt: skip
+TISSUE = ("nuclei", "iqa_box", "iqa_gaussian", "uni", "plip", "encoder")
+SIMILARITIES = ("uni", "plip", "encoder")
+LOST, GAINED = "lost", "gained"
+COUNTED = (
+    Column(LOST, "nuclei lost, %", "lower", 1),
+    Column(GAINED, "nuclei gained, %", "lower", 1),
+)
+_DIGITS = dict(zip((*INTENSITY, *TEXTURE), (1, 1, 2, 2, 0, 1, 3, 4), strict=True))
+PARTS = tuple(Column(name, name, "lower", digits) for name, digits in _DIGITS.items())
+# Images that are measured together: ST-LPIPS holds large maps of each.
+AT_ONCE = 4
+
+# From truth and images, (N, H, W, 3) each, to figures of each image by their names.
+Compares = Callable[[np.ndarray, np.ndarray], Mapping[str, np.ndarray]]
+
+
+def add_weight_options(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says where weights are."""
+    parser.add_argument(
+        "--weights",
+        action="append",
+        default=[],
+        type=_placed,
+        metavar="MEASURE=PATH",
+        help="weights of a measure (repeatable): "
+        + "; ".join(f"{name}: {m.needs}" for name, m in MEASURES.items() if m.needs),
+    )
+
+
+def judges_of(
+    names: Collection[str], places: Mapping[str, str], kept: Path, mpp: float = 0.5
+) -> tuple[list[Judge], list[str]]:
+    """Load the measures that are at hand.
+
+    Parameters
+    ----------
+    names : of `MEASURES`
+    places : by name, the file, folder or hub name of what a measure needs
+    kept : Path
+        File of the figures of single images.
+    mpp : float
+        Pixel size of the images in um.
+
+    Returns
+    -------
+    judges : of what can be measured
+    notes : which columns are missing and why
+    """
+    lines = Lines(kept)
+    places = {name: place for name, place in places.items() if name in names}
+    opened, notes = open_measures(
+        places, mpp=mpp, keys=[name for name in names if name != "nuclei"]
+    )
+    judges = {
+        name: _means(lines, measure.columns, [name, _identity(places.get(name))], compares)
+        for name, (measure, compares) in opened.items()
+    }
+    if "nuclei" in names:
+        judges["nuclei"] = _nuclei(lines, places.get("nuclei"), mpp)
+    return [judges[name] for name in names if name in judges], merged(notes)
+
+
+def merged(notes: Sequence[str]) -> list[str]:
+    """Say once what is the same of several columns, "A, B: not available: ..."."""
+    about: dict[str, list[str]] = {}
+    for note in notes:
+        columns, _, reason = note.partition(": ")
+        about.setdefault(reason, []).append(columns)
+    return [f"{', '.join(columns)}: {reason}" for reason, columns in about.items()]
+
+
+def column_keys(names: Collection[str]) -> list[str]:
+    """Return the keys of the columns of measures; the parts of both L1 are not among them."""
+    keys = [column.key for name in names for column in MEASURES[name].columns]
+    return [*keys, *(c.key for c in COUNTED)] if "nuclei" in names else keys
+
+
+def _means(lines: Lines, columns: tuple[Column, ...], identity: list[str], of: Compares) -> Judge:
+    def measure(fields: Fields) -> dict[str, Interval]:
+        found = _each(lines, identity, of, fields)
+        return {c.key: bootstrap(found[c.key], groups=fields.groups) for c in columns}
+
+    return Judge(columns, measure)
+
+
+def _nuclei(lines: Lines, weights: str | None, mpp: float) -> Judge:
+    """Return both L1 and their parts, and how many nuclei were lost and gained."""
+    segment = nuclei_segmenter(None if weights is None else Path(weights))
+    outlined: dict[str, np.ndarray] = {}
+    means = (*MEASURES["nuclei"].columns, *PARTS)
+
+    def outlines(clean: np.ndarray) -> np.ndarray:
+        key = pixels_digest(clean)
+        if key not in outlined:  # the truth is that of all rows
+            outlined[key] = segment(clean, mpp)
+        return outlined[key]
+
+    def one(clean: np.ndarray, image: np.ndarray) -> dict[str, float]:
+        labels = outlines(clean)
+        off = nuclear_l1(clean, image, labels)
+        lost, gained = lost_and_gained(labels, segment(image, mpp))
+        whole = {"l1_texture": off.texture, "l1_intensity": off.intensity}
+        return {**whole, **off.parts, "nuclei": off.nuclei, LOST: lost, GAINED: gained}
+
+    def compares(truth: np.ndarray, images: np.ndarray) -> dict[str, np.ndarray]:
+        found = [one(*both) for both in zip(truth, images, strict=True)]
+        return {key: np.array([of[key] for of in found], np.float64) for key in found[0]}
+
+    def measure(fields: Fields) -> dict[str, Interval]:
+        identity = ["nuclei", _identity(weights), str(mpp)]
+        found = _each(lines, identity, compares, fields)
+        told = {c.key: bootstrap(found[c.key], groups=fields.groups) for c in means}
+        for key in (LOST, GAINED):
+            percent = np.stack([100 * found[key], found["nuclei"]], axis=1)
+            told[key] = bootstrap(percent, groups=fields.groups, statistic=ratio_of_sums)
+        return told
+
+    return Judge((*MEASURES["nuclei"].columns, *COUNTED, *PARTS), measure)
+
+
+def _each(
+    lines: Lines, identity: list[str], compares: Compares, fields: Fields
+) -> dict[str, np.ndarray]:
+    """Return the figures of each image, measuring only those that are not kept."""
+    pairs = list(zip(fields.truth, fields.restored, strict=True))
+    keys = [digest(identity, *map(pixels_digest, pair)) for pair in pairs]
+    missing = [k for k, key in enumerate(keys) if key not in lines.known]
+    for first in range(0, len(missing), AT_ONCE):
+        some = missing[first : first + AT_ONCE]
+        truth, images = (np.stack([pairs[k][which] for k in some]) for which in (0, 1))
+        found = compares(truth, images)
+        for turn, k in enumerate(some):
+            figures = {name: float(values[turn]) for name, values in found.items()}
+            lines.add(keys[k], {"measure": identity[0], "figures": figures})
+    told = [lines.known[key]["figures"] for key in keys]
+    return {name: np.array([one[name] for one in told]) for name in told[0]}
+
+
+def _identity(place: str | None) -> str:
+    """Return what tells the weights of a measure from others: their hash, or a hub name."""
+    if place is None:
+        return ""
+    return files_digest(Path(place)) if Path(place).exists() else place
+
+
+def _placed(text: str) -> tuple[str, str]:
+    name, equals, place = text.partition("=")
+    if name not in MEASURES or not (equals and place):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: give MEASURE=PATH, with one of {', '.join(MEASURES)}"
+        )
+    return name, place

@@ -1,0 +1,174 @@
+"""Ways to enlarge an image, which are rows of tables and columns of sheets.
+
+Used by the other ``upscale_*.py``; nothing to run here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from histomend.errors import SettingError
+from histomend.models import locate
+from histomend.models.upscaler import Upscaler, load_upscaler
+from histomend.recipes.upscale_methods import METHOD, upscaler_for
+from histomend.upscale import UpscaleJob, prepare, upscale
+from kept import Restored, digest, files_digest, pixels_digest
+from upscale_pairs import Pair
+
+STORE = Path("runs/upscale-figures")
+Kind = Literal["other", "stage 1", "ours"]
+# By name, the settings of `histomend.upscale` that make our rows.
+OWN: dict[str, dict[str, Any]] = {
+    "stage 1 alone": {"generation": 0.0},
+    "fast": {"preset": "fast"},
+    "paper": {"preset": "paper"},
+}
+INTERPOLATED = ("bicubic", "lanczos")
+ROWS = (*INTERPOLATED, *OWN)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to enlarge.
+
+    Attributes
+    ----------
+    name : str
+    kind : "other", "stage 1" or "ours"
+        Rows of "ours" are judged against the others.
+    method : str
+        Of `histomend.upscale`.
+    model : optional
+        What the method needs, loaded.
+    weights : str
+        Identifies it.
+    settings : dict
+        Further arguments of `histomend.upscale`, such as preset and steps.
+    """
+
+    name: str
+    kind: Kind
+    method: str
+    model: Any = None
+    weights: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def prepared(self, pair: Pair) -> UpscaleJob:
+        """Return what would be done.
+
+        Raises
+        ------
+        SettingError
+            The method cannot enlarge by this scale.
+        """
+        return prepare(
+            pair.small, scale=pair.scale, method=self.method, model=self.model, device="cpu",
+            **self.settings,
+        )  # fmt: skip
+
+    def key(self, pair: Pair) -> str:
+        """Return a hash of everything that the enlarged image depends on."""
+        job = self.prepared(pair)
+        sampled = (
+            None if job.sampling is None else {**asdict(job.sampling), "preset": ""},
+            job.times,
+            job.generation,
+            job.colour,
+        )
+        coarse = (pair.scale, pair.small.shape, pixels_digest(pair.small))
+        return digest(self.method, self.weights, sampled, pair.seed, coarse)
+
+    def restore(self, pair: Pair) -> Restored:
+        """Enlarge one image on the processor."""
+        began = time.process_time()
+        result = upscale(
+            pair.small, scale=pair.scale, method=self.method, model=self.model, seed=pair.seed,
+            device="cpu", **self.settings,
+        )  # fmt: skip
+        seconds = time.process_time() - began
+        return Restored(result.image.pixels, seconds, float(result.record.nfe))
+
+
+def interpolated(name: str) -> Row:
+    """Return a row of interpolation, which needs no model."""
+    return Row(name, "other", name)
+
+
+def named_row(title: str, method: str, weights: str) -> Row:
+    """Return a row of any method with the weights in a file or a folder."""
+    model = upscaler_for(method, weights, "cpu")
+    return Row(title, "ours" if method == METHOD else "other", method, model, weights_of(weights))
+
+
+def own_row(title: str, model: Upscaler, **settings: Any) -> Row:
+    """Return a row of an upscaler of ours."""
+    kind: Kind = "stage 1" if settings.get("generation") == 0 else "ours"
+    return Row(title, kind, METHOD, model, weights_of(model.name), settings)
+
+
+def without_stage_1(title: str, model: Upscaler) -> Row:
+    """Return a row in which the diffusion is steered by the interpolated image itself."""
+    steered = replace(model, restoration=lambda x: x)
+    return Row(title, "ours", METHOD, steered, weights_of(model.name) + " without stage 1")
+
+
+def weights_of(place: str | Path) -> str:
+    """Return a hash of the weights at a place, or of a bundled name."""
+    return files_digest(Path(place) if Path(place).exists() else locate(place))
+
+
+def add_row_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the rows."""
+    add = parser.add_argument
+    add("--model", help="upscaler (RUN/model of `histomend train control`); without it no own rows")
+    add(
+        "--rows",
+        nargs="+",
+        choices=ROWS,
+        default=list(ROWS),
+        metavar="ROW",
+        help=f"of {', '.join(ROWS)}; by default all",
+    )
+    add(
+        "--row",
+        action="append",
+        default=[],
+        type=_named,
+        metavar="NAME=METHOD:PATH",
+        help="a further row, of a published file or a model (repeatable)",
+    )
+
+
+def rows_of(chosen: argparse.Namespace) -> list[Row]:
+    """Return the rows that the options name: interpolation, further ones, ours."""
+    rows = [interpolated(name) for name in INTERPOLATED if name in chosen.rows]
+    rows += [named_row(*named) for named in chosen.row]
+    if chosen.model is not None:
+        model = load_upscaler(chosen.model, "cpu")
+        rows += [own_row(name, model, **how) for name, how in OWN.items() if name in chosen.rows]
+    return rows
+
+
+def fitting(rows: Sequence[Row], pair: Pair) -> tuple[list[Row], list[str]]:
+    """Return the rows that can enlarge by a pair's scale, and why the others cannot."""
+    able, said = [], []
+    for row in rows:
+        try:
+            row.prepared(pair)
+            able.append(row)
+        except SettingError as error:
+            said.append(f"{row.name} has no row at ×{pair.scale}: {error}")
+    return able, said
+
+
+def _named(text: str) -> tuple[str, str, str]:
+    title, equals, rest = text.partition("=")
+    method, colon, place = rest.partition(":")
+    if not (title and equals and method and colon and place):
+        raise argparse.ArgumentTypeError(f"{text!r}: give NAME=METHOD:PATH")
+    return title, method, place
