@@ -125,13 +125,27 @@ def in_tiles(
 
 
 @torch.inference_mode()
-def cleaned(pixels: Pixels, model: Upscaler, advance: Callable[[], None]) -> Pixels:
-    """Return an image that was enlarged after the restoration module, of the same size and type."""
+def cleaned(
+    pixels: Pixels,
+    restoring: Callable[[Tensor], Tensor],
+    device: torch.device,
+    advance: Callable[[], None],
+) -> Pixels:
+    """Return an image that was enlarged after a restoration module, of the same size and type.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) uint8 or uint16
+    restoring : RestorationModule, or another function of (1, 3, h, w) in [0, 1] to the same
+    device : torch.device
+        On which it works.
+    advance : called after each tile
+    """
     intensity = Intensity.for_dtype(pixels.dtype)
 
     def work(tile: Pixels) -> Array:
-        x = _tensor(intensity.encode(tile)).to(model.device)
-        return _array(model.restoration((x + 1) / 2) * 2 - 1)
+        x = _tensor(intensity.encode(tile)).to(device)
+        return _array(restoring((x + 1) / 2) * 2 - 1)
 
     return in_tiles(pixels, work, CLEANED, 1, advance)
 

@@ -79,37 +79,3 @@ def fill_smoothly(
         spread = cv2.resize(mean, visible.shape[::-1], interpolation=cv2.INTER_LINEAR)
         mean = np.where(visible[..., None] > 0, fine, spread)
     return np.asarray(mean, np.float32)
-
-
-def agree_with_surround(
-    restored: npt.NDArray[np.float32],
-    values: npt.NDArray[np.float32],
-    hidden: npt.NDArray[np.bool_],
-    cell: int,
-) -> npt.NDArray[np.float32]:
-    """Return a decoded field whose colours inside the mask agree with the pixels around it.
-
-    An autoencoder gives each stain back a little off. How far off is known where pixels are
-    visible; averaged over cells, this difference is continued smoothly under the mask and taken
-    away there.
-
-    Parameters
-    ----------
-    restored : (H, W, 3) in [-1, 1]
-        As decoded, visible pixels too.
-    values : (H, W, 3) in [-1, 1]
-        The image; what is hidden is not read.
-    hidden : (H, W)
-    cell : int
-        Side in px of what is averaged: finer differences are detail, not colour.
-    """
-    height, width = hidden.shape
-    size = (-(-width // cell), -(-height // cell))
-    seen = (~hidden).astype(np.float32)
-    difference = np.where(hidden[..., None], np.float32(0), values - restored)
-    share = cv2.resize(seen, size, interpolation=cv2.INTER_AREA)
-    mean = cv2.resize(difference, size, interpolation=cv2.INTER_AREA)
-    mean = mean / np.maximum(share, 1e-6)[..., None]
-    smooth = fill_smoothly(np.asarray(mean, np.float32), share == 0)
-    spread = cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray((restored + spread).clip(-1, 1), np.float32)

@@ -21,10 +21,8 @@ from histomend.models import Model
 from histomend.recipes.regional import Regional
 from histomend.recipes.settings import Sampling
 from histomend.tiles.plan import Plan, Window
-from histomend.tiles.surround import agree_with_surround, fill_smoothly, is_glass
+from histomend.tiles.surround import fill_smoothly, is_glass
 
-# Over how many pixels colours are averaged where a decoded field must agree with its surround.
-AGREE_PX = 16
 Trace = Callable[[Window, int, npt.NDArray[np.uint8]], None]
 
 
@@ -100,8 +98,6 @@ def sample_window(
         callback=watch,
     )
     restored = pictured(found.x)[0].clamp(-1, 1).permute(1, 2, 0).cpu().numpy()
-    if space.factor > 1:
-        restored = agree_with_surround(restored, values, hidden, AGREE_PX)
     if window.work != (w, h):
         restored = _resized(restored, (w, h))
     return restored, int(found.nfe[0])
