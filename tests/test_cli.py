@@ -1,6 +1,7 @@
 """The command line as users meet it: files in, files out, one message per error."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -247,6 +248,12 @@ def test_presets_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_models_show_what_is_known_of_a_folder(model: Path) -> None:
     assert json.loads(succeed("models", model, "--json").stdout)["arch"] == "small-unet"
     assert isinstance(json.loads(succeed("models", "--json").stdout), list)
+
+
+def test_a_model_card_is_laid_out_for_people() -> None:
+    shown = succeed("models", "artifusion-he").stdout
+    assert re.search(r"^figures: +set: .*\n +psnr_db: \d", shown, re.MULTILINE)
+    assert "{" not in shown
 
 
 def test_train_writes_a_model_that_restore_takes(work: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,11 +43,34 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> None:
-    """Print names and values on standard output, one pair a line."""
-    table_of = [(f"{name}:", value) for name, value in pairs]
-    width = max((len(name) for name, _ in table_of), default=0)
-    for name, value in table_of:
-        typer.echo(f"{name:<{width}} {value}")
+    """Print names and values on standard output, one pair a line.
+
+    Of a list of sentences, and of what is itself made of names and values, each has a line.
+    """
+    named = [(f"{name}:", value) for name, value in pairs]
+    width = max((len(name) for name, _ in named), default=0)
+    for name, value in named:
+        for number, line in enumerate(_lines(value)):
+            typer.echo(f"{'' if number else name:<{width}} {line}")
+
+
+def _lines(value: object) -> list[str]:
+    if isinstance(value, Mapping):
+        return [f"{name}: {_shown(item)}" for name, item in value.items()] or ["-"]
+    if isinstance(value, list) and not all(isinstance(item, int) for item in value):
+        return [_shown(item) for item in value]
+    return [_shown(value)]
+
+
+def _shown(value: object) -> str:
+    """Write a value as a person would: nothing as a dash, four digits of a fraction."""
+    if value is None or value == []:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_shown(item)}" for name, item in value.items())
+    return str(value)
 
 
 Advance = Callable[[int, int], None]
