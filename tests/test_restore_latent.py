@@ -150,11 +150,11 @@ def test_the_command_line_has_the_method(
     assert json.loads(shown.stdout)["latent_channels"] == 4
 
 
-def test_a_bundled_model_that_is_not_there_yet_is_named(
+def test_a_method_whose_model_is_not_bundled_asks_for_a_folder(
     tissue: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("histomend.models.loading.WEIGHTS", tmp_path)
-    with pytest.raises(ModelNotFoundError, match=r"'latent-artifusion-he'.*--model"):
+    with pytest.raises(ModelNotFoundError, match=r"train latent-artifusion.*--model"):
         restore(tissue, spot(), method=METHOD, mpp=0.5)
 
 

@@ -17,12 +17,12 @@ from histomend.diffusion.denoiser import TiledDenoiser
 from histomend.diffusion.loop import sample
 from histomend.diffusion.noise import NoiseField, NoiseStream, further_seed
 from histomend.diffusion.path import FixedPath
-from histomend.errors import MaskError, ModelMismatchError, SettingError
+from histomend.errors import MaskError, ModelMismatchError, ModelNotFoundError, SettingError
 from histomend.image import Image, as_image
 from histomend.image.pixels import Region
 from histomend.ledger import Ledger, build_ledger
 from histomend.masks import check_mask, read_mask
-from histomend.models import Model, load_model
+from histomend.models import Model, bundled, load_model
 from histomend.recipes.regional import Regional
 from histomend.recipes.settings import sampling
 from histomend.tiles.plan import Window, make_plan
@@ -68,10 +68,28 @@ def default_model(method: str) -> str:
     ------
     SettingError
         If there is no such method.
+    ModelNotFoundError
+        If none is bundled.
+    """
+    check_method(method)
+    usual = DEFAULT_MODELS[method]
+    if usual not in bundled():
+        raise ModelNotFoundError(
+            f"No model for {method} comes with Histomend yet. Name the folder that `histomend "
+            f"train {method}` wrote (RUN/model): --model FOLDER."
+        )
+    return usual
+
+
+def check_method(method: str) -> None:
+    """Refuse what is not a method of restoring regions.
+
+    Raises
+    ------
+    SettingError
     """
     if method not in DEFAULT_MODELS:
         raise SettingError(f"No method is called {method!r}. There are {', '.join(METHODS)}.")
-    return DEFAULT_MODELS[method]
 
 
 def prepare(
@@ -92,14 +110,16 @@ def prepare(
 
     Takes what `restore` takes and raises what it raises.
     """
-    usual = default_model(method)
+    check_method(method)
     if (mask is None) == (not detect):
         raise MaskError(
             "Say what is to be restored: either a mask (--mask FILE, white = restore), or "
             "--detect to find artifacts by thresholds" + ("." if mask is None else ", not both.")
         )
     source = image if isinstance(image, Image) else as_image(image, mpp=mpp, region=region)
-    loaded = model if isinstance(model, Model) else load_model(model or usual, device)
+    loaded = (
+        model if isinstance(model, Model) else load_model(model or default_model(method), device)
+    )
     config = loaded.config
     if config.method != method or config.channels != 3:
         raise ModelMismatchError(

@@ -108,8 +108,7 @@ def restore(
         from histomend.models import load_model
         from histomend.restore import default_model
 
-        usual = default_model(method)
-        work.settings["model"] = load_model(model or usual, device)
+        work.settings["model"] = load_model(model or default_model(method), device)
     step = work.plan if dry_run else work.restore
     for job in jobs:
         if files.attempt(job.source, partial(step, job)) and not as_json:
