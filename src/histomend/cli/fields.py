@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from histomend.cli.options import AsJson, Axes, Device, Force, Inputs, Model, Out, Seed
+from histomend.cli.options import (
+    AsJson,
+    Axes,
+    Device,
+    Force,
+    Inputs,
+    Model,
+    Out,
+    Sampler,
+    Seed,
+    Steps,
+)
 from histomend.cli.screen import facts, progress, say
 from histomend.cli.several import Several
 
@@ -26,12 +37,8 @@ def denoise(
     preset: Annotated[
         str, typer.Option(help="How rscd or conditional samples; see `histomend presets`.")
     ] = "fast",
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Sampling steps, instead of the preset's.")
-    ] = None,
-    sampler: Annotated[
-        str | None, typer.Option(help="ddpm, ddim or dpmpp_2m, instead of the preset's.")
-    ] = None,
+    steps: Steps = None,
+    sampler: Sampler = None,
     t_map: Annotated[
         Path | None,
         typer.Option(

@@ -19,7 +19,9 @@ from histomend.cli.options import (
     Out,
     Preset,
     Region,
+    Sampler,
     Seed,
+    Steps,
     parse_region,
 )
 from histomend.cli.screen import answer, facts, progress, say
@@ -45,12 +47,8 @@ def restore(
     ] = "artifusion",
     model: Model = None,
     preset: Annotated[Preset, typer.Option(help="How the model is sampled.")] = Preset.fast,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Sampling steps, instead of the preset's.")
-    ] = None,
-    sampler: Annotated[
-        str | None, typer.Option(help="ddpm, ddim or dpmpp_2m, instead of the preset's.")
-    ] = None,
+    steps: Steps = None,
+    sampler: Sampler = None,
     seed: Seed = 0,
     samples: Annotated[
         int, typer.Option(min=1, help="Draw so many restorations and map their deviation.")

@@ -35,6 +35,11 @@ Region = Annotated[
 Axes = Annotated[
     str | None, typer.Option(help="Order of the axes, if the file does not say: ZCYX.")
 ]
+Steps = Annotated[int | None, typer.Option(min=1, help="Sampling steps, instead of the preset's.")]
+Sampler = Annotated[
+    str | None,
+    typer.Option(help="ddpm, ddim, dpmpp_2m or dpmpp_2m_sde, instead of the preset's."),
+]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")]
