@@ -58,7 +58,7 @@ def _archs(method: str) -> list[tuple[str, str]]:
         # A branch copies the first half of diffusers' U-Nets, and of no other network.
         priors = [arch for arch, network in LATENT_ARCHS.items() if network.make is latent_unet]
         return [
-            *((arch, f"prior of latent-artifusion's {arch} with its branch") for arch in priors),
+            *((arch, f"latent-artifusion's {arch} as prior, with its branch") for arch in priors),
             (StableDiffusion.arch, "the paper's network, Stable Diffusion 2.1 with a ControlNet"),
         ]
     return [(arch, network.use) for arch, network in METHOD_ARCHS[method].items()]
