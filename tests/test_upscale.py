@@ -24,8 +24,9 @@ from histomend.errors import (
     UnsupportedImageError,
 )
 from histomend.image import Image
+from histomend.models.restoration import RestorationConfig, load_restoration, save_restoration
 from histomend.models.upscaler import Upscaler, load_upscaler
-from histomend.networks.rrdb import RRDBNet
+from histomend.networks.rrdb import RRDB_ARCHS, RRDBNet
 from histomend.tiles import enlarge
 from histomend.upscale import prepare, upscale
 
@@ -80,7 +81,8 @@ def test_sixteen_bits_stay(model: Upscaler, small: np.ndarray) -> None:
 def test_the_dial_goes_from_the_cleaned_image_to_the_whole_generation(
     model: Upscaler, small: np.ndarray
 ) -> None:
-    cleaned = enlarge.cleaned(enlarge.resized_to(small, (80, 96)), model, lambda: None)
+    enlarged = enlarge.resized_to(small, (80, 96))
+    cleaned = enlarge.cleaned(enlarged, model.restoration, model.device, lambda: None)
     none = upscale(small, scale=2, model=model, generation=0)
     assert none.image.pixels.tobytes() == cleaned.tobytes()
     assert none.record.nfe == 0
@@ -154,6 +156,66 @@ def test_published_networks_see_tiles(tissue: np.ndarray) -> None:
     assert np.abs(result.image.pixels.astype(int) - whole).mean() < 1
     with pytest.raises(SettingError, match="enlarge 4 times"):
         prepare(image, scale=2, method="published", model=PublishedUpscaler(network, 4))
+
+
+@pytest.fixture(scope="module")
+def gan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of an untrained RRDBNet, which changes its input."""
+    folder = tmp_path_factory.mktemp("gan")
+    torch.manual_seed(0)
+    network = RRDBNet(channels=8, blocks=1, growth=4, unshuffle=4)
+    save_restoration(folder, network.state_dict(), RestorationConfig("tiny", method="rrdb-gan"))
+    return folder
+
+
+@pytest.fixture
+def tiny_rrdb(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"channels": 8, "blocks": 1, "growth": 4, "unshuffle": 4}
+    monkeypatch.setitem(RRDB_ARCHS, "tiny", settings)
+
+
+@pytest.mark.parametrize(("scale", "mpp"), [(1.5, 0.75), (4, 2.0), (8, 2.0)])
+def test_restoring_networks_take_any_scale(
+    gan: Path, tiny_rrdb: None, tissue: np.ndarray, scale: float, mpp: float
+) -> None:
+    result = upscale(tissue[:44, :49], scale=scale, method="rrdb-gan", model=gan, mpp=mpp)
+    assert result.image.pixels.shape == (round(44 * scale), round(49 * scale), 3)
+    assert (result.record.method, result.record.nfe) == ("rrdb-gan", 0)
+    assert result.record.model is not None
+    assert result.record.model["arch"] == "tiny"
+    # It was trained for 0.5 um.
+    assert bool(result.record.notices) is (scale == 8)
+
+
+def test_restoring_networks_see_tiles_without_seams(
+    gan: Path, tiny_rrdb: None, tissue: np.ndarray
+) -> None:
+    image, module = tissue[:16, :150], load_restoration(gan)
+    parts: list[tuple[int, int]] = []
+    result = upscale(
+        image, scale=8, method="rrdb-gan", model=module, progress=lambda *done: parts.append(done)
+    )
+    assert parts == [(1, 3), (2, 3), (3, 3)]
+    enlarged = torch.from_numpy(enlarge.resized_to(image, (128, 1200))).permute(2, 0, 1)[None]
+    whole = (module(enlarged / 255)[0] * 255).permute(1, 2, 0).numpy()
+    assert np.abs(result.image.pixels - whole).max() < 4
+
+
+def test_a_restoring_network_needs_its_own_method(
+    gan: Path, tiny_rrdb: None, model: Upscaler, small: np.ndarray, untrained_prior: Path
+) -> None:
+    with pytest.raises(ModelNotFoundError, match="histomend train rrdb-gan"):
+        prepare(small, scale=2, method="rrdb-gan")
+    with pytest.raises(ModelNotFoundError, match=r"no config\.json in it"):
+        prepare(small, scale=2, method="rrdb-gan", model=gan / "nowhere")
+    with pytest.raises(ModelMismatchError, match=r"one of rrdb-gan, .* train swinir-gan"):
+        prepare(small, scale=2, method="swinir-gan", model=gan)
+    with pytest.raises(ModelMismatchError, match="model of latent-artifusion"):
+        prepare(small, scale=2, method="rrdb-gan", model=untrained_prior)
+    with pytest.raises(ModelMismatchError, match=r"one of histo-diffusion, .* train rrdb-gan"):
+        prepare(small, scale=2, method="rrdb-gan", model=model)
+    with pytest.raises(SettingError, match="does not sample"):
+        prepare(small, scale=2, method="rrdb-gan", model=gan, steps=5)
 
 
 WRONG: dict[str, tuple[dict[str, Any], type[InputError], str]] = {

@@ -20,11 +20,12 @@ from histomend.errors import SettingError, UnsupportedImageError
 from histomend.image import Image, Intensity, as_image, pixels_sha256
 from histomend.image.pixels import Region
 from histomend.ledger import UpscaleRecord
+from histomend.models.restoration import RestorationModule
 from histomend.models.upscaler import Upscaler
 from histomend.recipes.colour import check_colour_fix
 from histomend.recipes.controlled import controlled_sampling, times_for
 from histomend.recipes.settings import Sampling
-from histomend.recipes.upscale_methods import METHOD, upscaler_for
+from histomend.recipes.upscale_methods import METHOD, Loaded, upscaler_for
 from histomend.tiles.enlarge import (
     CLEANED,
     Steering,
@@ -71,7 +72,8 @@ class UpscaleJob:
     size : (height, width)
         Of the result.
     method : str
-    model : Upscaler, PublishedUpscaler or None
+    model : loaded, or None
+        As `upscaler_for` gives it.
     sampling : Sampling or None
         None for methods that do not sample.
     times : list of int
@@ -85,7 +87,7 @@ class UpscaleJob:
     scale: float
     size: tuple[int, int]
     method: str
-    model: Upscaler | PublishedUpscaler | None
+    model: Loaded | None
     sampling: Sampling | None
     times: list[int]
     generation: float
@@ -99,7 +101,7 @@ def prepare(
     scale: float | None = None,
     target_mpp: float | None = None,
     method: str = METHOD,
-    model: str | Path | Upscaler | PublishedUpscaler | None = None,
+    model: str | Path | Loaded | None = None,
     preset: str = "fast",
     steps: int | None = None,
     sampler: str | None = None,
@@ -139,6 +141,7 @@ def prepare(
         schedule = loaded.denoiser.schedule
         chosen = controlled_sampling(preset, loaded.config, schedule, steps, sampler)
         times = times_for(generation, chosen, schedule) if generation else []
+    if isinstance(loaded, Upscaler | RestorationModule):
         notices = (*notices, *mpp_notices(source, factor, loaded.config.mpp))
     if isinstance(loaded, PublishedUpscaler) and factor != loaded.scale:
         raise SettingError(
@@ -160,7 +163,7 @@ def upscale(
     scale: float | None = None,
     target_mpp: float | None = None,
     method: str = METHOD,
-    model: str | Path | Upscaler | PublishedUpscaler | None = None,
+    model: str | Path | Loaded | None = None,
     preset: str = "fast",
     steps: int | None = None,
     sampler: str | None = None,
@@ -187,9 +190,10 @@ def upscale(
     scale : float in [1, 8]
     target_mpp : float
         Instead of `scale`: the pixel size to come out with, in um.
-    method : "histo-diffusion", "bicubic", "lanczos" or "published"
-        "published" is the network in a weight file of BSRGAN, Real-ESRGAN or SwinIR.
-    model : str, Path, Upscaler or PublishedUpscaler
+    method : "histo-diffusion", "bicubic", "lanczos", "rrdb-gan", "swinir-gan" or "published"
+        Other than the default they do not sample; "published" is the network in a weight file of
+        BSRGAN, Real-ESRGAN or SwinIR.
+    model : str, Path, or what `upscaler_for` gives
         A bundled name, a folder of weights, the published file, or a model loaded once.
     preset : "fast" or "paper"
     steps, sampler : optional
@@ -280,8 +284,9 @@ def _enlarged(
             return intensity.encode(enlarge_tile(tile))
 
         return in_tiles(source, work, TILE, model.scale, advance), None, 0
-    image = cleaned(resized_to(source, job.size), model, advance)
-    if job.sampling is None or not job.times:
+    restoring = model if isinstance(model, RestorationModule) else model.restoration
+    image = cleaned(resized_to(source, job.size), restoring, model.device, advance)
+    if isinstance(model, RestorationModule) or job.sampling is None or not job.times:
         return image, None, 0
     schedule = model.denoiser.schedule
     steering = Steering(
@@ -298,9 +303,7 @@ def _enlarged(
 def _record(job: UpscaleJob, enlarged: Image, seed: int, nfe: int) -> UpscaleRecord:
     source = job.source
     settings: dict[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
-    model = None
     if isinstance(job.model, Upscaler):
-        model = job.model.record()
         settings |= {
             "preset": None if job.sampling is None else job.sampling.preset,
             "times": job.times,
@@ -310,13 +313,8 @@ def _record(job: UpscaleJob, enlarged: Image, seed: int, nfe: int) -> UpscaleRec
             "window": job.model.window,
             "device": str(job.model.device),
         }
-    elif isinstance(job.model, PublishedUpscaler):
-        model = {
-            "name": job.model.name,
-            "sha256": job.model.sha256,
-            "network": type(job.model.network).__name__,
-            "scale": job.model.scale,
-        }
+    elif isinstance(job.model, RestorationModule):
+        settings["device"] = str(job.model.device)
     return UpscaleRecord(
         histomend=histomend.__version__,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -338,7 +336,7 @@ def _record(job: UpscaleJob, enlarged: Image, seed: int, nfe: int) -> UpscaleRec
         },
         scale=job.scale,
         method=job.method,
-        model=model,
+        model=None if job.model is None else job.model.record(),
         settings=settings,
         seed=seed,
         nfe=nfe,

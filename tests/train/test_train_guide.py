@@ -13,7 +13,7 @@ from histomend.cli.calibrated_training import calibrator, rscd
 from histomend.cli.judging_training import encoder, iqa
 from histomend.cli.paired_training import conditional, noise2noise
 from histomend.cli.training import artifusion, latent_artifusion, vae
-from histomend.cli.upscaling_training import control, swinir
+from histomend.cli.upscaling_training import control, rrdb_gan, swinir, swinir_gan
 from histomend.train import conditional as conditioned
 from histomend.train import cyclegan as unpaired
 from histomend.train import latent_artifusion as latent
@@ -27,10 +27,11 @@ from histomend.train.control import train_control
 from histomend.train.encoder import train_encoder
 from histomend.train.iqa import train_iqa
 from histomend.train.restoration_module import train_restoration
+from histomend.train.restoring_gan import train_restoring_gan
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "train.md"
 # Of other commands in the guide.
-OTHERS = {"--model", "--mask", "--method", "--multi_gpu", "--num_processes"}
+OTHERS = {"--model", "--mask", "--method", "--multi_gpu", "--num_processes", "--scale"}
 VERBS: dict[Callable[..., None], Callable[..., Any]] = {
     artifusion: train,
     vae: train_vae,
@@ -39,6 +40,8 @@ VERBS: dict[Callable[..., None], Callable[..., Any]] = {
     rscd: whole_fields.train,
     swinir: train_restoration,
     control: train_control,
+    rrdb_gan: train_restoring_gan,
+    swinir_gan: train_restoring_gan,
     cyclegan: unpaired.train,
     conditional: conditioned.train,
     noise2noise: noisy.train,

@@ -64,6 +64,11 @@ class PublishedUpscaler:
         y = self.network(x.to(device))[0].clamp(0, 1).mul(255).round().byte()
         return y.permute(1, 2, 0).cpu().numpy()
 
+    def record(self) -> dict[str, Any]:
+        """Return what the record of an enlarged image says of the weights."""
+        network = type(self.network).__name__
+        return {"name": self.name, "sha256": self.sha256, "network": network, "scale": self.scale}
+
 
 def load_published(path: Path, device: str | torch.device = "cpu") -> PublishedUpscaler:
     """Load a published weight file of BSRGAN, Real-ESRGAN or SwinIR with nearest upsampling.

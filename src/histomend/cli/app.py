@@ -80,6 +80,8 @@ train.command()(paired_training.noise2noise)
 train.command()(adversarial_training.cyclegan)
 train.command()(upscaling_training.swinir)
 train.command()(upscaling_training.control)
+train.command()(upscaling_training.rrdb_gan)
+train.command()(upscaling_training.swinir_gan)
 train.command()(judging_training.encoder)
 train.command()(judging_training.iqa)
 

@@ -47,7 +47,11 @@ def upscale(
         typer.Option(help="Instead of --scale: micrometres per pixel to come out with."),
     ] = None,
     method: Annotated[
-        str, typer.Option(help="histo-diffusion, bicubic, lanczos, or published (weight files).")
+        str,
+        typer.Option(
+            help="histo-diffusion, bicubic, lanczos, rrdb-gan, swinir-gan, or published (weight "
+            "files)."
+        ),
     ] = "histo-diffusion",
     model: Model = None,
     preset: Annotated[

@@ -1,4 +1,4 @@
-"""Verbs that train what upscales: swinir, control."""
+"""Verbs that train what upscales: swinir, control, rrdb-gan, swinir-gan."""
 
 from __future__ import annotations
 
@@ -26,23 +26,31 @@ class Degradation(str, Enum):
     mixed = "mixed"
 
 
+SwinirArch = Annotated[
+    str, typer.Option(help="small, small-coarse (faster), or paper: 15.8 million parameters.")
+]
+Degrades = Annotated[
+    Degradation,
+    typer.Option(
+        help="Pipeline that degrades the crops; scanner: larger pixels and nothing else; "
+        "mixed: a third of each."
+    ),
+]
+ModuleInit = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Start from this module (RUN/model).")
+]
+Adversarial = Annotated[
+    float, typer.Option(min=0, help="How strongly a critic asks for fine grain; 0: no critic.")
+]
+
+
 @trains(settings.SWINIR)
 def swinir(
     data: Data,
     out: RunFolder,
-    arch: Annotated[
-        str, typer.Option(help="small, small-coarse (faster), or paper: 15.8 million parameters.")
-    ] = "small",
-    degradation: Annotated[
-        Degradation,
-        typer.Option(
-            help="Pipeline that degrades the crops; scanner: larger pixels and nothing else; "
-            "mixed: a third of each."
-        ),
-    ] = Degradation.mixed,
-    init: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Start from this module (RUN/model).")
-    ] = None,
+    arch: SwinirArch = "small",
+    degradation: Degrades = Degradation.mixed,
+    init: ModuleInit = None,
     mpp: TileMpp = 0.5,
     **options: Any,
 ) -> str:
@@ -99,3 +107,61 @@ def control(
         **options,
     )
     return f"The upscaler is in {model}"
+
+
+@trains(settings.RESTORING_GAN)
+def rrdb_gan(
+    data: Data,
+    out: RunFolder,
+    arch: Annotated[
+        str, typer.Option(help="small, or paper: as wide and deep as the published networks.")
+    ] = "small",
+    degradation: Degrades = Degradation.mixed,
+    adversarial: Adversarial = 0.5,
+    init: ModuleInit = None,
+    mpp: TileMpp = 0.5,
+    **options: Any,
+) -> str:
+    """Train RRDBNet with a critic: what stands for BSRGAN and Real-ESRGAN in comparisons."""
+    from histomend.train.restoring_gan import train_restoring_gan
+
+    model = train_restoring_gan(
+        data,
+        out,
+        method="rrdb-gan",
+        arch=arch,
+        degradation=degradation.value,
+        adversarial=adversarial,
+        init=init,
+        mpp=mpp,
+        **options,
+    )
+    return f"Use it: histomend upscale ... --method rrdb-gan --model {model}"
+
+
+@trains(settings.RESTORING_GAN)
+def swinir_gan(
+    data: Data,
+    out: RunFolder,
+    arch: SwinirArch = "small",
+    degradation: Degrades = Degradation.mixed,
+    adversarial: Adversarial = 0.5,
+    init: ModuleInit = None,
+    mpp: TileMpp = 0.5,
+    **options: Any,
+) -> str:
+    """Train SwinIR with a critic: what stands for SwinIR-GAN in comparisons."""
+    from histomend.train.restoring_gan import train_restoring_gan
+
+    model = train_restoring_gan(
+        data,
+        out,
+        method="swinir-gan",
+        arch=arch,
+        degradation=degradation.value,
+        adversarial=adversarial,
+        init=init,
+        mpp=mpp,
+        **options,
+    )
+    return f"Use it: histomend upscale ... --method swinir-gan --model {model}"

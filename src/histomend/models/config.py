@@ -131,6 +131,16 @@ def read_config(folder: Path) -> ModelConfig:
     return config
 
 
+def method_told(folder: Path) -> str | None:
+    """Return the method that the config in a folder names, if there is one that does."""
+    try:
+        told = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    method = told.get("method") if isinstance(told, dict) else None
+    return method if isinstance(method, str) else None
+
+
 def config_from(path: Path, make: Callable[..., T], what: str) -> T:
     """Return the settings in a JSON file.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from histomend.models.calibrator import (
     copy_calibrator,
     load_calibrator,
 )
-from histomend.models.config import CONFIG, ModelConfig, read_config, write_config
+from histomend.models.config import CONFIG, ModelConfig, method_told, read_config, write_config
 from histomend.models.vae import VAE, check_vae, copy_vae, load_vae
 from histomend.models.weights import check_weights, fill, load_weights, save_shards
 
@@ -106,11 +105,7 @@ def locate(name_or_folder: str | Path) -> Path:
 
 def is_upscaler(folder: Path) -> bool:
     """Return whether a model's folder is an upscaler (`histomend.models.upscaler`)."""
-    try:
-        told = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(told, dict) and told.get("method") == UPSCALER_METHOD
+    return method_told(folder) == UPSCALER_METHOD
 
 
 def load_model(name_or_folder: str | Path, device: str = "auto") -> Model:

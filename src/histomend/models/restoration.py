@@ -1,18 +1,33 @@
-"""Restoration modules: the first stage of Histo-Diffusion, which cleans an enlarged image."""
+"""Restoration modules, which clean an image that was enlarged to its size.
+
+SwinIR is the first stage of Histo-Diffusion; trained with a critic, SwinIR and RRDBNet are
+methods of their own to compare it with.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from histomend.errors import ModelNotFoundError, WeightsError
-from histomend.models.config import CONFIG, config_from, write_config
+from histomend.errors import ModelMismatchError, ModelNotFoundError, SettingError, WeightsError
+from histomend.models.config import CONFIG, config_from, method_told, write_config
 from histomend.models.weights import check_weights, fill, load_weights, save_shards
-from histomend.networks.swinir import SWINIR_ARCHS, SwinIR, build_swinir
+from histomend.networks.rrdb import RRDB_ARCHS, RRDBNet
+from histomend.networks.swinir import SWINIR_ARCHS, SwinIR
+
+STAGE_1 = "swinir"
+GANS = ("rrdb-gan", "swinir-gan")
+# By method: the network, and its settings by arch.
+_NETWORKS: dict[str, tuple[type[RRDBNet | SwinIR], dict[str, dict[str, Any]]]] = {
+    STAGE_1: (SwinIR, SWINIR_ARCHS),
+    "swinir-gan": (SwinIR, SWINIR_ARCHS),
+    "rrdb-gan": (RRDBNet, RRDB_ARCHS),
+}
+WRITERS = ", ".join(f"`histomend train {method}`" for method in _NETWORKS)
 
 
 @dataclass(frozen=True)
@@ -22,11 +37,12 @@ class RestorationConfig:
     Parameters
     ----------
     arch : str
-        Of `SWINIR_ARCHS`.
+        Of `SWINIR_ARCHS`, or of `RRDB_ARCHS` with the method "rrdb-gan".
     degradation : str
         What it was trained to clean, of `damage.degradations.PIPELINES`.
     mpp : float
         Pixel size of the clean images in um.
+    method : "swinir", "rrdb-gan" or "swinir-gan"
     sha256 : str
         Of its weights; empty until saved.
     card : dict
@@ -36,25 +52,53 @@ class RestorationConfig:
     arch: str
     degradation: str = "mixed"
     mpp: float = 0.5
+    method: str = STAGE_1
     sha256: str = ""
     card: dict[str, Any] = field(default_factory=dict)
 
-    def network(self) -> SwinIR:
-        """Return the network with fresh weights."""
-        return build_swinir(self.arch)
+    def network(self) -> RRDBNet | SwinIR:
+        """Return the network with fresh weights.
+
+        Raises
+        ------
+        SettingError
+            The method has no such arch.
+        """
+        make, archs = _NETWORKS[self.method]
+        if self.arch not in archs:
+            raise SettingError(
+                f"The networks of {self.method} have no arch {self.arch!r}. There are "
+                f"{', '.join(archs)}."
+            )
+        return make(**archs[self.arch])
 
 
 @dataclass(frozen=True)
 class RestorationModule:
-    """A loaded restoration module."""
+    """A loaded restoration module.
 
+    Parameters
+    ----------
+    name : str
+        Of the folder, as the user gave it.
+    config : RestorationConfig
+    network : RRDBNet or SwinIR
+    device : torch.device
+    """
+
+    name: str
     config: RestorationConfig
-    network: SwinIR
+    network: RRDBNet | SwinIR
+    device: torch.device
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
         """Return the cleaned images for x (B, 3, H, W), enlarged to their size; both in [0, 1]."""
         return self.network(x).float().clamp(0, 1)
+
+    def record(self) -> dict[str, Any]:
+        """Return what the record of an enlarged image says of the model."""
+        return {"name": self.name, **asdict(self.config)}
 
 
 def save_restoration(
@@ -84,19 +128,30 @@ def load_restoration(folder: Path, device: str | torch.device = "cpu") -> Restor
         Config or weights are damaged, or do not belong together.
     UnsafeWeightsError
         The weights are a pickle.
+    ModelMismatchError
+        It is another kind of model.
     """
     if not (folder / CONFIG).is_file():
         raise ModelNotFoundError(
-            f"{folder} holds no restoration module: there is no {CONFIG} in it. Name the folder "
-            "that `histomend train swinir` wrote (RUN/model)."
+            f"{folder} holds no restoration module: there is no {CONFIG} in it. Name a folder "
+            f"(RUN/model) that one of these wrote: {WRITERS}."
+        )
+    # Those of earlier versions do not say it.
+    method = method_told(folder) or STAGE_1
+    if method not in _NETWORKS:
+        raise ModelMismatchError(
+            f"{folder} holds a model of {method}, which is no restoration module. Name a folder "
+            f"(RUN/model) that one of these wrote: {WRITERS}."
         )
     config = config_from(folder / CONFIG, RestorationConfig, "the config of a restoration module")
-    if config.arch not in SWINIR_ARCHS:
+    if config.arch not in _NETWORKS[method][1]:
         raise WeightsError(
-            f"{folder / CONFIG} says arch={config.arch!r}, which this Histomend does not know. "
-            "The file is damaged or from a newer version: copy it again, or update."
+            f"{folder / CONFIG} says arch={config.arch!r}, which this Histomend does not know for "
+            f"{method}. The file is damaged or from a newer version: copy it again, or update."
         )
     check_weights(folder, config.sha256, "The restoration module")
     network = config.network()
     fill(network, load_weights(folder), str(folder))
-    return RestorationModule(config, network.eval().requires_grad_(False).to(device))
+    where = torch.device(device)
+    network.eval().requires_grad_(False).to(where)
+    return RestorationModule(str(folder), config, network, where)

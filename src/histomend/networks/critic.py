@@ -106,7 +106,7 @@ class Judged(nn.Module):
 
 @torch.no_grad()
 def start(network: nn.Module) -> None:
-    """Draw the weights of all convolutions from N(0, 0.02²), as CycleGAN does; biases start at 0."""
+    """Draw the weights of convolutions from N(0, 0.02²), as CycleGAN does; biases start at 0."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, std=0.02)

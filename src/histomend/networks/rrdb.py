@@ -9,12 +9,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from histomend.errors import SettingError
 from histomend.networks.padding import padded
 
 # How much of a block's change is added: more makes the deep network unstable (section 3.1).
 RESIDUAL = 0.2
 SLOPE = 0.2
 SCALE = 4
+
+# Networks that restore an image in its own size: 4×4 pixels are joined first. "paper" is as wide
+# and deep as the published ones. They start as the identity (`skip`), as those of SwinIR do.
+RRDB_ARCHS: dict[str, dict[str, Any]] = {
+    "small": {"channels": 48, "blocks": 6, "growth": 24, "unshuffle": 4, "skip": True},
+    "paper": {"unshuffle": 4, "skip": True},
+}
 
 # BSRGAN's files keep the names of ESRGAN's first release; Real-ESRGAN's have those we use.
 _RENAMED = (
@@ -71,11 +79,27 @@ class RRDBNet(nn.Module):
         Channels that each convolution of a dense block adds.
     unshuffle : 1, 2 or 4
         Pixels of the input that are joined along a side; the scale is 4 / unshuffle.
+    skip : bool
+        Whether the output is a change of the input, none at first; only at scale 1.
+
+    Raises
+    ------
+    SettingError
+        A change of the input was asked for at another scale than 1.
     """
 
-    def __init__(self, channels: int = 64, blocks: int = 23, growth: int = 32, unshuffle: int = 1):
+    def __init__(
+        self,
+        channels: int = 64,
+        blocks: int = 23,
+        growth: int = 32,
+        unshuffle: int = 1,
+        skip: bool = False,
+    ):
         super().__init__()
-        self.unshuffle, self.scale = unshuffle, SCALE // unshuffle
+        self.unshuffle, self.scale, self.skip = unshuffle, SCALE // unshuffle, skip
+        if skip and self.scale != 1:
+            raise SettingError(f"An image {self.scale} times larger is not a change of the input.")
         self.conv_first = nn.Conv2d(3 * unshuffle**2, channels, 3, padding=1)
         self.body = nn.Sequential(*(ResidualInResidual(channels, growth) for _ in range(blocks)))
         self.conv_body = nn.Conv2d(channels, channels, 3, padding=1)
@@ -84,6 +108,9 @@ class RRDBNet(nn.Module):
         self.conv_hr = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv_last = nn.Conv2d(channels, 3, 3, padding=1)
         _start(self.body)
+        if skip:
+            nn.init.zeros_(self.conv_last.weight)
+            nn.init.zeros_(self.conv_last.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the image (B, 3, scale H, scale W) for x (B, 3, H, W), both in [0, 1].
@@ -91,11 +118,14 @@ class RRDBNet(nn.Module):
         The output is not clipped. H and W are free.
         """
         height, width = x.shape[-2:]
-        h = self.conv_first(F.pixel_unshuffle(padded(x, self.unshuffle), self.unshuffle))
+        x = padded(x, self.unshuffle)
+        h = self.conv_first(F.pixel_unshuffle(x, self.unshuffle))
         h = h + self.conv_body(self.body(h))
         for conv in (self.conv_up1, self.conv_up2):
             h = F.leaky_relu(conv(F.interpolate(h, scale_factor=2.0, mode="nearest")), SLOPE)
         h = self.conv_last(F.leaky_relu(self.conv_hr(h), SLOPE))
+        if self.skip:
+            h = h + x
         return h[..., : self.scale * height, : self.scale * width]
 
 

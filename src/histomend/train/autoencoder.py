@@ -22,6 +22,7 @@ from histomend.models.vae import WEIGHT_FILE
 from histomend.networks.autoencoder import VAE_ARCHS, Autoencoding, Pass, build_vae
 from histomend.train.adversarial import adversarial_loss
 from histomend.train.data import Crops, Mixed, Tiles, open_sources
+from histomend.train.figures import laplacian_ratio, psnr
 from histomend.train.loop import Run
 from histomend.train.settings import VAE, MixedOptions
 from histomend.train.sheet import write_sheet
@@ -282,13 +283,6 @@ def _validate(run: Run, tiles: Tiles, crop: int, out: Path) -> dict[str, float]:
     x = _crops(tiles, np.random.default_rng([20, 1]), 32, crop).to(run.accelerator.device)
     network = run.averaged()
     y = torch.cat([network(part, part.new_zeros(()))[0].clamp(-1, 1) for part in x.split(8)])
-    error = (y - x).square().mean((1, 2, 3))
-    psnr = 10 * torch.log10(4 / error)
-    kernel = x.new_tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]).expand(3, 1, 3, 3)
-    edges = [F.conv2d(v, kernel, groups=3).var((1, 2, 3)) for v in (y, x)]
     (out / "samples").mkdir(exist_ok=True)
     write_sheet(out / "samples" / f"{run.step:07d}.png", [y[:8], x[:8]])
-    return {
-        "psnr": round(float(psnr.mean()), 3),
-        "laplacian_ratio": round(float((edges[0] / edges[1]).log().mean().exp()), 3),
-    }
+    return {"psnr": psnr(y, x), "laplacian_ratio": laplacian_ratio(y, x)}

@@ -31,6 +31,7 @@ from histomend.models.upscaler import (
 )
 from histomend.recipes.controlled import Controlled
 from histomend.train.data import Mixed, Tiles, open_sources
+from histomend.train.figures import psnr
 from histomend.train.latents import open_latents
 from histomend.train.loop import Run
 from histomend.train.objective import loss as denoising_loss
@@ -293,13 +294,8 @@ def _validate(run: Run, prior: Prior, held_out: HeldOut) -> dict[str, float]:
     clean, cleaned = held_out.clean[few], held_out.cleaned[few]
     rows = [held_out.degraded[few], cleaned, made, clean]
     write_sheet(run.out / "samples" / f"{run.step:07d}.png", rows)
-    return figures | {"psnr": _psnr(made, clean), "psnr_cleaned": _psnr(cleaned, clean)}
+    return figures | {"psnr": psnr(made, clean), "psnr_cleaned": psnr(cleaned, clean)}
 
 
 def _noise(count: int) -> NoiseStream:
     return NoiseStream([NoiseField(k) for k in range(count)], [(0, 0)] * count)
-
-
-def _psnr(images: Tensor, clean: Tensor) -> float:
-    error = (images - clean).square().mean((1, 2, 3)).clamp(min=1e-10)
-    return round(float((10 * torch.log10(4 / error)).mean()), 3)

@@ -27,6 +27,7 @@ from histomend.train.denoiser import (
     tensors,
     train_denoiser,
 )
+from histomend.train.figures import psnr
 from histomend.train.latents import latent_batch, open_latents
 from histomend.train.settings import LATENT_ARTIFUSION, MixedOptions
 
@@ -148,7 +149,6 @@ def _held_out(
     )
     x0 = torch.cat([space.encode(part) for part in pixels.split(4)])
     decoded = torch.cat([space.decode(part) for part in x0.split(4)]).clamp(-1, 1)
-    psnr = 10 * torch.log10(4 / (decoded - pixels).square().mean((1, 2, 3)))
 
     def rows(restored: Tensor) -> list[Tensor]:
         few = slice(0, len(restored))
@@ -160,4 +160,4 @@ def _held_out(
             pixels[few],
         ]
 
-    return HeldOut(x0, space.mask(mask), rows), {"vae_psnr": round(float(psnr.mean()), 3)}
+    return HeldOut(x0, space.mask(mask), rows), {"vae_psnr": psnr(decoded, pixels)}

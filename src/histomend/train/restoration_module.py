@@ -1,7 +1,11 @@
-"""Training of Histo-Diffusion's first stage: SwinIR, from degraded crops to clean ones."""
+"""Training of restoration modules, from degraded crops to clean ones.
+
+Histo-Diffusion's first stage, SwinIR, learns so; `histomend.train.restoring_gan` adds a critic.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,17 +19,27 @@ from histomend.damage.capture import resized, scanned
 from histomend.damage.degradations import SMALLEST_PX, degrade_batch, pipeline_named
 from histomend.diffusion.device import torch_device
 from histomend.errors import SettingError, TrainingError
-from histomend.models.restoration import RestorationConfig, load_restoration, save_restoration
-from histomend.networks.swinir import SWINIR_ARCHS
+from histomend.models.restoration import (
+    STAGE_1,
+    RestorationConfig,
+    load_restoration,
+    save_restoration,
+)
+from histomend.networks.critic import Judged
 from histomend.train.data import Crops, Mixed, open_sources
+from histomend.train.figures import laplacian_ratio, psnr
 from histomend.train.loop import Run
-from histomend.train.settings import SWINIR, MixedOptions
+from histomend.train.settings import SWINIR, MixedOptions, MixedSettings
 from histomend.train.sheet import write_sheet
 from histomend.train.signals import crops
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+# (network in training, degraded crops, clean ones), both (B, 3, h, w) in [0, 1] -> scalar.
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+# Of the network in `Judged`.
+RESTORING = "restoring"
 HELD_OUT, SHOWN = 24, 4
 # The scale of the paper's tables.
 SCALE = 4
@@ -33,30 +47,61 @@ SCALE = 4
 
 @dataclass(frozen=True)
 class RestorationSubject:
-    """A restoration module as what is trained."""
+    """A restoration module as what is trained.
+
+    Parameters
+    ----------
+    config : RestorationConfig
+    critic : bool
+        Whether a critic is trained beside it (`Judged`).
+    """
 
     config: RestorationConfig
+    critic: bool = False
 
     def network(self) -> nn.Module:
         """Return the network with fresh weights."""
-        return self.config.network()
+        network = self.config.network()
+        return Judged(network) if self.critic else network
+
+    def restoring(self, trained: nn.Module) -> nn.Module:
+        """Return the part of a network of `network()` that restores."""
+        return trained.get_submodule(RESTORING) if self.critic else trained
 
     def identity(self) -> dict[str, Any]:
         """Return the settings without which the weights mean something else."""
-        return {"arch": self.config.arch, "degradation": self.config.degradation}
+        own: dict[str, Any] = {"arch": self.config.arch, "degradation": self.config.degradation}
+        if self.config.method != STAGE_1:
+            own |= {"method": self.config.method, "critic": self.critic}
+        return own
 
     def weights(self, init: str | Path) -> dict[str, Tensor]:
-        """Return the weights of the restoration module in the folder `init`."""
+        """Return the weights of the restoration module in the folder `init`; a critic's are fresh.
+
+        It may have been trained with or without a critic.
+        """
         module = load_restoration(Path(init))
-        if module.config.arch != self.config.arch:
-            raise TrainingError(
-                f"{init} is of the arch {module.config.arch}, not {self.config.arch}. Name its "
-                "arch with --arch, or start without --init."
+        first, fresh = module.network, self.network()
+        theirs, ours = (
+            f"{type(network).__name__} of the arch {arch}"
+            for network, arch in (
+                (first, module.config.arch),
+                (self.restoring(fresh), self.config.arch),
             )
-        return dict(module.network.state_dict())
+        )
+        if theirs != ours:
+            raise TrainingError(
+                f"{init} holds a {theirs}, and what is to be trained is a {ours}. Name weights of "
+                "the same network and --arch, or start without --init."
+            )
+        self.restoring(fresh).load_state_dict(first.state_dict())
+        return fresh.state_dict()
 
     def write(self, folder: Path, average: dict[str, Tensor]) -> None:
         """Write the averaged weights as a restoration module's folder, in fp16."""
+        if self.critic:
+            start = RESTORING + "."
+            average = {k.removeprefix(start): v for k, v in average.items() if k.startswith(start)}
         save_restoration(folder, average, self.config)
 
 
@@ -70,7 +115,7 @@ def train_restoration(
     mpp: float = 0.5,
     **options: Unpack[MixedOptions],
 ) -> Path:
-    """Train a restoration module (section 3.1) and return its folder.
+    """Train Histo-Diffusion's restoration module (section 3.1) and return its folder.
 
     It sees crops that were degraded and enlarged again, and learns the clean ones by their mean
     squared error. The clean crops are as the file has them, also where the degradation begins
@@ -88,7 +133,7 @@ def train_restoration(
         Of `histomend.damage.degradations.PIPELINES`; "mixed" is each of the others for a third
         of the crops.
     init : Path, optional
-        Folder of a restoration module of the same arch to start from.
+        Folder of a restoration module of the same network and arch to start from.
     crop : int
         Side of the clean crops in px.
 
@@ -102,23 +147,41 @@ def train_restoration(
     SettingError
         An arch or a degradation that does not exist, or too small a crop.
     """
-    settings = replace(SWINIR, **options)
+    subject = RestorationSubject(RestorationConfig(arch, degradation, mpp))
+
+    def loss(network: nn.Module, degraded: Tensor, clean: Tensor) -> Tensor:
+        return F.mse_loss(network(degraded).float(), clean)
+
+    return train_on_pairs(data, out, subject, loss, replace(SWINIR, **options), init)
+
+
+def train_on_pairs(
+    data: Path,
+    out: Path,
+    subject: RestorationSubject,
+    loss: Loss,
+    settings: MixedSettings,
+    init: Path | None,
+) -> Path:
+    """Train a restoration module on degraded and clean crops, and return its folder.
+
+    Parameters
+    ----------
+    loss : function (network, degraded, clean) -> scalar
+        The network is one of `subject.network()`, the crops are (B, 3, h, w) in [0, 1].
+
+    The other parameters, and what is raised, are those of `train_restoration`.
+    """
     where, batch, crop = torch_device(settings.device), settings.batch, settings.crop
-    pipeline = pipeline_named(degradation)
-    if arch not in SWINIR_ARCHS:
-        raise SettingError(f"No SwinIR is called {arch!r}. There are {', '.join(SWINIR_ARCHS)}.")
+    pipeline = pipeline_named(subject.config.degradation)
+    with torch.device("meta"):
+        subject.network()
     if crop < SMALLEST_PX:
         raise SettingError(f"--crop is {crop}, but must be at least {SMALLEST_PX}.")
     cache = settings.cache_of(out)
     tiles = open_sources(data, settings.validation, settings.extra, cache, crop=crop, device=where)
     source = Mixed(tiles.main, tiles.further, settings.extra_share)
-    run = Run(
-        out,
-        RestorationSubject(RestorationConfig(arch, degradation, mpp)),
-        settings,
-        init=init,
-        compiled=settings.compiled,
-    )
+    run = Run(out, subject, settings, init=init, compiled=settings.compiled)
 
     def pairs(source: Crops, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
         clean = (crops(source, rng, count, crop) + 1) / 2
@@ -127,20 +190,20 @@ def train_restoration(
 
     def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
         rng = np.random.default_rng([settings.seed, step, run.accelerator.process_index])
-        seen, clean = (x.to(where) for x in pairs(source, rng, batch))
-        return F.mse_loss(network(seen).float(), clean), batch
+        degraded, clean = (x.to(where) for x in pairs(source, rng, batch))
+        return loss(network, degraded, clean), batch
 
     held_out = HeldOut.of(*pairs(tiles.held_out, np.random.default_rng([20, 1]), HELD_OUT))
 
     def validate(run: Run) -> dict[str, float]:
-        return _validate(run, held_out)
+        return _validate(run, subject.restoring(run.averaged()), held_out)
 
     return run.train(loss_at, validate)
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Crops that only figures are made on, always the same: (N, 3, H, W) in [0, 1].
+    """Crops that only figures are made on, always the same: (N, 3, H, W) in [-1, 1].
 
     Parameters
     ----------
@@ -157,49 +220,40 @@ class HeldOut:
 
     @classmethod
     def of(cls, seen: Tensor, clean: Tensor) -> HeldOut:
-        """Return pairs of the training, and scans of the clean crops."""
+        """Return pairs of the training, which are in [0, 1], and scans of the clean crops."""
         small = (scanned(clean, SCALE) * 255).round() / 255
         size = (clean.shape[-2], clean.shape[-1])
         enlarged = torch.stack([resized(image, size, "bicubic") for image in small])
-        return cls(clean, seen, enlarged.clamp(0, 1))
+        return cls(*(2 * part - 1 for part in (clean, seen, enlarged.clamp(0, 1))))
 
 
 @torch.no_grad()
-def _validate(run: Run, held_out: HeldOut) -> dict[str, float]:
-    """Return PSNRs in dB, and write some crops: degraded, restored and clean.
+def _validate(run: Run, network: nn.Module, held_out: HeldOut) -> dict[str, float]:
+    """Return PSNRs in dB and a sharpness, and write some crops: degraded, restored and clean.
 
     `psnr_x4` is that of restored scans with pixels four times larger, beside `bicubic_x4`, which
-    is what the network was given; `psnr` and `given` are the same for the degradation of the
-    training.
+    is what the network was given; `sharpness_x4` is their `laplacian_ratio`; `psnr` and `given`
+    are the PSNRs for the degradation of the training.
     """
-    network, device = run.averaged(), run.accelerator.device
+    device = run.accelerator.device
 
     def restored(given: Tensor) -> Tensor:
-        parts = [network(part.to(device)).cpu().float().clamp(0, 1) for part in given.split(8)]
-        return torch.cat(parts)
+        parts = [network((part.to(device) + 1) / 2).cpu().float() for part in given.split(8)]
+        return torch.cat(parts).clamp(0, 1) * 2 - 1
 
-    clean = held_out.clean
-    blind, enlarged = restored(held_out.degraded), restored(held_out.enlarged)
+    degraded, enlarged, clean = held_out.degraded, held_out.enlarged, held_out.clean
+    blind, found = restored(degraded), restored(enlarged)
     folder = run.out / "samples"
     folder.mkdir(exist_ok=True)
-    few = slice(0, SHOWN)
     rows = [
-        torch.cat([of_scan[few], of_training[-SHOWN:]]) * 2 - 1
-        for of_scan, of_training in (
-            (held_out.enlarged, held_out.degraded),
-            (enlarged, blind),
-            (clean, clean),
-        )
+        torch.cat([of_scan[:SHOWN], of_training[-SHOWN:]])
+        for of_scan, of_training in ((enlarged, degraded), (found, blind), (clean, clean))
     ]
     write_sheet(folder / f"{run.step:07d}.png", rows)
     return {
-        "psnr_x4": _psnr(enlarged, clean),
-        "bicubic_x4": _psnr(held_out.enlarged, clean),
-        "psnr": _psnr(blind, clean),
-        "given": _psnr(held_out.degraded, clean),
+        "psnr_x4": psnr(found, clean),
+        "bicubic_x4": psnr(enlarged, clean),
+        "sharpness_x4": laplacian_ratio(found, clean),
+        "psnr": psnr(blind, clean),
+        "given": psnr(degraded, clean),
     }
-
-
-def _psnr(images: Tensor, clean: Tensor) -> float:
-    error = (images - clean).square().mean((1, 2, 3)).clamp(min=1e-10)
-    return round(float((-10 * error.log10()).mean()), 3)

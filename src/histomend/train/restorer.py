@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from histomend.diffusion.noise import NoiseField, NoiseStream
 from histomend.recipes.whole_field import RestoresTiles
 from histomend.train.denoiser import DenoiserSubject
+from histomend.train.figures import psnr
 from histomend.train.loop import Run
 from histomend.train.settings import MixedSettings
 from histomend.train.sheet import write_sheet
@@ -92,7 +93,7 @@ def compared(run: Run, restores: RestoresTiles, damaged: Tensor, clean: Tensor) 
     folder.mkdir(exist_ok=True)
     rows = [part[:SHOWN] for part in (damaged, restored, clean)]
     write_sheet(folder / f"{run.step:07d}.png", rows)
-    return {"psnr": _psnr(restored, clean), "psnr_damaged": _psnr(damaged, clean)}
+    return {"psnr": psnr(restored, clean), "psnr_damaged": psnr(damaged, clean)}
 
 
 def _restored(restores: RestoresTiles, damaged: Tensor) -> Tensor:
@@ -103,8 +104,3 @@ def _restored(restores: RestoresTiles, damaged: Tensor) -> Tensor:
         fields = [NoiseField(first + k) for k in range(len(part))]
         found.append(restores(part, None, NoiseStream(fields, [(0, 0)] * len(part)))[0])
     return torch.cat(found)
-
-
-def _psnr(found: Tensor, clean: Tensor) -> float:
-    error = (found.clamp(-1, 1) - clean).square().mean((1, 2, 3)).clamp(min=1e-10)
-    return round(float((10 * torch.log10(4 / error)).mean()), 3)

@@ -22,6 +22,7 @@ from histomend.models import ModelConfig, calibrator_folder, fit_to_calibrator
 from histomend.networks.build import arch_named
 from histomend.recipes.calibrated import CALLS, Calibrated, few_calls
 from histomend.train.denoiser import DenoiserSubject, checked
+from histomend.train.figures import psnr
 from histomend.train.loop import Run
 from histomend.train.settings import RSCD, MixedOptions
 from histomend.train.sheet import write_sheet
@@ -171,8 +172,7 @@ def _validate(run: Run, config: ModelConfig, x0: Tensor) -> dict[str, float]:
                 for part in zip(x0.split(4), t.split(4), eps.split(4), strict=True)
             ]
         )
-        error = (guess.clamp(-1, 1) - x0).square().mean((1, 2, 3))
-        figures[f"psnr_{level}"] = round(float((10 * torch.log10(4 / error)).mean()), 3)
+        figures[f"psnr_{level}"] = psnr(guess, x0)
     few = slice(0, SHOWN)
     t = torch.linspace(0, config.trained_t, SHOWN).round().long()
     noisy = schedule.noised(x0[few], t, eps[few])

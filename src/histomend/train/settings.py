@@ -126,6 +126,7 @@ CONDITIONAL = RSCD
 NOISE2NOISE = RSCD
 CYCLEGAN = RunSettings(batch=1, crop=128, lr=2e-4, ema=0.999, cooldown=0.5)
 SWINIR = MixedSettings(batch=8, crop=128, lr=5e-4, ema=0.999)
+RESTORING_GAN = MixedSettings(batch=8, crop=128, lr=2e-4, ema=0.999)
 CONTROL_BRANCH = MixedSettings(batch=8, crop=256, lr=1e-4, ema=0.999)
 ENCODER = RunSettings(batch=32, crop=64, lr=1e-3, ema=0.99, cooldown=0.3)
 IQA = RunSettings(batch=32, crop=128, lr=1e-3, ema=0.99, cooldown=0.3)
