@@ -27,10 +27,11 @@ import torch
 from blocks import Block
 from histomend.evaluate.tables import Table, write_section
 from histomend.models.upscaler import load_upscaler
+from histomend.recipes.controlled import CONTROLLED_PRESETS
 from judges import Judge
 from kept import Store
 from upscale_judges import GENERAL, TISSUE, add_weight_options, column_keys, judges_of
-from upscale_pairs import CLEAN, DEGRADATIONS, SIZE, coarse_pairs
+from upscale_pairs import CLEAN, DEGRADATIONS, SIZE, coarse_pairs, section
 from upscale_rows import STORE, Row, interpolated, own_row, without_stage_1
 
 SCALE = 4
@@ -57,10 +58,10 @@ class Setting:
             block.add(row)
         return block
 
-    def write(self, section: str, table: Table) -> None:
+    def write(self, place: str, table: Table) -> None:
         """Write a section."""
-        write_section(self.chosen.out, section, table.markdown())
-        print(f"wrote {section} to {self.chosen.out}", flush=True)
+        write_section(self.chosen.out, place, table.markdown())
+        print(f"wrote {place} to {self.chosen.out}", flush=True)
 
 
 def main() -> None:
@@ -97,7 +98,7 @@ def _stage_1(setting: Setting) -> None:
         [*block.standings("Stage 1", [with_it.name], against, keys), *setting.notes, LAST],
         keys,
     )
-    setting.write("stage-1", table)
+    setting.write(section("stage-1", chosen.degradation), table)
 
 
 def _degradations(setting: Setting) -> None:
@@ -113,16 +114,19 @@ def _degradations(setting: Setting) -> None:
             *((f"{steps} steps", {"steps": steps}) for steps in chosen.steps),
         )
     ]
-    keys, header, lines = column_keys((*GENERAL, *TISSUE)), (), []
+    keys = column_keys((*GENERAL, *TISSUE))
+    header: tuple[str, ...] = ()
+    lines: list[tuple[str, ...]] = []
+    tiles = 0
     for degradation in chosen.degradations:
         block = setting.block(degradation, [interpolated("bicubic"), *rows])
         table = block.table("", "", [], keys)
-        header = table.header
+        header, tiles = table.header, len(block.pairs)
         lines += [(f"{degradation}: {name}", *cells) for name, *cells in table.rows]
     told = "; ".join(f"{name}: {DEGRADATIONS[name][1]}" for name in chosen.degradations)
     table = Table(
         f"**Degradations, training and steps** (the paper's Table 6), ×{SCALE} to {chosen.size}×"
-        f"{chosen.size} px, {chosen.tiles} tiles. Before the colon: how the tiles were made "
+        f"{chosen.size} px, {tiles} tiles. Before the colon: how the tiles were made "
         f"coarser ({told}). After it: the model, named after its training, and how it was sampled.",
         _command(),
         header,
@@ -153,8 +157,9 @@ def _options() -> argparse.Namespace:
         metavar="NAME=FOLDER",
         help="upscaler of a training to compare (repeatable); by default --model alone",
     )
-    add("--presets", nargs="+", default=["fast", "paper"])
-    add("--steps", type=int, nargs="+", default=[], help="of `fast`, for further rows")
+    presets = list(CONTROLLED_PRESETS)
+    add("--presets", nargs="+", choices=presets, default=presets, help="of Table 6")
+    add("--steps", type=int, nargs="+", default=[], help="of `fast`, for further rows of Table 6")
     add("--degradation", choices=tuple(DEGRADATIONS), default="scanner", help="of Table 4")
     add(
         "--degradations",

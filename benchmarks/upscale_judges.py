@@ -27,7 +27,9 @@ GENERAL = (
 )  # fmt: skip
 TISSUE = ("nuclei", "iqa_box", "iqa_gaussian", "uni", "plip", "encoder")
 SIMILARITIES = ("uni", "plip", "encoder")
-LOST, GAINED = "lost", "gained"
+# Of nuclei, all in percent of the true ones; their number has no column, as neither more nor less
+# is better.
+LOST, GAINED, NUMBER = "lost", "gained", "number"
 COUNTED = (
     Column(LOST, "nuclei lost, %", "lower", 1),
     Column(GAINED, "nuclei gained, %", "lower", 1),
@@ -125,9 +127,12 @@ def _nuclei(lines: Lines, weights: str | None, mpp: float) -> Judge:
     def one(clean: np.ndarray, image: np.ndarray) -> dict[str, float]:
         labels = outlines(clean)
         off = nuclear_l1(clean, image, labels)
-        lost, gained = lost_and_gained(labels, segment(image, mpp))
+        after = segment(image, mpp)
+        lost, gained = lost_and_gained(labels, after)
         whole = {"l1_texture": off.texture, "l1_intensity": off.intensity}
-        return {**whole, **off.parts, "nuclei": off.nuclei, LOST: lost, GAINED: gained}
+        number = np.count_nonzero(np.unique(after))
+        counts = {"nuclei": off.nuclei, LOST: lost, GAINED: gained, NUMBER: number}
+        return {**whole, **off.parts, **counts}
 
     def compares(truth: np.ndarray, images: np.ndarray) -> dict[str, np.ndarray]:
         found = [one(*both) for both in zip(truth, images, strict=True)]
@@ -137,7 +142,7 @@ def _nuclei(lines: Lines, weights: str | None, mpp: float) -> Judge:
         identity = ["nuclei", _identity(weights), str(mpp)]
         found = _each(lines, identity, compares, fields)
         told = {c.key: bootstrap(found[c.key], groups=fields.groups) for c in means}
-        for key in (LOST, GAINED):
+        for key in (LOST, GAINED, NUMBER):
             percent = np.stack([100 * found[key], found["nuclei"]], axis=1)
             told[key] = bootstrap(percent, groups=fields.groups, statistic=ratio_of_sums)
         return told

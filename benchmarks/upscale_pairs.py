@@ -87,6 +87,11 @@ class Coarse:
         return self.pipeline.draw(rng, height, width)[:-1]
 
 
+def section(name: str, degradation: str) -> str:
+    """Return the name of a section: one of its own for what is not the scanner's."""
+    return name if degradation == "scanner" else f"{name}-{degradation}"
+
+
 def coarse_pairs(
     data: Path = CLEAN,
     count: int | None = None,

@@ -33,6 +33,7 @@ from upscale_judges import (
     GAINED,
     GENERAL,
     LOST,
+    NUMBER,
     PARTS,
     SIMILARITIES,
     TISSUE,
@@ -40,7 +41,7 @@ from upscale_judges import (
     column_keys,
     judges_of,
 )
-from upscale_pairs import CLEAN, DEGRADATIONS, SIZE, coarse_pairs
+from upscale_pairs import CLEAN, DEGRADATIONS, SIZE, coarse_pairs, section
 from upscale_rows import STORE, Row, add_row_options, fitting, rows_of
 
 # The paper's scale, at which all tiles are enlarged.
@@ -114,7 +115,6 @@ def _write(
     refused: Sequence[str],
 ) -> None:
     command = shlex.join(["python", "benchmarks/upscale_table.py", *sys.argv[1:]])
-    suffix = "" if chosen.degradation == "scanner" else f"-{chosen.degradation}"
     small = chosen.size // part.scale
     what = (
         f"×{part.scale} from {small}×{small} to {chosen.size}×{chosen.size} px, {len(block.pairs)} "
@@ -137,9 +137,9 @@ def _write(
     ):
         said = [] if name == "parts" else standings(block, keys)
         table = block.table(f"**{title}**, {what}", command, [*said, *told, *refused, LAST], keys)
-        section = f"x{part.scale}-{part.name}-{name}{suffix}"
-        write_section(chosen.out, section, table.markdown())
-        print(f"wrote {section} to {chosen.out}", flush=True)
+        place = section(f"x{part.scale}-{part.name}-{name}", chosen.degradation)
+        write_section(chosen.out, place, table.markdown())
+        print(f"wrote {place} to {chosen.out}", flush=True)
 
 
 def standings(block: Block, keys: Sequence[str]) -> list[str]:
@@ -171,14 +171,20 @@ def goals(block: Block) -> list[str]:
                 f"PSNR of {name} at most {UNDER_DB} dB under {REFERENCE}: "
                 f"{met(off.value >= -UNDER_DB)} ({off.text()} dB)"
             )
-        figures = block.found[name]
-        if LOST in figures:
-            lost, gained = figures[LOST].value, figures[GAINED].value
+        if LOST in block.found[name]:
+            changed = max(block.found[name][key].value for key in (LOST, GAINED))
+            beside = [f"{name} {_nuclei(block, name)}"]
+            beside += [f"{REFERENCE} {_nuclei(block, REFERENCE)}"] if REFERENCE in rest else []
             said.append(
                 f"nuclei lost and gained by {name} under {CHANGED:g} % each: "
-                f"{met(max(lost, gained) < CHANGED)} ({lost:.1f} and {gained:.1f} %)"
+                f"{met(changed < CHANGED)} ({'; '.join(beside)})"
             )
     return [f"Goals: {'; '.join(said)}."]
+
+
+def _nuclei(block: Block, name: str) -> str:
+    lost, gained, number = (block.found[name][key].value for key in (LOST, GAINED, NUMBER))
+    return f"{lost:.1f} and {gained:.1f} %, their number {number - 100:+.1f} %"
 
 
 def _best(column: Column, found: dict[str, Interval], names: Sequence[str]) -> str:

@@ -113,11 +113,11 @@ def test_the_truth_keeps_its_nuclei_and_what_was_measured_is_kept(
     (judge,), notes = judges.judges_of(["nuclei"], {}, kept)
     assert notes == []
     found = judge.measure(fields_of(truth, truth, ["a", "b"]))
-    keys = ("l1_texture", "l1_intensity", "lost", "gained", "contrast")
-    assert [found[key].value for key in keys] == [0] * 5
+    keys = ("l1_texture", "l1_intensity", "lost", "gained", "contrast", "number")
+    assert [found[key].value for key in keys] == [0, 0, 0, 0, 0, 100]
     blank = np.full_like(truth[0], 220)
     gone = judge.measure(fields_of([truth[0], blank], truth, ["a", "b"]))
-    assert gone["lost"].value == pytest.approx(50)
+    assert gone["lost"].value == gone["number"].value == pytest.approx(50)
     assert gone["gained"].value == 0
     assert gone["mean"].value > 10
     # In another process: nothing is outlined again.
@@ -157,12 +157,13 @@ def test_goals_are_told_of_every_row_of_ours(load, tmp_path: Path) -> None:
             "l1_texture": Interval(texture, texture - 1, texture + 1, 2),
             "lost": Interval(3.0, 2, 4, 2),
             "gained": Interval(6.0, 5, 7, 2),
+            "number": Interval(103.0, 102, 104, 2),
         }
         block.psnr[name] = [psnr, psnr]
     (said,) = table.goals(block)
     assert "best L1-texture of all rows: met (ours 200.00, bicubic 300.00)" in said
     assert "PSNR of ours at most 1.5 dB under bicubic: missed (-2.00 dB)" in said
-    assert "under 5 % each: missed (3.0 and 6.0 %)" in said
+    assert "under 5 % each: missed (ours 3.0 and 6.0 %, their number +3.0 %; bicubic 3.0" in said
 
 
 def test_the_tables_say_what_was_measured_and_what_was_not(
