@@ -10,6 +10,7 @@ import pytest
 from histomend.errors import SettingError
 from histomend.networks.build import ARCHS, CALIBRATED_ARCHS, LATENT_ARCHS, TRANSLATION_ARCHS
 from histomend.networks.latent_unet import latent_unet
+from histomend.networks.rrdb import RRDB_ARCHS
 from histomend.networks.swinir import SWINIR_ARCHS
 from histomend.recipes import catalogue
 from histomend.recipes.calibrated import CALIBRATED_PRESETS
@@ -39,6 +40,8 @@ def test_the_table_has_a_row_for_every_arch_and_preset() -> None:
             for arch in (*priors, "stable-diffusion")
             for preset in CONTROLLED_PRESETS
         ),
+        *(("rrdb-gan", arch, "any") for arch in RRDB_ARCHS),
+        *(("swinir-gan", arch, "any") for arch in SWINIR_ARCHS),
     ]
     assert [(row["method"], row["arch"], row["preset"]) for row in rows()] == expected
 

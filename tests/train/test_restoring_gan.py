@@ -102,7 +102,7 @@ def test_impossible_settings_are_refused_before_any_work(
 def run(*words: object) -> str:
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == 0, result.stderr
-    return result.stderr
+    return result.output
 
 
 @pytest.mark.parametrize("method", ["rrdb-gan", "swinir-gan"])
@@ -110,6 +110,7 @@ def test_the_verbs_train_what_upscale_takes(method: str, smooth: Path, tmp_path:
     out = tmp_path / "run"
     few = ("--arch", "tiny", "--steps", 1, "--batch", 2, "--crop", 32, "--device", "cpu")
     assert f"--method {method}" in run("train", method, "--data", smooth, "-o", out, *few)
+    assert json.loads(run("models", out / "model", "--json"))["card"] == {"adversarial": 0.5}
     large = tmp_path / "large.png"
     chosen = ("--method", method, "--model", out / "model", "--scale", 1.7)
     run("upscale", smooth / "0.png", "-o", large, *chosen)

@@ -22,12 +22,12 @@ from histomend.networks.swinir import SWINIR_ARCHS, SwinIR
 STAGE_1 = "swinir"
 GANS = ("rrdb-gan", "swinir-gan")
 # By method: the network, and its settings by arch.
-_NETWORKS: dict[str, tuple[type[RRDBNet | SwinIR], dict[str, dict[str, Any]]]] = {
+NETWORKS: dict[str, tuple[type[RRDBNet | SwinIR], dict[str, dict[str, Any]]]] = {
     STAGE_1: (SwinIR, SWINIR_ARCHS),
     "swinir-gan": (SwinIR, SWINIR_ARCHS),
     "rrdb-gan": (RRDBNet, RRDB_ARCHS),
 }
-WRITERS = ", ".join(f"`histomend train {method}`" for method in _NETWORKS)
+WRITERS = ", ".join(f"`histomend train {method}`" for method in NETWORKS)
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,11 @@ class RestorationConfig:
     sha256: str = ""
     card: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def fast_steps(self) -> int:
+        """Network calls that an image takes, as other models' configs name them."""
+        return 1
+
     def network(self) -> RRDBNet | SwinIR:
         """Return the network with fresh weights.
 
@@ -64,7 +69,7 @@ class RestorationConfig:
         SettingError
             The method has no such arch.
         """
-        make, archs = _NETWORKS[self.method]
+        make, archs = NETWORKS[self.method]
         if self.arch not in archs:
             raise SettingError(
                 f"The networks of {self.method} have no arch {self.arch!r}. There are "
@@ -131,6 +136,27 @@ def load_restoration(folder: Path, device: str | torch.device = "cpu") -> Restor
     ModelMismatchError
         It is another kind of model.
     """
+    config = read_restoration_config(folder)
+    check_weights(folder, config.sha256, "The restoration module")
+    network = config.network()
+    fill(network, load_weights(folder), str(folder))
+    where = torch.device(device)
+    network.eval().requires_grad_(False).to(where)
+    return RestorationModule(str(folder), config, network, where)
+
+
+def read_restoration_config(folder: Path) -> RestorationConfig:
+    """Return the config of the restoration module in `folder`.
+
+    Raises
+    ------
+    ModelNotFoundError
+        `folder` has no config.
+    WeightsError
+        The file is damaged.
+    ModelMismatchError
+        It is another kind of model.
+    """
     if not (folder / CONFIG).is_file():
         raise ModelNotFoundError(
             f"{folder} holds no restoration module: there is no {CONFIG} in it. Name a folder "
@@ -138,20 +164,15 @@ def load_restoration(folder: Path, device: str | torch.device = "cpu") -> Restor
         )
     # Those of earlier versions do not say it.
     method = method_told(folder) or STAGE_1
-    if method not in _NETWORKS:
+    if method not in NETWORKS:
         raise ModelMismatchError(
             f"{folder} holds a model of {method}, which is no restoration module. Name a folder "
             f"(RUN/model) that one of these wrote: {WRITERS}."
         )
     config = config_from(folder / CONFIG, RestorationConfig, "the config of a restoration module")
-    if config.arch not in _NETWORKS[method][1]:
+    if config.arch not in NETWORKS[method][1]:
         raise WeightsError(
             f"{folder / CONFIG} says arch={config.arch!r}, which this Histomend does not know for "
             f"{method}. The file is damaged or from a newer version: copy it again, or update."
         )
-    check_weights(folder, config.sha256, "The restoration module")
-    network = config.network()
-    fill(network, load_weights(folder), str(folder))
-    where = torch.device(device)
-    network.eval().requires_grad_(False).to(where)
-    return RestorationModule(str(folder), config, network, where)
+    return config

@@ -25,10 +25,23 @@ from histomend.diffusion.device import torch_device
 from histomend.diffusion.samplers import SAMPLERS
 from histomend.diffusion.space import LatentSpace
 from histomend.errors import ModelMismatchError, WeightsError
-from histomend.models.config import CONFIG, ModelConfig, config_from, read_config, write_config
+from histomend.models.config import (
+    CONFIG,
+    ModelConfig,
+    config_from,
+    method_told,
+    read_config,
+    write_config,
+)
 from histomend.models.loading import UPSCALER_METHOD, WEIGHTS, is_upscaler, locate
 from histomend.models.priors import Prior, load_prior
-from histomend.models.restoration import RestorationModule, load_restoration
+from histomend.models.restoration import (
+    NETWORKS,
+    RestorationConfig,
+    RestorationModule,
+    load_restoration,
+    read_restoration_config,
+)
 from histomend.models.stable_diffusion import is_pipeline
 
 RESTORATION, CONTROL, PRIOR = "restoration", "control", "prior"
@@ -200,7 +213,7 @@ def read_upscaler_config(folder: Path) -> UpscalerConfig:
     return config
 
 
-def read_any_config(folder: Path) -> UpscalerConfig | ModelConfig:
+def read_any_config(folder: Path) -> UpscalerConfig | RestorationConfig | ModelConfig:
     """Return the config of a model of any kind.
 
     Raises
@@ -208,6 +221,8 @@ def read_any_config(folder: Path) -> UpscalerConfig | ModelConfig:
     WeightsError
         The file is damaged or of another schema.
     """
+    if method_told(folder) in NETWORKS:
+        return read_restoration_config(folder)
     return read_upscaler_config(folder) if is_upscaler(folder) else read_config(folder)
 
 

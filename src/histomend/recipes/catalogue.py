@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 from histomend.errors import SettingError
 from histomend.models import ModelConfig
 from histomend.models.loading import UPSCALER_METHOD
+from histomend.models.restoration import GANS, NETWORKS, STAGE_1
 from histomend.models.stable_diffusion import StableDiffusion
 from histomend.models.upscaler import UpscalerConfig
 from histomend.networks.build import LATENT_ARCHS, METHOD_ARCHS
 from histomend.networks.latent_unet import latent_unet
-from histomend.networks.swinir import SWINIR_ARCHS
 from histomend.recipes.calibrated import CALIBRATED_PRESETS, CALLS, calibrated_sampling
 from histomend.recipes.controlled import CONTROLLED_PRESETS, controlled_sampling
 from histomend.recipes.costs import controlled_cost, cost, restoration_cost, vae_cost
 from histomend.recipes.counted import COUNTED, COUNTED_VAES
 from histomend.recipes.settings import METHOD_PRESETS, sampling
 
-# The first stage of Histo-Diffusion, by the verb that trains it.
-RESTORATION = "swinir"
-METHODS = (*METHOD_ARCHS, RESTORATION, UPSCALER_METHOD)
+# The first stage of Histo-Diffusion goes by the verb that trains it.
+METHODS = (*METHOD_ARCHS, STAGE_1, UPSCALER_METHOD, *GANS)
 
 # With which autoencoder a latent arch is counted: the paper's has Stable Diffusion's.
 _COUNTED_WITH = {"paper": ("paper", 4), StableDiffusion.arch: ("paper", 4)}
@@ -46,14 +46,14 @@ def table(method: str | None = None) -> list[dict[str, Any]]:
     if method is None:
         chosen = METHODS
     else:
-        chosen = (RESTORATION, method) if method == UPSCALER_METHOD else (method,)
+        chosen = (STAGE_1, method) if method == UPSCALER_METHOD else (method,)
     return [row for name in chosen for arch, use in _archs(name) for row in _rows(name, arch, use)]
 
 
 def _archs(method: str) -> list[tuple[str, str]]:
     """Return the archs of a method, and what each is."""
-    if method == RESTORATION:
-        return [(arch, _restoration_use(arch)) for arch in SWINIR_ARCHS]
+    if method in NETWORKS:
+        return [(arch, _restoration_use(method, arch)) for arch in NETWORKS[method][1]]
     if method == UPSCALER_METHOD:
         # A branch copies the first half of diffusers' U-Nets, and of no other network.
         priors = [arch for arch, network in LATENT_ARCHS.items() if network.make is latent_unet]
@@ -64,11 +64,15 @@ def _archs(method: str) -> list[tuple[str, str]]:
     return [(arch, network.use) for arch, network in METHOD_ARCHS[method].items()]
 
 
-def _restoration_use(arch: str) -> str:
-    chosen = SWINIR_ARCHS[arch]
-    side, channels = chosen.get("unshuffle", 8), chosen.get("channels", 180)
-    own = "the paper's network" if arch == "paper" else "smaller, for CPU"
-    return f"{own}, SwinIR of {channels} channels on {side}×{side} patches"
+def _restoration_use(method: str, arch: str) -> str:
+    make, archs = NETWORKS[method]
+    usual = {name: each.default for name, each in signature(make).parameters.items()}
+    chosen = usual | archs[arch]
+    own = "smaller, for CPU"
+    if arch == "paper":
+        own = "the paper's network" if method == STAGE_1 else "for GPU"
+    side = chosen["unshuffle"]
+    return f"{own}, {make.__name__} of {chosen['channels']} channels on {side}×{side} patches"
 
 
 def _rows(method: str, arch: str, use: str) -> list[dict[str, Any]]:
@@ -97,8 +101,8 @@ def _rows(method: str, arch: str, use: str) -> list[dict[str, Any]]:
 
 
 def _cost(method: str, arch: str, channels: int) -> tuple[int, int]:
-    if method == RESTORATION:
-        return restoration_cost(arch)
+    if method in NETWORKS:
+        return restoration_cost(method, arch)
     if method == UPSCALER_METHOD:
         return controlled_cost(arch, _context(method, arch), channels)
     return cost(arch, _context(method, arch), method=method, latent_channels=channels)
@@ -114,8 +118,9 @@ def _calls(method: str, arch: str, channels: int) -> list[tuple[str, int | str, 
     """Return each preset of a method, its network calls, and what it is."""
     if method in ("noise2noise", "cyclegan"):
         return [("fast", 1, "one call")]
-    if method == RESTORATION:
-        return [("any", 1, "one call, before the diffusion")]
+    if method in NETWORKS:
+        when = ", before the diffusion" if method == STAGE_1 else ""
+        return [("any", 1, f"one call{when}")]
     config = ModelConfig(method, arch, context=_context(method, arch), latent_channels=channels)
     schedule = config.noise_schedule()
     if method == UPSCALER_METHOD:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from histomend.models import ModelConfig
+from histomend.models.restoration import RestorationConfig
 from histomend.models.stable_diffusion import StableDiffusion
 from histomend.networks.autoencoder import build_vae
 from histomend.networks.build import arch_named
@@ -20,7 +21,6 @@ from histomend.networks.stable_diffusion import (
     controlnet_for,
     paper_unet,
 )
-from histomend.networks.swinir import build_swinir
 
 # Channels of Stable Diffusion's latent, and tokens of its prompt.
 _SD_CHANNELS, _SD_TOKENS = 4, 77
@@ -67,10 +67,11 @@ def vae_cost(arch: str, latent_channels: int, size: int = 256) -> tuple[int, int
     return sum(p.numel() for p in vae.parameters()), *macs
 
 
-def restoration_cost(arch: str, size: int = 256) -> tuple[int, int]:
+def restoration_cost(method: str, arch: str, size: int = 256) -> tuple[int, int]:
     """Return what `cost` does of a restoration module, for an enlarged image of size × size px."""
     with torch.device("meta"):
-        return _counted(build_swinir(arch), torch.zeros(1, 3, size, size))
+        network = RestorationConfig(arch, method=method).network()
+        return _counted(network, torch.zeros(1, 3, size, size))
 
 
 def controlled_cost(

@@ -29,6 +29,11 @@ COUNTED: dict[tuple[str, str], tuple[int, int]] = {
     ("histo-diffusion", "paper"): (158_380_548, 5_026_727_936),
     ("histo-diffusion", "small"): (14_884_368, 2_330_066_944),
     ("histo-diffusion", "stable-diffusion"): (1_229_064_004, 120_282_316_800),
+    ("rrdb-gan", "small"): (2_533_923, 13_249_806_336),
+    ("rrdb-gan", "paper"): (16_723_907, 73_534_537_728),
+    ("swinir-gan", "paper"): (15_792_587, 22_684_778_496),
+    ("swinir-gan", "small"): (792_683, 4_416_077_824),
+    ("swinir-gan", "small-coarse"): (880_835, 1_815_347_200),
 }
 """(method, arch) -> parameters, and multiply-accumulates of one call on a 256×256 image."""
 

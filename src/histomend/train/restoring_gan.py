@@ -57,7 +57,9 @@ def train_restoring_gan(
         As of `histomend.train.restoration_module.train_restoration`.
     adversarial : float
         Norm of the critic's pull over that of the error's gradient, both at the restored crops.
-        0 is without a critic: a run to start from with `init`, as the published networks do.
+        Keep it under 1: the gradient of a mean absolute error is as long for small errors as for
+        large ones, so that a stronger pull is never held back. 0 is without a critic: a run to
+        start from with `init`, as the published networks do.
     init : Path, optional
         Folder of a restoration module of the same network and arch to start from, trained with
         a critic or without.
