@@ -46,7 +46,7 @@ from upscale_rows import STORE, Row, add_row_options, fitting, rows_of
 
 # The paper's scale, at which all tiles are enlarged.
 PAPER = 4
-# Rows that take minutes for a tile: at the paper's scale, and on few tiles.
+# Rows of many network calls: at the paper's scale alone, and on few tiles.
 SLOW = ("paper",)
 # The goals: how far PSNR may be under bicubic, in dB; nuclei lost, and gained, in percent.
 UNDER_DB, CHANGED = 1.5, 5.0
@@ -204,7 +204,12 @@ def _options() -> argparse.Namespace:
     add("--degradation", choices=tuple(DEGRADATIONS), default="scanner")
     add("--scales", type=int, nargs="+", default=[4, 2, 8])
     add("--all", type=int, help=f"tiles for the quick rows at ×{PAPER}; by default all, 0: none")
-    add("--few", type=int, default=24, help="tiles for all rows, and for the other scales")
+    add(
+        "--few",
+        type=int,
+        default=24,
+        help="tiles for all rows, and, but for paper, at other scales",
+    )
     add("--store", type=Path, default=STORE)
     add("--out", type=Path, default=Path("docs/results/histo-diffusion.md"))
     return parser.parse_args()

@@ -244,6 +244,7 @@ def test_speed_and_memory_are_told_as_ratios_and_peaks(
     run("upscale_speed.py", monkeypatch, *of, "--repeats", 1)
     text = page.read_text(encoding="utf-8")
     assert "| `fast` | 2 | " in text
+    assert "| `paper` | 5 | " in text
     assert "| stage 1 alone (SwinIR) | 0 | " in text
     assert "| plain eager fp32 | 5 | " in text
     for part in ("stage 1", "encode", "diffusion", "decode", "the rest"):
