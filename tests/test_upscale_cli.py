@@ -71,6 +71,7 @@ def test_a_folder_goes_on_after_a_file_that_fails(tissue: np.ndarray) -> None:
         (("--scale", 2, "--target-mpp", 1), "not both"),
         (("--scale", 2, "--method", "magic"), "'magic'"),
         (("--scale", 2, "--method", "published"), "--model FILE"),
+        (("--scale", 2, "--method", "rrdb-gan"), "histomend train rrdb-gan"),
         (("--scale", 2, "--control-out", "c.png"), "no control latent"),
         (("--scale", 2, "--control-out", "new.png"), "the output itself"),
     ],

@@ -103,6 +103,11 @@ def test_a_folder_that_is_no_module_or_was_changed_is_refused(
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((trained / "model" / name).read_bytes())
     config = json.loads((tmp_path / "config.json").read_text())
+    # As earlier versions wrote it.
+    (tmp_path / "config.json").write_text(
+        json.dumps({k: config[k] for k in config.keys() - ["method"]})
+    )
+    assert load_restoration(tmp_path).config.method == "swinir"
     for change, word in (({"sha256": "0" * 64}, "exchanged"), ({"arch": "huge"}, "huge")):
         (tmp_path / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(WeightsError, match=word):

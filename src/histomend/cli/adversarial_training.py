@@ -1,4 +1,4 @@
-"""The verb that trains against critics: cyclegan."""
+"""The verb that trains without pairs: cyclegan."""
 
 from __future__ import annotations
 
