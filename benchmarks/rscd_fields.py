@@ -24,6 +24,8 @@ REAL = Path("../shared/data/microscopy_noisy")
 DEPTHS_UM = (0.0, 40.0)
 # Percentiles of a whole clean image that become black and white.
 DARKEST, BRIGHTEST = 0.1, 99.9
+# Photons at which shot noise is far below one step of 8 bits.
+NO_NOISE = 1e9
 # The stimulated-Raman fields are cropped from published figures: to look at, not to measure on.
 NOT_MEASURED = "srh/"
 
@@ -45,6 +47,8 @@ class Pair:
     fitted : bool
         The two have scales of their own, so that a restoration is compared as :meth:`compared`
         scales it.
+    without_noise : (S, S, C) uint8, optional
+        The degraded field as it would be without noise, where it was simulated.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Pair:
     degraded: np.ndarray = field(repr=False)
     truth: np.ndarray = field(repr=False)
     fitted: bool = False
+    without_noise: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def reference(self) -> np.ndarray:
@@ -99,8 +104,13 @@ def simulated_pairs(
     for crop in clean_fields(data, count, size):
         seed = seed_of(crop)
         depth_um = float(np.random.default_rng([seed, 1]).uniform(*depths_um))
-        seen = degrade(crop.pixels, seed=seed, depth_um=depth_um, mpp=crop.mpp, optics=optics)
-        pairs.append(Pair(crop.name, crop.tile, seed, np.asarray(seen.pixels), crop.pixels))
+        seen, still = (
+            np.asarray(
+                degrade(crop.pixels, seed=seed, depth_um=depth_um, mpp=crop.mpp, optics=o).pixels
+            )
+            for o in (optics, replace(optics, photons=NO_NOISE, read_noise=0.0))
+        )
+        pairs.append(Pair(crop.name, crop.tile, seed, seen, crop.pixels, without_noise=still))
     return pairs
 
 

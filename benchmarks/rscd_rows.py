@@ -23,7 +23,7 @@ from kept import Restored, digest, pixels_digest
 from rscd_fields import Pair
 
 STORE = Path("runs/rscd-figures")
-Kind = Literal["degraded", "rscd", "ablation", "baseline"]
+Kind = Literal["degraded", "ideal", "rscd", "ablation", "baseline"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class Row:
     Attributes
     ----------
     name : str
-    kind : "degraded", "rscd", "ablation" or "baseline"
-        Rows of "rscd" are judged against the others.
+    kind : "degraded", "ideal", "rscd", "ablation" or "baseline"
+        Rows of "rscd" are judged against the others; "ideal" is the field as it would be without
+        its noise, the most that taking noise away alone can give.
     method : str
         Of `histomend.denoise`; empty for leaving the field as it is.
     model : Model or None
@@ -59,6 +60,8 @@ class Row:
 
     def restore(self, pair: Pair) -> Restored:
         """Restore one field on the processor."""
+        if self.kind == "ideal" and pair.without_noise is not None:
+            return Restored(pair.without_noise, 0.0, 0.0)
         if not self.method:
             return Restored(pair.degraded, 0.0, 0.0)
         began = time.process_time()
