@@ -17,6 +17,10 @@ GLASS_LEVEL = 0.7
 GLASS_SPREAD = 0.2
 # Share of the visible pixels of a window that must be glass.
 GLASS_SHARE = 0.97
+# How a decoded field meets the pixels around a mask: over how many px (standard deviation) their
+# difference is averaged, and over how many it fades inwards.
+RIM_BLUR_PX = 1.0
+RIM_FADE_PX = 4.0
 
 
 def mark_bare(plan: Plan, pixels: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> Plan:
@@ -79,3 +83,35 @@ def fill_smoothly(
         spread = cv2.resize(mean, visible.shape[::-1], interpolation=cv2.INTER_LINEAR)
         mean = np.where(visible[..., None] > 0, fine, spread)
     return np.asarray(mean, np.float32)
+
+
+def meet_surround(
+    restored: npt.NDArray[np.float32],
+    values: npt.NDArray[np.float32],
+    hidden: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.float32]:
+    """Return a decoded field that meets the visible pixels along the border of the mask.
+
+    A cell of a latent is sampled whole, and its decoded pixels seldom end where the image begins:
+    a seam is seen. How far off they are is known where pixels are visible; this difference is
+    continued under the mask and fades within a few pixels, so that what is deeper stays as decoded.
+
+    Parameters
+    ----------
+    restored : (H, W, 3) in [-1, 1]
+        As decoded, visible pixels too.
+    values : (H, W, 3) in [-1, 1]
+        The image; what is hidden is not read.
+    hidden : (H, W)
+    """
+    if not hidden.any() or hidden.all():
+        return restored
+    seen = (~hidden).astype(np.float32)
+    difference = np.where(hidden[..., None], np.float32(0), values - restored)
+    weight = cv2.GaussianBlur(seen, (0, 0), RIM_BLUR_PX)
+    mean = cv2.GaussianBlur(difference, (0, 0), RIM_BLUR_PX)
+    mean = mean / np.maximum(weight, 1e-6)[..., None]
+    spread = fill_smoothly(np.asarray(mean, np.float32), weight < 1e-3)
+    depth = cv2.distanceTransform(hidden.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    fade = np.exp((1 - np.maximum(depth, 1)) / RIM_FADE_PX)
+    return np.asarray((restored + spread * fade[..., None]).clip(-1, 1), np.float32)

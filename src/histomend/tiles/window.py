@@ -21,7 +21,7 @@ from histomend.models import Model
 from histomend.recipes.regional import Regional
 from histomend.recipes.settings import Sampling
 from histomend.tiles.plan import Plan, Window
-from histomend.tiles.surround import fill_smoothly, is_glass
+from histomend.tiles.surround import fill_smoothly, is_glass, meet_surround
 
 Trace = Callable[[Window, int, npt.NDArray[np.uint8]], None]
 
@@ -98,6 +98,8 @@ def sample_window(
         callback=watch,
     )
     restored = pictured(found.x)[0].clamp(-1, 1).permute(1, 2, 0).cpu().numpy()
+    if space.factor > 1:
+        restored = meet_surround(restored, values, hidden)
     if window.work != (w, h):
         restored = _resized(restored, (w, h))
     return restored, int(found.nfe[0])
