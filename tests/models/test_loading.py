@@ -124,7 +124,8 @@ def test_bundled_models_load_by_name_and_are_what_their_config_says(name: str) -
     model = load_model(name, "cpu")
     assert model.config.sha256 == weights_sha256(models.shards(models.WEIGHTS / name))
     assert 1 <= model.config.fast_steps <= 25
-    assert sum(p.stat().st_size for p in models.shards(models.WEIGHTS / name)) <= 20e6
+    files = (p for p in (models.WEIGHTS / name).rglob("*") if p.is_file())
+    assert sum(p.stat().st_size for p in files) <= 30e6
 
 
 def test_all_bundled_files_together_stay_small() -> None:
