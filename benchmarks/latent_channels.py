@@ -71,8 +71,8 @@ def main() -> None:
     table = Table(
         f"**Channels of the latent**, {len(damaged)} crops (![Channels]({chosen.plot.name})): the "
         "truth through the autoencoder alone, and the damaged crop restored by the denoiser of "
-        "its latents (`fast`). The models of this table had equal, short trainings from the same "
-        "body, and are not the bundled one; what counts is their order.",
+        "its latents (`fast`). The models of this table had equal and very short trainings from "
+        "the same body, and are not the bundled one.",
         command(),
         ("channels", "", *COLUMNS),
         tuple(
