@@ -106,12 +106,14 @@ def meet_surround(
     """
     if not hidden.any() or hidden.all():
         return restored
-    seen = (~hidden).astype(np.float32)
-    difference = np.where(hidden[..., None], np.float32(0), values - restored)
-    weight = cv2.GaussianBlur(seen, (0, 0), RIM_BLUR_PX)
-    mean = cv2.GaussianBlur(difference, (0, 0), RIM_BLUR_PX)
-    mean = mean / np.maximum(weight, 1e-6)[..., None]
-    spread = fill_smoothly(np.asarray(mean, np.float32), weight < 1e-3)
+    # In place, since windows may be large.
+    difference = values - restored
+    difference[hidden] = 0
+    mean = np.asarray(cv2.GaussianBlur(difference, (0, 0), RIM_BLUR_PX, dst=difference), np.float32)
+    weight = cv2.GaussianBlur((~hidden).astype(np.float32), (0, 0), RIM_BLUR_PX)
+    mean /= np.maximum(weight, 1e-6)[..., None]
+    spread = fill_smoothly(mean, weight < 1e-3)
     depth = cv2.distanceTransform(hidden.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    fade = np.exp((1 - np.maximum(depth, 1)) / RIM_FADE_PX)
-    return np.asarray((restored + spread * fade[..., None]).clip(-1, 1), np.float32)
+    spread *= np.exp((1 - np.maximum(depth, 1)) / RIM_FADE_PX)[..., None]
+    spread += restored
+    return np.asarray(spread.clip(-1, 1, out=spread), np.float32)
