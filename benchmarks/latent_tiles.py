@@ -2,15 +2,17 @@
 
     python benchmarks/latent_tiles.py --vae FOLDER --image FILE [--size 768] [--tile 256]
 
-Encodes and decodes one square of tissue undivided, and in tiles. The gradient
-ratio is the mean step across the tiles' borders over that of all other neighbours, divided by the
-same ratio of the undivided result: 1 is no seam. `per tile` has each tile's own norm statistics
-and blends the tiles over their halo; the others are what `LatentSpace` does.
+Encodes and decodes one square of tissue undivided, and in tiles. The gradient ratio is the mean
+step across the tiles' borders over that of all other neighbours, divided by the same ratio of the
+undivided result: 1 is no seam. Tiles with norm statistics of their own are blended over their halo;
+the others are what `LatentSpace` does.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from histomend.diffusion.space import LatentSpace
+from histomend.diffusion.space import HALO, LatentSpace
+from histomend.evaluate.tables import Table, write_section
 from histomend.image import read_image
 from histomend.models import load_vae
 
@@ -69,44 +72,60 @@ def timed(call: Callable[[], Tensor]) -> tuple[Tensor, float]:
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vae", type=Path, required=True)
     parser.add_argument("--image", type=Path, required=True)
     parser.add_argument("--corner", type=int, nargs=2, default=(0, 0), help="x and y")
     parser.add_argument("--size", type=int, default=768)
     parser.add_argument("--tile", type=int, default=256)
+    parser.add_argument("--out", type=Path, default=Path("docs/results/latent-artifusion.md"))
     args = parser.parse_args()
     region = (*args.corner, args.size, args.size)
     pixels = read_image(args.image, region=region).pixels[..., :3]
     image = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
     space = LatentSpace(load_vae(args.vae), tile=10**6)
-    latent, seconds = timed(lambda: space.encode(image))
-    whole, more = timed(lambda: space.decode(latent))
+    latent, before = timed(lambda: space.encode(image))
+    whole, after = timed(lambda: space.decode(latent))
+    seconds_whole = before + after
     own = border_ratio(whole, args.tile)
-    print(f"undivided: encode {seconds:.2f} s, decode {more:.2f} s, 1 = {own:.4f}")
-    print("| way | halo px | max difference | RMS, of 255 | gradient ratio | latent RMS | s |")
-    print("|---|---|---|---|---|---|---|")
+    rows: list[tuple[str, ...]] = []
 
     def row(way: str, halo: int, made: Tensor, encoded: Tensor | None, seconds: float) -> None:
         error = (made - whole).abs() * 127.5
-        deviation = "" if encoded is None else f"{(encoded - latent).square().mean().sqrt():.4f}"
-        ratio = border_ratio(made, args.tile) / own
-        print(
-            f"| {way} | {halo} | {error.max():.2f} | {error.square().mean().sqrt():.3f} | "
-            f"{ratio:.4f} | {deviation} | {seconds:.1f} |",
-            flush=True,
+        deviation = "–" if encoded is None else f"{(encoded - latent).square().mean().sqrt():.4f}"
+        cells = (
+            f"{border_ratio(made, args.tile) / own:.4f}",
+            f"{error.square().mean().sqrt():.3f}",
+            f"{error.max():.2f}",
+            deviation,
+            f"{seconds:.1f}",
         )
+        rows.append((way, str(halo), *cells))
+        print(*rows[-1], flush=True)
 
     for halo in (32, 64):
         cells = halo // space.factor
         made, seconds = timed(partial(blended, space, latent, args.tile // space.factor, cells))
-        row("per tile, blended", halo, made, None, seconds)
+        row("each tile's own statistics, blended", halo, made, None, seconds)
     for halo in (16, 32, 64):
         tiled = LatentSpace(space.vae, args.tile, halo)
         encoded, before = timed(partial(tiled.encode, image))
         made, seconds = timed(partial(tiled.decode, latent))
-        row("pooled statistics", halo, made, encoded, before + seconds)
+        row("statistics of the whole field", halo, made, encoded, before + seconds)
+    table = Table(
+        f"**Tiles of the autoencoder** ({args.tile} px) against the undivided field, {args.size}×"
+        f"{args.size} px of tissue. Gradient ratio: steps across the tiles' borders over all other "
+        "steps, divided by that of the undivided result; 1 is no seam, the goal is 0.97 to 1.03. "
+        "Differences are of 255; latent: root mean square of the difference of the latents. "
+        f"Restoring uses the statistics of the whole field and a halo of {HALO} px. Undivided: "
+        f"{seconds_whole:.1f} s.",
+        shlex.join(["python", "benchmarks/latent_tiles.py", *sys.argv[1:]]),
+        ("way", "halo, px", "gradient ratio", "RMS", "largest", "latent", "s"),
+        tuple(rows),
+    )
+    write_section(args.out, "tiles", table.markdown())
+    print(f"wrote {args.out}")
 
 
 if __name__ == "__main__":
