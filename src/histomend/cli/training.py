@@ -90,7 +90,7 @@ def vae(
     ] = False,
     adversarial: Annotated[
         float,
-        typer.Option(min=0, help="How strongly a critic asks for fine grain; 0.5 is usual."),
+        typer.Option(min=0, help="How strongly a critic asks for grain: 0.5 gently, 2 strongly."),
     ] = 0.0,
     **options: Any,
 ) -> str:
