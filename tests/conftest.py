@@ -130,7 +130,7 @@ def untrained_upscaler(
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.05)
     folder = tmp_path_factory.mktemp("upscaler")
-    config = UpscalerConfig.of(prior, untrained_restoration, fast_steps=2)
+    config = UpscalerConfig.of(prior, untrained_restoration, window=64, fast_steps=2)
     save_upscaler(folder, branch, prior, untrained_prior, untrained_restoration, config)
     return folder
 

@@ -310,7 +310,7 @@ def _record(job: UpscaleJob, enlarged: Image, seed: int, nfe: int) -> UpscaleRec
             "sampler": None if job.sampling is None else job.sampling.sampler,
             "generation": job.generation,
             "colour": job.colour,
-            "window": job.model.window,
+            "window": job.model.config.window,
             "device": str(job.model.device),
         }
     elif isinstance(job.model, RestorationModule):

@@ -32,7 +32,7 @@ def rewrite(folder: Path, **changes: Any) -> None:
 def test_everything_that_belongs_to_an_upscaler_lies_in_its_folder(copied: Path) -> None:
     model = load_upscaler(copied, "cpu")
     assert {p.name for p in copied.iterdir()} == {"config.json", "control", "prior", "restoration"}
-    assert (model.space.factor, model.window) == (8, 64)
+    assert (model.space.factor, model.config.window) == (8, 64)
     entry, t = torch.randn(1, 4, 8, 8), torch.tensor([500])
     told = model.denoiser.network(torch.cat([entry, entry], 1), t)
     assert told.shape == (1, 4, 8, 8)
@@ -55,7 +55,9 @@ def test_parts_that_do_not_belong_together_are_refused(copied: Path) -> None:
         load_upscaler(copied, "cpu")
 
 
-@pytest.mark.parametrize("wrong", [{"fast_steps": 0}, {"sampler": "euler"}, {"mpp": "big"}])
+@pytest.mark.parametrize(
+    "wrong", [{"fast_steps": 0}, {"sampler": "euler"}, {"mpp": "big"}, {"window": 100}]
+)
 def test_a_config_that_cannot_be_is_refused(copied: Path, wrong: dict[str, Any]) -> None:
     rewrite(copied, **wrong)
     with pytest.raises(WeightsError, match=next(iter(wrong))):

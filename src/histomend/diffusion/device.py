@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+
 import torch
 
 from histomend.errors import DeviceError
@@ -46,3 +49,15 @@ def has_fast_bf16(device: torch.device) -> bool:
         return False
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return bool(probe()) if probe is not None else False
+
+
+def return_freed_memory() -> None:
+    """Give the system back what was freed, where the C library would keep it (glibc).
+
+    After work in parts of changing size it keeps most of them, in pieces between others: a
+    gigabyte for a large field.
+    """
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)

@@ -13,6 +13,9 @@ from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from histomend.diffusion.device import return_freed_memory
 
 Moments = tuple[Tensor, Tensor]
 
@@ -23,7 +26,8 @@ class Statistics:
     Parameters
     ----------
     used : dict of GroupNorm to (mean, variance), each (B, groups) float64 on the CPU
-        With which inputs are normalised; a norm that is not in it takes its input's own.
+        With which inputs are normalised; a norm that is not in it takes its input's own, which
+        are kept for `pooled`.
     """
 
     def __init__(self, used: dict[nn.Module, Moments]):
@@ -32,17 +36,20 @@ class Statistics:
 
     def normalise(self, norm: nn.GroupNorm, x: Tensor) -> Tensor | None:
         """Return x (B, C, ...) normalised with the statistics to use; None without any."""
-        groups = x.reshape(len(x), norm.num_groups, -1)
-        variance, mean = torch.var_mean(groups, -1, correction=0)
-        met = (groups.shape[-1], mean.cpu().double(), variance.cpu().double())
-        self._met.setdefault(norm, []).append(met)
         if norm not in self.used:
+            groups = x.reshape(len(x), norm.num_groups, -1)
+            variance, mean = torch.var_mean(groups, -1, correction=0)
+            met = (groups.shape[-1], mean.cpu().double(), variance.cpu().double())
+            self._met.setdefault(norm, []).append(met)
             return None
-        mean, variance = (m[..., None].to(x) for m in self.used[norm])
-        scale = (variance + norm.eps).rsqrt()
-        shape = (1, -1) + (1,) * (x.ndim - 2)
-        scaled = ((groups - mean) * scale).reshape(x.shape)
-        return scaled * norm.weight.reshape(shape) + norm.bias.reshape(shape)
+        # As channels of one image with known statistics: one pass, and no copy but the result.
+        each = norm.num_channels // norm.num_groups
+        mean, variance = (
+            m.to(norm.weight).repeat_interleave(each, 1).flatten() for m in self.used[norm]
+        )
+        weight, bias = norm.weight.repeat(len(x)), norm.bias.repeat(len(x))
+        merged = x.reshape(1, -1, *x.shape[2:])
+        return F.batch_norm(merged, mean, variance, weight, bias, eps=norm.eps).reshape(x.shape)
 
     def pooled(self) -> dict[nn.Module, Moments]:
         """Return the statistics of all that was met, as if it were one input."""
@@ -100,8 +107,11 @@ def run_tiles(
     with _with(Statistics({})) as statistics:
         for tile in tiles:
             network(tile())
+            return_freed_memory()
     used = statistics.pooled()
     for tile in tiles:
         with _with(Statistics(used)):
             made = network(tile())
         yield made
+        del made
+        return_freed_memory()

@@ -58,7 +58,7 @@ class PixelSpace:
 
 
 # Largest map of an autoencoder at once, in values: it bounds memory. Fields up to it are not cut.
-LARGEST_MAP = 1 << 24
+LARGEST_MAP = 1 << 22
 # What a tile sees beyond its own part, in px.
 HALO = 64
 
@@ -75,7 +75,7 @@ class LatentSpace:
     vae : AutoencoderKL
     tile : int, optional
         Largest side of a tile in px; by default as much as `LARGEST_MAP` lets the autoencoder's
-        first level have: 1024 for our small one.
+        first level have: 512 for our small one.
     halo : int
         What a tile sees beyond its own part on each side, in px.
     """

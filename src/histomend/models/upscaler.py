@@ -44,6 +44,11 @@ from histomend.models.restoration import (
 )
 from histomend.models.stable_diffusion import is_pipeline
 
+# Side of the paper's images in px. The control holds a prior that learned on smaller fields, and
+# windows of those would have to be three along a side here, as they overlap.
+WINDOW = 512
+# Windows are whole numbers of cells of any prior.
+UNIT = 64
 RESTORATION, CONTROL, PRIOR = "restoration", "control", "prior"
 
 
@@ -62,6 +67,9 @@ class UpscalerConfig:
         Of what the control branch was trained with.
     mpp : float
         Pixel size of the enlarged images in um.
+    window : int
+        Side in px of the fields that the denoiser sees at once; larger ones are cut into windows
+        that overlap.
     fast_steps : int
         Network calls of the preset `fast`.
     sampler : str
@@ -80,6 +88,7 @@ class UpscalerConfig:
     vae_sha256: str
     restoration_sha256: str
     mpp: float = 0.5
+    window: int = WINDOW
     fast_steps: int = 8
     sampler: str = "dpmpp_2m"
     extra_noise: float = 0.0
@@ -103,7 +112,7 @@ class UpscalerConfig:
             prior_sha256=prior.sha256,
             vae_sha256=prior.vae_sha256,
             restoration_sha256=load_restoration(restoration).config.sha256,
-            **settings,
+            **({"window": max(WINDOW, prior.window)} | settings),
         )
 
 
@@ -120,8 +129,6 @@ class Upscaler:
     denoiser : Denoiser
         Of the prior with its control branch; the control is its condition.
     space : LatentSpace
-    window : int
-        Side in px of the fields that the denoiser sees at once.
     device : torch.device
     """
 
@@ -130,7 +137,6 @@ class Upscaler:
     restoration: RestorationModule
     denoiser: Denoiser
     space: LatentSpace
-    window: int
     device: torch.device
 
     def record(self) -> dict[str, Any]:
@@ -173,9 +179,7 @@ def load_upscaler(name_or_folder: str | Path, device: str = "auto") -> Upscaler:
     branch = prior.load_branch(folder / CONTROL)
     network = prior.controlled(branch).eval().requires_grad_(False).to(where)
     denoiser = Denoiser(network, prior.schedule, prior.prediction)
-    return Upscaler(
-        str(name_or_folder), config, restoration, denoiser, prior.space, prior.window, where
-    )
+    return Upscaler(str(name_or_folder), config, restoration, denoiser, prior.space, where)
 
 
 def read_upscaler_config(folder: Path) -> UpscalerConfig:
@@ -201,10 +205,11 @@ def read_upscaler_config(folder: Path) -> UpscalerConfig:
         and not (key in ("mpp", "extra_noise") and type(getattr(config, key)) is int)
     ]
     if not wrong:
-        positive = ("mpp", "fast_steps")
+        positive = ("mpp", "window", "fast_steps")
         wrong = [key for key in positive if not 0 < getattr(config, key) < float("inf")]
-    if not wrong and config.sampler not in SAMPLERS:
-        wrong = ["sampler"]
+    if not wrong:
+        usable = {"sampler": config.sampler in SAMPLERS, "window": config.window % UNIT == 0}
+        wrong = [key for key, well in usable.items() if not well]
     if wrong:
         raise WeightsError(
             f"{folder / CONFIG} says {wrong[0]}={getattr(config, wrong[0])!r}, which this "

@@ -172,7 +172,7 @@ def steered(
             kept[rows] = intensity.decode(_array(field[None, :, rows]), image.dtype)
         del field
     schedule = model.denoiser.schedule
-    side = model.window // model.space.factor
+    side = model.config.window // model.space.factor
     tiled = TiledDenoiser(model.denoiser, side, side // 4, WINDOWS)
 
     def stepped(_: State) -> None:
