@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,30 @@ def test_the_wavelet_fix_keeps_the_colours_of_the_cleaned_image(
     }
     assert off["wavelet"] < 3 < off["none"]
     assert off["adain"] < 3
+
+
+def test_what_the_diffusion_leaves_stays_as_it_was_cleaned(
+    model: Upscaler, small: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The difference holds nothing of what the autoencoder itself loses or invents."""
+
+    def nothing(denoiser: Any, recipe: Any, *_: Any) -> Any:
+        return SimpleNamespace(x=recipe.control)
+
+    monkeypatch.setattr(enlarge, "sample", nothing)
+    cleaned = upscale(small, scale=2, model=model, generation=0).image.pixels
+    changed = upscale(small, scale=2, model=model, colour="difference").image.pixels
+    assert np.abs(changed.astype(int) - cleaned).max() <= 1
+    through = upscale(small, scale=2, model=model, colour="none").image.pixels
+    assert np.abs(through.astype(int) - cleaned).max() > 10
+
+
+def test_presets_say_how_colours_are_fixed(model: Upscaler, small: np.ndarray) -> None:
+    settings = [
+        prepare(small, scale=2, model=model, **how).colour
+        for how in ({}, {"preset": "paper"}, {"preset": "paper", "colour": "none"})
+    ]
+    assert settings == ["difference", "wavelet", "none"]
 
 
 def test_the_control_can_be_kept(model: Upscaler, small: np.ndarray) -> None:

@@ -23,7 +23,7 @@ from histomend.ledger import UpscaleRecord
 from histomend.models.restoration import RestorationModule
 from histomend.models.upscaler import Upscaler
 from histomend.recipes.colour import check_colour_fix
-from histomend.recipes.controlled import controlled_sampling, times_for
+from histomend.recipes.controlled import PRESET_COLOURS, controlled_sampling, times_for
 from histomend.recipes.settings import Sampling
 from histomend.recipes.upscale_methods import METHOD, Loaded, upscaler_for
 from histomend.tiles.enlarge import (
@@ -106,7 +106,7 @@ def prepare(
     steps: int | None = None,
     sampler: str | None = None,
     generation: float = 1.0,
-    colour: str = "wavelet",
+    colour: str | None = None,
     mpp: float | None = None,
     region: Region | None = None,
     device: str = "auto",
@@ -120,7 +120,8 @@ def prepare(
             f"The generation is {generation:g}, but must lie between 0 (the cleaned image, no "
             "diffusion) and 1 (all of it)."
         )
-    check_colour_fix(colour)
+    if colour is not None:
+        check_colour_fix(colour)
     if method != METHOD and (steps, sampler, preset, generation) != (None, None, "fast", 1.0):
         raise SettingError(
             f"{method} does not sample. Leave --preset, --steps, --sampler and --generation away."
@@ -153,7 +154,16 @@ def prepare(
             f"{where}: published upscalers take 8 bits per channel, the image has 16."
         )
     return UpscaleJob(
-        source, factor, size, method, loaded, chosen, times, generation, colour, notices
+        source,
+        factor,
+        size,
+        method,
+        loaded,
+        chosen,
+        times,
+        generation,
+        colour or PRESET_COLOURS[preset],
+        notices,
     )
 
 
@@ -169,7 +179,7 @@ def upscale(
     sampler: str | None = None,
     seed: int = 0,
     generation: float = 1.0,
-    colour: str = "wavelet",
+    colour: str | None = None,
     keep_control: bool = False,
     mpp: float | None = None,
     region: Region | None = None,
@@ -204,8 +214,9 @@ def upscale(
         to this share of the schedule and denoised from there, with as large a share of the steps,
         so that it keeps more of its structure the smaller the number is. 0 is the cleaned image
         itself: no diffusion, no autoencoder.
-    colour : "wavelet", "adain" or "none"
-        Which colours of the cleaned image the result gets.
+    colour : "difference", "wavelet", "adain" or "none", optional
+        What the result takes of the cleaned image (`histomend.recipes.colour`); in place of the
+        preset's, which is "difference" of fast and "wavelet" of paper.
     keep_control : bool
         Also return the decoded control.
     mpp : float, optional

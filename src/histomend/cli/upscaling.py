@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 class Colour(str, Enum):
     """Which colours of the cleaned image the result gets."""
 
+    difference = "difference"
     wavelet = "wavelet"
     adain = "adain"
     none = "none"
@@ -68,8 +69,11 @@ def upscale(
         typer.Option(help="Fidelity: 0 is the cleaned image, 1 is generated from pure noise."),
     ] = 1.0,
     colour: Annotated[
-        Colour, typer.Option(help="How the result gets the colours of the cleaned image.")
-    ] = Colour.wavelet,
+        Colour | None,
+        typer.Option(
+            help="How the result gets the colours of the cleaned image, in place of the preset's."
+        ),
+    ] = None,
     control_out: Annotated[
         Path | None,
         typer.Option(help="Write the decoded control here; a folder for several inputs."),
@@ -112,7 +116,7 @@ def upscale(
                     sampler=sampler,
                     seed=seed,
                     generation=generation,
-                    colour=colour.value,
+                    colour=None if colour is None else colour.value,
                     keep_control=job.control is not None,
                     mpp=mpp,
                     region=part,

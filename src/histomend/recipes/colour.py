@@ -1,7 +1,7 @@
 """Colour fixes: a decoded sample gets the colours of the image that steered it.
 
-Samples drift in colour, and autoencoders shift it. Both fixes work on bands of rows, so that no
-more than a band of a large image is held twice.
+Samples drift in colour, and autoencoders shift it and lose detail. The fixes work on bands of rows,
+so that no more than a band of a large image is held twice.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from histomend.errors import SettingError
 
 COLOUR_FIXES = {
-    "wavelet": "coarse colours of the cleaned image, details of the sample; the default",
+    "difference": "the cleaned image, changed by what the diffusion changed of it; `fast`'s",
+    "wavelet": "coarse colours of the cleaned image, details of the sample; `paper`'s",
     "adain": "each channel gets the cleaned image's mean and standard deviation",
     "none": "as it was decoded",
 }

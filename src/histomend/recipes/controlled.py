@@ -21,6 +21,8 @@ CONTROLLED_PRESETS = {
     "fast": "at most ten calls; the default",
     "paper": "50 ancestral steps, as the paper describes",
 }
+# The paper fixes colours as DiffBIR does.
+PRESET_COLOURS = {"fast": "difference", "paper": "wavelet"}
 PAPER_STEPS, MOST_FAST_STEPS = 50, 10
 
 

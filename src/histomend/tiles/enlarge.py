@@ -54,7 +54,7 @@ class Steering:
     times : list of int
         From where it starts to 0.
     sampler : Sampler
-    colour : "wavelet", "adain" or "none"
+    colour : of `histomend.recipes.colour.COLOUR_FIXES`
     seed : int
     keep_control : bool
     """
@@ -164,13 +164,15 @@ def steered(
     intensity = Intensity.for_dtype(image.dtype)
     height, width = image.shape[:2]
     control = model.space.encode(_padded(image, intensity).to(model.device))
-    kept = None
-    if steering.keep_control:
-        field = model.space.decode(control)[0, :, :height, :width]
-        kept = np.empty_like(image)
-        for rows in _bands(height):
-            kept[rows] = intensity.decode(_array(field[None, :, rows]), image.dtype)
-        del field
+    kept = shown = None
+    if steering.keep_control or steering.colour == "difference":
+        shown = model.space.decode(control)[0, :, :height, :width]
+        if steering.keep_control:
+            kept = np.empty_like(image)
+            for rows in _bands(height):
+                kept[rows] = intensity.decode(_array(shown[None, :, rows]), image.dtype)
+        # Of a large image of 8 bits it is the largest thing held while the diffusion runs.
+        shown = shown.half() if image.dtype == np.uint8 else shown
     schedule = model.denoiser.schedule
     side = model.config.window // model.space.factor
     tiled = TiledDenoiser(model.denoiser, side, side // 4, WINDOWS)
@@ -190,7 +192,7 @@ def steered(
     del control
     field = model.space.decode(x)[0, :, :height, :width]
     out = np.empty_like(image)
-    for rows, band in _coloured(field, image, intensity, steering.colour):
+    for rows, band in _coloured(field, shown, image, intensity, steering.colour):
         out[rows] = intensity.decode(_array(band[None]), image.dtype)
     return out, kept
 
@@ -210,9 +212,12 @@ def _padded(image: Pixels, intensity: Intensity) -> Tensor:
 
 
 def _coloured(
-    field: Tensor, image: Pixels, intensity: Intensity, colour: str
+    field: Tensor, shown: Tensor | None, image: Pixels, intensity: Intensity, colour: str
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Yield a decoded field (3, H, W) band by band, with the colours of the image."""
+    """Yield a decoded field (3, H, W) band by band, with the colours of the image.
+
+    `shown` is the decoded control, which the difference needs.
+    """
     height = field.shape[1]
 
     def reference(rows: slice) -> Tensor:
@@ -226,6 +231,8 @@ def _coloured(
             wide = slice(max(0, rows.start - HALO), min(height, rows.stop + HALO))
             fixed = wavelet_fixed(field[None, :, wide], reference(wide)[None])[0]
             yield rows, fixed[:, rows.start - wide.start : rows.stop - wide.start]
+        elif colour == "difference" and shown is not None:
+            yield rows, reference(rows) + field[:, rows] - shown[:, rows]
         elif colour == "adain":
             yield rows, adain_fixed(field[:, rows], own, wanted)
         else:
