@@ -5,8 +5,9 @@
 
 The card is a JSON object (data, licence, command, time, figures, limits); it goes into the
 model's config, so that `histomend models NAME` and every ledger show it. A latent model takes
-along its autoencoder, or with --vae the same encoder with a decoder that was trained further, and a
-model of RSCD its calibrator.
+along its autoencoder, or with --vae the same encoder with a decoder that was trained further, a
+model of RSCD its calibrator, and an upscaler its first stage. An upscaler's prior must be bundled
+already, and is named.
 """
 
 from __future__ import annotations
@@ -15,12 +16,23 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
 from histomend.models import fit_to_vae, load_weights, read_config, save_model
 from histomend.models.calibrator import CALIBRATOR
+from histomend.models.config import ModelConfig
+from histomend.models.loading import is_upscaler
+from histomend.models.priors import load_prior
+from histomend.models.upscaler import (
+    CONTROL,
+    RESTORATION,
+    UpscalerConfig,
+    read_upscaler_config,
+    save_upscaler,
+)
 from histomend.models.vae import VAE, WEIGHT_FILE
 
 
@@ -30,6 +42,31 @@ def check_encoder(before: Path, after: Path) -> None:
     for name, tensor in one.items():
         if name.startswith(("encoder.", "quant_conv.")) and not torch.equal(tensor, other[name]):
             raise SystemExit(f"{after} has another encoder than {before}: {name} differs.")
+
+
+def write_upscaler(options: argparse.Namespace, settings: dict[str, Any]) -> UpscalerConfig:
+    """Write an upscaler: its first stage and its branch."""
+    config = replace(read_upscaler_config(options.model), **settings)
+    if not config.prior:
+        raise SystemExit(f"The prior of {options.model} is no bundled one. Bundle that first.")
+    prior = load_prior(config.prior)
+    branch = prior.load_branch(options.model / CONTROL)
+    restoration = options.model / RESTORATION
+    return save_upscaler(options.out, branch, prior, config.prior, restoration, config)
+
+
+def write_model(options: argparse.Namespace, settings: dict[str, Any]) -> ModelConfig:
+    """Write a denoiser."""
+    config = read_config(options.model)
+    vae = None
+    if config.latent_channels:
+        vae = options.vae or options.model / VAE
+        check_encoder(options.model / VAE, vae)
+        config = fit_to_vae(config, vae)
+    config = replace(config, **settings)
+    calibrator = options.model / CALIBRATOR if config.calibrator_sha256 else None
+    weights = load_weights(options.model)
+    return save_model(options.out, weights, config, half=True, vae=vae, calibrator=calibrator)
 
 
 def main() -> None:
@@ -43,22 +80,15 @@ def main() -> None:
     parser.add_argument("--extra-noise", type=float)
     parser.add_argument("--vae", type=Path)
     options = parser.parse_args()
-    config = read_config(options.model)
-    vae = None
-    if config.latent_channels:
-        vae = options.vae or options.model / VAE
-        check_encoder(options.model / VAE, vae)
-        config = fit_to_vae(config, vae)
-    config = replace(
-        config,
-        card=json.loads(options.card.read_text(encoding="utf-8")),
-        fast_steps=options.fast_steps or config.fast_steps,
-        sampler=options.sampler or config.sampler,
-        extra_noise=config.extra_noise if options.extra_noise is None else options.extra_noise,
-    )
-    calibrator = options.model / CALIBRATOR if config.calibrator_sha256 else None
-    weights = load_weights(options.model)
-    saved = save_model(options.out, weights, config, half=True, vae=vae, calibrator=calibrator)
+    told = {
+        "fast_steps": options.fast_steps,
+        "sampler": options.sampler,
+        "extra_noise": options.extra_noise,
+    }
+    settings = {key: value for key, value in told.items() if value is not None}
+    settings["card"] = json.loads(options.card.read_text(encoding="utf-8"))
+    write = write_upscaler if is_upscaler(options.model) else write_model
+    saved = write(options, settings)
     for file in options.out.rglob("*.*"):
         file.chmod(0o644)
     print(f"{options.out}: {saved.arch}, sha256 {saved.sha256}")

@@ -26,6 +26,7 @@ Kind = Literal["other", "stage 1", "ours"]
 OWN: dict[str, dict[str, Any]] = {
     "stage 1 alone": {"generation": 0.0},
     "fast": {"preset": "fast"},
+    "fast, wavelet": {"preset": "fast", "colour": "wavelet"},
     "paper": {"preset": "paper"},
 }
 INTERPOLATED = ("bicubic", "lanczos")
@@ -79,6 +80,7 @@ class Row:
             job.times,
             job.generation,
             job.colour,
+            job.model.config.window if isinstance(job.model, Upscaler) else None,
         )
         coarse = (pair.scale, pair.small.shape, pixels_digest(pair.small))
         return digest(self.method, self.weights, sampled, pair.seed, coarse)

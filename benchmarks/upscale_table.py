@@ -46,8 +46,8 @@ from upscale_rows import STORE, Row, add_row_options, fitting, rows_of
 
 # The paper's scale, at which all tiles are enlarged.
 PAPER = 4
-# Rows of many network calls: at the paper's scale alone, and on few tiles.
-SLOW = ("paper",)
+# Rows of many network calls, or of an ablation: at the paper's scale alone, and on few tiles.
+SLOW = ("paper", "fast, wavelet")
 # The goals: how far PSNR may be under bicubic, in dB; nuclei lost, and gained, in percent.
 UNDER_DB, CHANGED = 1.5, 5.0
 BEST = ("l1_texture", "l1_intensity", *SIMILARITIES)

@@ -126,6 +126,14 @@ def test_what_the_diffusion_leaves_stays_as_it_was_cleaned(
     assert np.abs(through.astype(int) - cleaned).max() > 10
 
 
+def test_a_model_comes_with_histomend(small: np.ndarray) -> None:
+    model = prepare(small, scale=2, device="cpu").model
+    assert model is not None
+    assert model.name == "histo-diffusion-he"
+    larger = histomend.upscale(small, scale=2, steps=1, device="cpu").image.pixels
+    assert larger.shape == (80, 96, 3)
+
+
 def test_presets_say_how_colours_are_fixed(model: Upscaler, small: np.ndarray) -> None:
     settings = [
         prepare(small, scale=2, model=model, **how).colour
@@ -284,8 +292,8 @@ def test_an_image_in_memory_can_be_enlarged_again(model: Upscaler, small: np.nda
 
 
 def test_models_of_another_kind_are_refused(untrained_prior: Path, small: np.ndarray) -> None:
-    with pytest.raises(ModelNotFoundError, match="No upscaler comes"):
-        histomend.upscale(small, scale=2)
+    with pytest.raises(ModelNotFoundError, match="None comes with Histomend"):
+        histomend.upscale(small, scale=2, method="rrdb-gan")
     with pytest.raises(ModelMismatchError, match="no upscaler"):
         histomend.upscale(small, scale=2, model=untrained_prior, device="cpu")
     with pytest.raises(SettingError, match="has no model"):

@@ -15,6 +15,8 @@ from histomend import models
 from histomend.diffusion.denoiser import Condition
 from histomend.errors import ModelNotFoundError, UnsafeWeightsError, WeightsError
 from histomend.models import ModelConfig, load_model, read_config, save_model, weights_sha256
+from histomend.models.loading import is_upscaler
+from histomend.models.upscaler import load_upscaler
 from histomend.networks.build import ARCHS, Arch
 from histomend.networks.swin_unet import SwinUNet
 
@@ -119,13 +121,25 @@ def test_a_folder_as_the_hub_downloads_it_works(folder: Path, tmp_path: Path) ->
     assert output(load_model(snapshot, "cpu")).shape == (1, 3, 32, 32)
 
 
-@pytest.mark.parametrize("name", models.bundled())
+UPSCALERS = [name for name in models.bundled() if is_upscaler(models.WEIGHTS / name)]
+
+
+@pytest.mark.parametrize("name", sorted({*models.bundled()} - {*UPSCALERS}))
 def test_bundled_models_load_by_name_and_are_what_their_config_says(name: str) -> None:
     model = load_model(name, "cpu")
     assert model.config.sha256 == weights_sha256(models.shards(models.WEIGHTS / name))
     assert 1 <= model.config.fast_steps <= 25
     files = (p for p in (models.WEIGHTS / name).rglob("*") if p.is_file())
     assert sum(p.stat().st_size for p in files) <= 30e6
+
+
+@pytest.mark.parametrize("name", UPSCALERS)
+def test_bundled_upscalers_load_by_name_with_a_prior_that_is_bundled_too(name: str) -> None:
+    model = load_upscaler(name, "cpu")
+    assert model.config.prior in models.bundled()
+    assert 1 <= model.config.fast_steps <= 10
+    files = (p for p in (models.WEIGHTS / name).rglob("*") if p.is_file())
+    assert sum(p.stat().st_size for p in files) <= 15e6
 
 
 def test_all_bundled_files_together_stay_small() -> None:

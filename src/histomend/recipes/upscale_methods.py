@@ -14,6 +14,7 @@ from histomend.models.upscaler import Upscaler, load_upscaler
 
 METHOD, PUBLISHED = UPSCALER_METHOD, "published"
 INTERPOLATION = ("bicubic", "lanczos")
+DEFAULT_MODEL = "histo-diffusion-he"
 METHODS = (METHOD, *INTERPOLATION, *GANS, PUBLISHED)
 
 Loaded: TypeAlias = "Upscaler | RestorationModule | PublishedUpscaler"
@@ -22,7 +23,7 @@ Loaded: TypeAlias = "Upscaler | RestorationModule | PublishedUpscaler"
 def upscaler_for(
     method: str, model: str | Path | Loaded | None, device: str = "auto"
 ) -> Loaded | None:
-    """Load what a method needs; None where it needs nothing.
+    """Load what a method needs, by default the bundled model; None where it needs nothing.
 
     Raises
     ------
@@ -37,6 +38,8 @@ def upscaler_for(
         if model is not None:
             raise SettingError(f"The method {method} has no model. Leave --model away.")
         return None
+    if model is None and method == METHOD:
+        model = DEFAULT_MODEL
     if model is None:
         raise ModelNotFoundError(_where_from(method))
     loaded = _loaded(method, model, device) if isinstance(model, str | Path) else model
@@ -67,8 +70,8 @@ def _where_from(method: str) -> str:
     """Return where a model of a method comes from."""
     if method == METHOD:
         return (
-            "No upscaler comes with Histomend yet. Name the folder that `histomend train control` "
-            "wrote (RUN/model): --model FOLDER. Or enlarge without a model: --method lanczos."
+            f"Name the bundled {DEFAULT_MODEL}, or the folder that `histomend train control` wrote "
+            "(RUN/model): --model FOLDER. Or enlarge without a model: --method lanczos."
         )
     if method in GANS:
         return (
