@@ -84,10 +84,11 @@ def test_options_that_do_not_fit(words: tuple[object, ...], says: str) -> None:
     assert not Path("new.png").exists()
 
 
-def test_without_a_model_it_says_where_one_comes_from() -> None:
-    result = run("in.png", "-o", "new.png", "--scale", 2)
-    assert result.exit_code == 2
-    assert "histomend train control" in flat(result.stderr)
+def test_without_a_model_the_bundled_one_is_taken() -> None:
+    result = run("in.png", "-o", "new.png", "--scale", 2, "--steps", 1)
+    assert result.exit_code == 0, result.stderr
+    written = json.loads(Path("new.upscale.json").read_text())
+    assert written["model"]["name"] == "histo-diffusion-he"
 
 
 def test_the_colour_fixes_of_the_verb_are_those_that_there_are() -> None:
