@@ -171,8 +171,11 @@ def steered(
             kept = np.empty_like(image)
             for rows in _bands(height):
                 kept[rows] = intensity.decode(_array(shown[None, :, rows]), image.dtype)
-        # Of a large image of 8 bits it is the largest thing held while the diffusion runs.
-        shown = shown.half() if image.dtype == np.uint8 else shown
+        if steering.colour != "difference":
+            shown = None
+        elif image.dtype == np.uint8:
+            # Of a large image it is the largest thing held while the diffusion runs.
+            shown = shown.half()
     schedule = model.denoiser.schedule
     side = model.config.window // model.space.factor
     tiled = TiledDenoiser(model.denoiser, side, side // 4, WINDOWS)
