@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as PilImage
+from torch.nn import functional as F
 
 import histomend
 from histomend.baselines.published import PublishedUpscaler
@@ -124,6 +125,22 @@ def test_what_the_diffusion_leaves_stays_as_it_was_cleaned(
     assert np.abs(changed.astype(int) - cleaned).max() <= 1
     through = upscale(small, scale=2, model=model, colour="none").image.pixels
     assert np.abs(through.astype(int) - cleaned).max() > 10
+
+
+@pytest.mark.parametrize("scale", [2, 4, 2.7])
+def test_the_diffusion_draws_between_the_pixels_of_the_source_only(
+    model: Upscaler, small: np.ndarray, scale: float
+) -> None:
+    """Scanned with the source's pixels, the result is what the cleaned image is."""
+
+    def scanned(**settings: Any) -> np.ndarray:
+        pixels = upscale(small, scale=scale, model=model, **settings).image.pixels
+        field = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)
+        return F.interpolate(field[None], small.shape[:2], mode="area").numpy()
+
+    cleaned = scanned(generation=0)
+    off, free = (np.abs(scanned(colour=c) - cleaned).mean() for c in ("difference", "wavelet"))
+    assert off < 0.1 * free
 
 
 def test_a_model_comes_with_histomend(small: np.ndarray) -> None:

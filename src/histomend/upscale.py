@@ -304,6 +304,7 @@ def _enlarged(
         job.times,
         job.sampling.make_sampler(schedule, learned_variance=False),
         job.colour,
+        source.shape[:2],
         seed,
         keep_control,
     )

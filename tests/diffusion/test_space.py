@@ -98,6 +98,15 @@ def test_tiles_are_put_where_they_belong(space: LatentSpace) -> None:
     assert tiled.encode(torch.zeros(1, 3, 230, 210)).shape == (1, 4, 29, 27)
 
 
+def test_a_difference_is_that_of_the_decoded_fields(space: LatentSpace) -> None:
+    """Each with its own statistics, tile by tile too."""
+    x, y = torch.randn(1, 4, 20, 26), 2 * torch.randn(1, 4, 20, 26) + 1
+    for one in (space, LatentSpace(space.vae, tile=72)):
+        apart = one.decode(x) - one.decode(y)
+        torch.testing.assert_close(one.decode_difference(x, y), apart, atol=1e-4, rtol=1e-4)
+        assert one.decode_difference(x, y, torch.float16).dtype == torch.float16
+
+
 def test_threads_do_not_share_statistics(space: LatentSpace) -> None:
     tiled = LatentSpace(space.vae, tile=64, halo=16)
     fields = [tiled.encode(shaded(100, 90 + 10 * k)) for k in range(4)]

@@ -2,12 +2,22 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from histomend.diffusion.noise import NoiseField, NoiseStream
 from histomend.diffusion.schedule import scaled_linear
 from histomend.errors import SettingError
 from histomend.models.upscaler import UpscalerConfig
-from histomend.recipes.colour import HALO, adain_fixed, coarse, moments, wavelet_fixed
+from histomend.recipes.colour import (
+    HALO,
+    adain_fixed,
+    coarse,
+    keep_between_pixels,
+    moments,
+    wavelet_fixed,
+)
 from histomend.recipes.controlled import Controlled, controlled_sampling, times_for
 
 LEVELS = scaled_linear(1000)
@@ -72,3 +82,38 @@ def test_adain_gives_the_moments_of_the_reference() -> None:
     torch.testing.assert_close(
         fixed.std((0, 2, 3), correction=0), reference.std((0, 2, 3), correction=0)
     )
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    height=st.integers(1, 60),
+    width=st.integers(1, 60),
+    scale=st.floats(1, 8),
+    level=st.floats(-1, 1),
+)
+def test_a_change_that_the_source_would_show_goes(
+    height: int, width: int, scale: float, level: float
+) -> None:
+    """A level is such a change, whatever the size; in half precision too."""
+    grid = max(1, round(height / scale)), max(1, round(width / scale))
+    for dtype in (torch.float32, torch.float16):
+        change = torch.full((3, height, width), level, dtype=dtype)
+        keep_between_pixels(change, grid)
+        assert change.abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_of_a_change_what_lies_between_the_pixels_of_the_source_stays(scale: int) -> None:
+    change = image()[0, :, :80, :80]
+    kept = change.clone()
+    keep_between_pixels(kept, (80 // scale, 80 // scale))
+    shown, before = (F.avg_pool2d(x, scale).square().mean() for x in (kept, change))
+    assert shown < 0.01 * before
+    # Noise has 1 / scale² of its strength in the means.
+    assert kept.var() > (1 - 1.3 / scale**2) * change.var()
+
+
+def test_an_image_that_is_hardly_enlarged_may_change_finer_than_two_pixels() -> None:
+    change = image()[0]
+    keep_between_pixels(change, (120, 90))
+    assert change.std() > 0.5

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -97,13 +98,31 @@ class LatentSpace:
         x is the posterior's mode: no noise is drawn.
         """
         whole = padded(pixels, self.factor)
-        latent = self._tiled(self._encoded, whole, self.vae.config.latent_channels, self.factor, 1)
+        latent = self._tiled(self._encoded, whole, self.factor, 1)
         return (latent - self.shift) * self.scaling
 
     def decode(self, x: Tensor) -> Tensor:
         """Return pixels (B, 3, factor h, factor w) for x (B, C, h, w)."""
-        latent = x / self.scaling + self.shift
-        return self._tiled(self._decoded, latent, self.vae.config.out_channels, 1, self.factor)
+        return self._tiled(self._decoded, self._unscaled(x), 1, self.factor)
+
+    def decode_difference(self, x: Tensor, y: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return by how much the pixels of x differ from those of y, (B, 3, factor h, factor w).
+
+        What the autoencoder itself loses and invents is in both, and goes. Tile by tile, so that
+        no more than the difference is held of a large field.
+
+        Parameters
+        ----------
+        x, y : (B, C, h, w)
+        dtype : torch.dtype
+            In which the difference is held.
+        """
+
+        def differing(latents: Tensor) -> Tensor:
+            changed, same = self._decoded(latents).chunk(2)
+            return (changed - same).to(dtype)
+
+        return self._tiled(differing, self._unscaled(torch.cat([x, y])), 1, self.factor)
 
     def mask(self, pixels: Tensor) -> Tensor:
         """Return the mask (B, 1, h, w): a cell is masked when any of its pixels is."""
@@ -112,11 +131,14 @@ class LatentSpace:
     def _encoded(self, pixels: Tensor) -> Tensor:
         return self.vae.encode(pixels).latent_dist.mode()
 
+    def _unscaled(self, x: Tensor) -> Tensor:
+        return x / self.scaling + self.shift
+
     def _decoded(self, latent: Tensor) -> Tensor:
         return self.vae.decode(latent).sample
 
     def _tiled(
-        self, network: Callable[[Tensor], Tensor], field: Tensor, channels: int, unit: int, out: int
+        self, network: Callable[[Tensor], Tensor], field: Tensor, unit: int, out: int
     ) -> Tensor:
         """Run `network` over a field, a cell of which is `unit` wide, and of the result `out`."""
         height, width = (side // unit for side in field.shape[-2:])
@@ -131,9 +153,10 @@ class LatentSpace:
         seen = [
             partial(_cropped, field, rows.seen(unit), columns.seen(unit)) for rows, columns in tiles
         ]
-        result = field.new_empty(len(field), channels, height * out, width * out)
-        made = run_tiles(network, seen)
-        for (rows, columns), part in zip(tiles, made, strict=True):
+        result = field.new_empty(0)
+        for (rows, columns), part in zip(tiles, run_tiles(network, seen), strict=True):
+            if not result.numel():
+                result = part.new_empty(*part.shape[:2], height * out, width * out)
             own = rows.own(out), columns.own(out)
             result[..., own[0], own[1]] = part[..., rows.inner(out), columns.inner(out)]
         return result

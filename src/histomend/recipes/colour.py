@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from histomend.errors import SettingError
 
 COLOUR_FIXES = {
-    "difference": "the cleaned image, changed by what the diffusion changed of it; `fast`'s",
+    "difference": "the cleaned image, plus what the diffusion drew between the source's pixels; "
+    "`fast`'s",
     "wavelet": "coarse colours of the cleaned image, details of the sample; `paper`'s",
     "adain": "each channel gets the cleaned image's mean and standard deviation",
     "none": "as it was decoded",
@@ -24,6 +25,8 @@ COLOUR_FIXES = {
 LEVELS = 5
 HALO = (1 << LEVELS) - 1
 """Rows beyond a band that its wavelet fix looks at."""
+# Each leaves less than half of the means that were there before.
+PASSES = 3
 
 
 def check_colour_fix(name: str) -> None:
@@ -56,6 +59,30 @@ def coarse(x: Tensor) -> Tensor:
             before, same, after = (wide.narrow(dim, k * step, x.shape[dim]) for k in range(3))
             x = 0.25 * before + 0.5 * same + 0.25 * after
     return x
+
+
+def keep_between_pixels(change: Tensor, grid: tuple[int, int]) -> None:
+    """Take out of a change what an image with larger pixels would show of it, in place.
+
+    Of each of the larger pixels the mean is taken (as a scanner does), and the interpolated means
+    are subtracted; again and again, as interpolated they are not quite those means. A plane at a
+    time, as the change may be large.
+
+    Parameters
+    ----------
+    change : (C, H, W)
+    grid : (h, w)
+        How many larger pixels there are along each side. Fewer than two px of the change to one
+        of them would leave nothing, so that there are at most half as many.
+    """
+    height, width = change.shape[1:]
+    coarse_size = min(grid[0], max(1, height // 2)), min(grid[1], max(1, width // 2))
+    for plane in change:
+        fine = plane[None, None].float()
+        for _ in range(PASSES):
+            means = F.interpolate(fine, coarse_size, mode="area")
+            fine -= F.interpolate(means, (height, width), mode="bicubic", align_corners=False)
+        plane.copy_(fine[0, 0])
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from histomend.models.upscaler import Upscaler
 from histomend.recipes.colour import (
     HALO,
     adain_fixed,
+    keep_between_pixels,
     moments,
     wavelet_fixed,
 )
@@ -55,6 +56,8 @@ class Steering:
         From where it starts to 0.
     sampler : Sampler
     colour : of `histomend.recipes.colour.COLOUR_FIXES`
+    grid : (height, width)
+        Pixels of the source.
     seed : int
     keep_control : bool
     """
@@ -62,6 +65,7 @@ class Steering:
     times: list[int]
     sampler: Sampler
     colour: str
+    grid: tuple[int, int]
     seed: int
     keep_control: bool
 
@@ -164,18 +168,13 @@ def steered(
     intensity = Intensity.for_dtype(image.dtype)
     height, width = image.shape[:2]
     control = model.space.encode(_padded(image, intensity).to(model.device))
-    kept = shown = None
-    if steering.keep_control or steering.colour == "difference":
+    kept = None
+    if steering.keep_control:
         shown = model.space.decode(control)[0, :, :height, :width]
-        if steering.keep_control:
-            kept = np.empty_like(image)
-            for rows in _bands(height):
-                kept[rows] = intensity.decode(_array(shown[None, :, rows]), image.dtype)
-        if steering.colour != "difference":
-            shown = None
-        elif image.dtype == np.uint8:
-            # Of a large image it is the largest thing held while the diffusion runs.
-            shown = shown.half()
+        kept = np.empty_like(image)
+        for rows in _bands(height):
+            kept[rows] = intensity.decode(_array(shown[None, :, rows]), image.dtype)
+        del shown
     schedule = model.denoiser.schedule
     side = model.config.window // model.space.factor
     tiled = TiledDenoiser(model.denoiser, side, side // 4, WINDOWS)
@@ -192,10 +191,15 @@ def steered(
         schedule,
         stepped,
     ).x
-    del control
-    field = model.space.decode(x)[0, :, :height, :width]
+    if steering.colour == "difference":
+        # Of a large image the difference is the largest thing held; of 8 bits, half will do.
+        held = torch.float16 if image.dtype == np.uint8 else torch.float32
+        field = model.space.decode_difference(x, control, held)[0, :, :height, :width]
+        keep_between_pixels(field, steering.grid)
+    else:
+        field = model.space.decode(x)[0, :, :height, :width]
     out = np.empty_like(image)
-    for rows, band in _coloured(field, shown, image, intensity, steering.colour):
+    for rows, band in _coloured(field, image, intensity, steering.colour):
         out[rows] = intensity.decode(_array(band[None]), image.dtype)
     return out, kept
 
@@ -215,16 +219,13 @@ def _padded(image: Pixels, intensity: Intensity) -> Tensor:
 
 
 def _coloured(
-    field: Tensor, shown: Tensor | None, image: Pixels, intensity: Intensity, colour: str
+    field: Tensor, image: Pixels, intensity: Intensity, colour: str
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Yield a decoded field (3, H, W) band by band, with the colours of the image.
-
-    `shown` is the decoded control, which the difference needs.
-    """
+    """Yield a decoded field, or a difference, (3, H, W) band by band with the image's colours."""
     height = field.shape[1]
 
     def reference(rows: slice) -> Tensor:
-        return _tensor(intensity.encode(image[rows]))[0].to(field)
+        return _tensor(intensity.encode(image[rows]))[0].to(field.device)
 
     if colour == "adain":
         own = moments(field[:, rows] for rows in _bands(height))
@@ -234,8 +235,8 @@ def _coloured(
             wide = slice(max(0, rows.start - HALO), min(height, rows.stop + HALO))
             fixed = wavelet_fixed(field[None, :, wide], reference(wide)[None])[0]
             yield rows, fixed[:, rows.start - wide.start : rows.stop - wide.start]
-        elif colour == "difference" and shown is not None:
-            yield rows, reference(rows) + field[:, rows] - shown[:, rows]
+        elif colour == "difference":
+            yield rows, reference(rows) + field[:, rows]
         elif colour == "adain":
             yield rows, adain_fixed(field[:, rows], own, wanted)
         else:
