@@ -143,6 +143,15 @@ def test_the_diffusion_draws_between_the_pixels_of_the_source_only(
     assert off < 0.1 * free
 
 
+def test_the_record_says_how_far_the_result_is_off_its_source(small: np.ndarray) -> None:
+    for image in (small, small.astype(np.uint16) * 257):
+        as_it_is = np.repeat(np.repeat(image, 3, axis=0), 3, axis=1)
+        assert enlarge.deviation(image, as_it_is) == 0
+        lighter = as_it_is + np.array(3 * (image.max() // small.max()), image.dtype)
+        assert enlarge.deviation(image, lighter) == pytest.approx(3, abs=0.02)
+    assert 0 < upscale(small, scale=3, method="lanczos").record.deviation < 3
+
+
 def test_a_model_comes_with_histomend(small: np.ndarray) -> None:
     model = prepare(small, scale=2, device="cpu").model
     assert model is not None

@@ -30,6 +30,7 @@ from histomend.tiles.enlarge import (
     CLEANED,
     Steering,
     cleaned,
+    deviation,
     in_tiles,
     resized_to,
     steered,
@@ -352,5 +353,6 @@ def _record(job: UpscaleJob, enlarged: Image, seed: int, nfe: int) -> UpscaleRec
         settings=settings,
         seed=seed,
         nfe=nfe,
+        deviation=deviation(source.pixels, enlarged.pixels),
         notices=job.notices,
     )

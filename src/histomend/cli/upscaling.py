@@ -126,7 +126,8 @@ def upscale(
             for notice in result.record.notices:
                 say(notice, title=job.source.name)
             written = job.write(result, force, lossy)
-            return {**written, **result.record.output, "nfe": result.record.nfe}
+            record = result.record
+            return {**written, **record.output, "nfe": record.nfe, "deviation": record.deviation}
 
         for job in jobs:
             if files.attempt(job.source, partial(run, job)) and not as_json:

@@ -33,6 +33,9 @@ class UpscaleRecord(WrittenRecord):
     seed : int
     nfe : int
         Calls of the diffusion's network for the whole field, one a step.
+    deviation : float
+        By how much the result contradicts the source: the mean absolute difference, in levels of
+        8 bits, of the result averaged over each pixel of the source.
     notices : tuple of str
     note : str
     schema_version : int
@@ -48,6 +51,7 @@ class UpscaleRecord(WrittenRecord):
     settings: dict[str, Any]
     seed: int
     nfe: int
+    deviation: float
     notices: tuple[str, ...]
     note: str = UPSCALE_NOTE
     schema_version: int = UPSCALE_SCHEMA_VERSION

@@ -91,6 +91,29 @@ def resized_to(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     return out
 
 
+def deviation(source: Pixels, enlarged: Pixels) -> float:
+    """Return by how much an enlarged image contradicts its source.
+
+    The enlarged image is averaged over each pixel of the source, as a scanner with such pixels
+    would have seen it.
+
+    Parameters
+    ----------
+    source, enlarged : (h, w, C) and (H, W, C) uint8 or uint16
+
+    Returns
+    -------
+    float
+        Mean absolute difference, in levels of 8 bits.
+    """
+    total = 0.0
+    for channel in range(source.shape[2]):
+        plane = torch.from_numpy(enlarged[..., channel].astype(np.float32))
+        seen = resized(plane[None], source.shape[:2], "area")[0].numpy()
+        total += float(np.abs(seen - source[..., channel]).mean(dtype=np.float64))
+    return total / source.shape[2] * 255 / np.iinfo(source.dtype).max
+
+
 def in_tiles(
     pixels: Pixels,
     work: Callable[[Pixels], Array],
