@@ -12,12 +12,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from histomend.damage.capture import scanned
 from histomend.evaluate.columns import MEASURES, Column, open_measures
 from histomend.evaluate.hover import nuclei_segmenter
 from histomend.evaluate.instances import lost_and_gained
 from histomend.evaluate.nuclear_features import INTENSITY, TEXTURE, nuclear_l1
 from histomend.evaluate.tables import Interval, bootstrap, ratio_of_sums
+from histomend.tiles.enlarge import deviation
 from judges import Fields, Judge
 from kept import Lines, digest, files_digest, pixels_digest
 
@@ -34,6 +37,7 @@ COUNTED = (
     Column(LOST, "nuclei lost, %", "lower", 1),
     Column(GAINED, "nuclei gained, %", "lower", 1),
 )
+DEVIATION = Column("deviation", "deviation", "lower", 2)
 _DIGITS = dict(zip((*INTENSITY, *TEXTURE), (1, 1, 2, 2, 0, 1, 3, 4), strict=True))
 PARTS = tuple(Column(name, name, "lower", digits) for name, digits in _DIGITS.items())
 # Images that are measured together: ST-LPIPS holds large maps of each.
@@ -87,6 +91,30 @@ def judges_of(
     if "nuclei" in names:
         judges["nuclei"] = _nuclei(lines, places.get("nuclei"), mpp)
     return [judges[name] for name in names if name in judges], merged(notes)
+
+
+def scan_judge(scale: int, kept: Path) -> Judge:
+    """Return the measure of how far images are off what a scan with larger pixels shows.
+
+    Parameters
+    ----------
+    scale : int
+        How many times larger its pixels are than those of truth and images.
+    kept : Path
+        As of `judges_of`.
+    """
+
+    def compares(truth: np.ndarray, images: np.ndarray) -> dict[str, np.ndarray]:
+        found = [deviation(_scanned(t, scale), i) for t, i in zip(truth, images, strict=True)]
+        return {DEVIATION.key: np.array(found)}
+
+    return _means(Lines(kept), (DEVIATION,), [DEVIATION.key, str(scale)], compares)
+
+
+def _scanned(truth: np.ndarray, scale: int) -> np.ndarray:
+    """Return (h, w, 3) uint8 of truth (H, W, 3)."""
+    light = torch.from_numpy(truth.astype(np.float32)).permute(2, 0, 1)
+    return scanned(light, scale).permute(1, 2, 0).round().numpy().astype(np.uint8)
 
 
 def merged(notes: Sequence[str]) -> list[str]:

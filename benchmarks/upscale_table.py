@@ -30,6 +30,7 @@ from histomend.evaluate.columns import Column
 from histomend.evaluate.tables import Interval, write_section
 from kept import Store
 from upscale_judges import (
+    DEVIATION,
     GAINED,
     GENERAL,
     LOST,
@@ -40,6 +41,7 @@ from upscale_judges import (
     add_weight_options,
     column_keys,
     judges_of,
+    scan_judge,
 )
 from upscale_pairs import CLEAN, DEGRADATIONS, SIZE, coarse_pairs, section
 from upscale_rows import STORE, Row, add_row_options, fitting, rows_of
@@ -56,6 +58,10 @@ LAST = (
     "Intervals: 95 %, drawing tiles with replacement; they say nothing of other slides. “First” is "
     "said only where they do not overlap. Network calls: of the diffusion alone. Seconds: of "
     "processor time, on one thread, one image at a time."
+)
+OFF = (
+    "Deviation: scanned again with the pixels of the coarse scan, by how many levels of 255 the "
+    "enlarged image is off it, on average."
 )
 COUNTS = (
     "Nuclei are outlined in the truth and in the enlarged image in the same way; lost and gained "
@@ -90,7 +96,7 @@ def main() -> None:
             size=chosen.size,
         )  # fmt: skip
         able, refused = fitting(part.rows, pairs[0])
-        block = Block(pairs, judges, store)
+        block = Block(pairs, [*judges, scan_judge(part.scale, kept)], store)
         for row in able:
             block.add(row)
         _write(chosen, part, block, notes, refused)
@@ -124,8 +130,8 @@ def _write(
         (
             "General measures (the paper's Table 2)",
             "general",
-            column_keys(GENERAL),
-            notes[GENERAL],
+            [*column_keys(GENERAL), DEVIATION.key],
+            [OFF, *notes[GENERAL]],
         ),
         (
             "Measures of tissue (the paper's Tables 3 and 5)",
