@@ -18,7 +18,9 @@ from histomend.cli.options import (
     Mpp,
     Out,
     Region,
+    Sampler,
     Seed,
+    Steps,
     parse_region,
 )
 from histomend.cli.screen import facts, progress, say
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Colour(str, Enum):
-    """Which colours of the cleaned image the result gets."""
+    """What the result takes of the cleaned image."""
 
     difference = "difference"
     wavelet = "wavelet"
@@ -58,21 +60,15 @@ def upscale(
     preset: Annotated[
         str, typer.Option(help="fast (at most ten calls) or paper (50 ancestral steps).")
     ] = "fast",
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Sampling steps, instead of the preset's.")
-    ] = None,
-    sampler: Annotated[
-        str | None, typer.Option(help="ddpm, ddim or dpmpp_2m, instead of the preset's.")
-    ] = None,
+    steps: Steps = None,
+    sampler: Sampler = None,
     generation: Annotated[
         float,
         typer.Option(help="Fidelity: 0 is the cleaned image, 1 is generated from pure noise."),
     ] = 1.0,
     colour: Annotated[
         Colour | None,
-        typer.Option(
-            help="How the result gets the colours of the cleaned image, in place of the preset's."
-        ),
+        typer.Option(help="What the result takes of the cleaned image, in place of the preset's."),
     ] = None,
     control_out: Annotated[
         Path | None,
