@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from histomend.diffusion.denoiser import Denoiser
-from histomend.diffusion.space import Space
+from histomend.diffusion.space import LatentSpace, Space
 from histomend.models import Model
 
 
@@ -63,6 +63,8 @@ class TimedSpace:
         self.mask = space.mask
         self.encode = around("encode", space.encode)
         self.decode = around("decode", space.decode)
+        if isinstance(space, LatentSpace):
+            self.decode_difference = around("decode", space.decode_difference)
 
 
 def synchronise(device: torch.device) -> None:
