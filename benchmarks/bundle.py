@@ -1,7 +1,7 @@
 """Make a trained model one that ships with the package: weights in fp16, settings, and its card.
 
     python benchmarks/bundle.py RUN/model src/histomend/weights/NAME --card card.json \
-        [--fast-steps N] [--sampler S] [--extra-noise X] [--vae RUN/model]
+        [--fast-steps N] [--sampler S] [--extra-noise X] [--gain X] [--vae RUN/model]
 
 The card is a JSON object (data, licence, command, time, figures, limits); it goes into the
 model's config, so that `histomend models NAME` and every ledger show it. A latent model takes
@@ -78,12 +78,14 @@ def main() -> None:
     parser.add_argument("--fast-steps", type=int)
     parser.add_argument("--sampler")
     parser.add_argument("--extra-noise", type=float)
+    parser.add_argument("--gain", type=float)
     parser.add_argument("--vae", type=Path)
     options = parser.parse_args()
     told = {
         "fast_steps": options.fast_steps,
         "sampler": options.sampler,
         "extra_noise": options.extra_noise,
+        "gain": options.gain,
     }
     settings = {key: value for key, value in told.items() if value is not None}
     settings["card"] = json.loads(options.card.read_text(encoding="utf-8"))

@@ -80,7 +80,9 @@ class Row:
             job.times,
             job.generation,
             job.colour,
-            job.model.config.window if isinstance(job.model, Upscaler) else None,
+            (job.model.config.window, job.model.config.gain)
+            if isinstance(job.model, Upscaler)
+            else None,
         )
         coarse = (pair.scale, pair.small.shape, pixels_digest(pair.small))
         return digest(self.method, self.weights, sampled, pair.seed, coarse)

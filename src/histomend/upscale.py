@@ -306,6 +306,7 @@ def _enlarged(
         job.sampling.make_sampler(schedule, learned_variance=False),
         job.colour,
         source.shape[:2],
+        model.config.gain,
         seed,
         keep_control,
     )
@@ -323,6 +324,7 @@ def _record(job: UpscaleJob, enlarged: Image, seed: int, nfe: int) -> UpscaleRec
             "sampler": None if job.sampling is None else job.sampling.sampler,
             "generation": job.generation,
             "colour": job.colour,
+            "gain": job.model.config.gain if job.colour == "difference" else None,
             "window": job.model.config.window,
             "device": str(job.model.device),
         }

@@ -76,6 +76,9 @@ class UpscalerConfig:
         Sampler of the preset `fast`.
     extra_noise : float
         How much stronger the preset `fast` makes the noise of `dpmpp_2m_sde`.
+    gain : float
+        By what the colour fix `difference` multiplies what the diffusion drew. A branch that was
+        trained briefly draws the mean of what may be there, which is too weak.
     sha256 : str
         Of the control branch; empty until saved.
     card : dict
@@ -92,6 +95,7 @@ class UpscalerConfig:
     fast_steps: int = 8
     sampler: str = "dpmpp_2m"
     extra_noise: float = 0.0
+    gain: float = 1.0
     method: str = UPSCALER_METHOD
     sha256: str = ""
     card: dict[str, Any] = field(default_factory=dict)
@@ -202,10 +206,10 @@ def read_upscaler_config(folder: Path) -> UpscalerConfig:
         key
         for key, default in asdict(UpscalerConfig("", "", "", "", "")).items()
         if type(getattr(config, key)) is not type(default)
-        and not (key in ("mpp", "extra_noise") and type(getattr(config, key)) is int)
+        and not (key in ("mpp", "extra_noise", "gain") and type(getattr(config, key)) is int)
     ]
     if not wrong:
-        positive = ("mpp", "window", "fast_steps")
+        positive = ("mpp", "window", "fast_steps", "gain")
         wrong = [key for key in positive if not 0 < getattr(config, key) < float("inf")]
     if not wrong:
         usable = {"sampler": config.sampler in SAMPLERS, "window": config.window % UNIT == 0}

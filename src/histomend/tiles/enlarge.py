@@ -58,6 +58,8 @@ class Steering:
     colour : of `histomend.recipes.colour.COLOUR_FIXES`
     grid : (height, width)
         Pixels of the source.
+    gain : float
+        By what a difference is multiplied.
     seed : int
     keep_control : bool
     """
@@ -66,6 +68,7 @@ class Steering:
     sampler: Sampler
     colour: str
     grid: tuple[int, int]
+    gain: float
     seed: int
     keep_control: bool
 
@@ -219,6 +222,7 @@ def steered(
         held = torch.float16 if image.dtype == np.uint8 else torch.float32
         field = model.space.decode_difference(x, control, held)[0, :, :height, :width]
         keep_between_pixels(field, steering.grid)
+        field *= steering.gain
     else:
         field = model.space.decode(x)[0, :, :height, :width]
     out = np.empty_like(image)

@@ -1,16 +1,17 @@
-"""How much noise the sampler of Histo-Diffusion's preset `fast` should add, on training tiles.
+"""Which steps, extra noise and gain Histo-Diffusion's preset `fast` should have.
 
 Fills a section of docs/results/histo-diffusion.md. What is chosen by it is given to ``bundle.py``.
 Tiles of the training, so that the choice sees nothing of those that are reported elsewhere. Run
 from the repository root::
 
-    python benchmarks/upscale_extra_noise.py --model runs/control/model \
+    python benchmarks/upscale_fast.py --model runs/control/model \
         --weights encoder=runs/encoder/model
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import shlex
 import sys
 from dataclasses import replace
@@ -31,15 +32,21 @@ MEASURED = ("psnr", "nuclei", "encoder")
 
 
 def main() -> None:
-    """Enlarge with every amount of noise, and write the table."""
+    """Enlarge with every setting, and write the table."""
     chosen = _options()
     torch.set_num_threads(1)
     model = load_upscaler(chosen.model, "cpu")
-    settings = {f"extra noise {level:g}": level for level in chosen.levels}
     rows = [interpolated("bicubic"), own_row("stage 1 alone", model, generation=0.0)]
-    for title, level in settings.items():
-        config = replace(model.config, sampler=chosen.sampler, extra_noise=level)
-        rows.append(own_row(title, replace(model, config=config)))
+    for steps, level, gain in itertools.product(chosen.steps, chosen.levels, chosen.gains):
+        config = replace(
+            model.config,
+            sampler=chosen.sampler,
+            fast_steps=steps,
+            extra_noise=level,
+            gain=gain,
+        )
+        name = f"{steps} steps, noise {level:g}, gain {gain:g}"
+        rows.append(own_row(name, replace(model, config=config)))
     kept = chosen.store / "figures.jsonl"
     judges, notes = judges_of(MEASURED, dict(chosen.weights), kept)
     keys = column_keys(MEASURED)
@@ -55,16 +62,16 @@ def main() -> None:
         header = table.header
         lines += [(f"×{scale}: {name}", *cells) for name, *cells in table.rows]
     table = Table(
-        f"**Extra noise of `fast`**, {chosen.tiles} tiles of the training, made coarser as a "
-        f"scanner with larger pixels would have taken them, to {SIZE}×{SIZE} px; sampler "
-        f"{chosen.sampler}.",
-        shlex.join(["python", "benchmarks/upscale_extra_noise.py", *sys.argv[1:]]),
+        f"**Steps, extra noise and gain of `fast`**, {chosen.tiles} tiles of the training, made "
+        f"coarser as a scanner with larger pixels would have taken them, to {SIZE}×{SIZE} px; "
+        f"sampler {chosen.sampler}.",
+        shlex.join(["python", "benchmarks/upscale_fast.py", *sys.argv[1:]]),
         header,
         tuple(lines),
         tuple(notes),
     )
-    write_section(chosen.out, "extra-noise", table.markdown())
-    print(table.markdown(), f"\nwrote extra-noise to {chosen.out}")
+    write_section(chosen.out, "fast", table.markdown())
+    print(table.markdown(), f"\nwrote fast to {chosen.out}")
 
 
 def _options() -> argparse.Namespace:
@@ -73,7 +80,9 @@ def _options() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--model", required=True, help="upscaler (RUN/model of `histomend train control`)")
-    add("--levels", type=float, nargs="+", default=[0.0, 0.1, 0.2, 0.3], help="in [0, 1]")
+    add("--steps", type=int, nargs="+", default=[2, 4, 8])
+    add("--levels", type=float, nargs="+", default=[0.0, 0.1, 0.2], help="of extra noise")
+    add("--gains", type=float, nargs="+", default=[1.0, 2.5])
     add("--sampler", default="dpmpp_2m_sde")
     add("--scales", type=int, nargs="+", default=[2, 4, 8])
     add("--tiles", type=int, default=6)
