@@ -143,6 +143,22 @@ def test_the_diffusion_draws_between_the_pixels_of_the_source_only(
     assert off < 0.1 * free
 
 
+def test_the_gain_of_a_model_multiplies_what_the_diffusion_drew(
+    model: Upscaler, small: np.ndarray
+) -> None:
+    cleaned = upscale(small, scale=2, model=model, generation=0).image.pixels.astype(int)
+    drawn = []
+    for gain in (0.1, 0.05):
+        weak = replace(model, config=replace(model.config, gain=gain))
+        result = upscale(small, scale=2, model=weak, colour="difference")
+        assert result.record.settings["gain"] == gain
+        drawn.append(result.image.pixels - cleaned)
+    inside = (cleaned > 40) & (cleaned < 215)
+    twice, once = (d[inside] for d in drawn)
+    assert np.abs(twice).mean() > 2
+    assert np.abs(twice - 2 * once).mean() < 1.1
+
+
 def test_the_record_says_how_far_the_result_is_off_its_source(small: np.ndarray) -> None:
     for image in (small, small.astype(np.uint16) * 257):
         as_it_is = np.repeat(np.repeat(image, 3, axis=0), 3, axis=1)
