@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -58,6 +58,8 @@ class PixelSpace:
         return pixels
 
 
+# What was made of a tile's own part, and where it lies: its rows and columns.
+Part: TypeAlias = tuple[tuple[slice, slice], Tensor]
 # Largest map of an autoencoder at once, in values: it bounds memory. Fields up to it are not cut.
 LARGEST_MAP = 1 << 22
 # What a tile sees beyond its own part, in px.
@@ -118,11 +120,15 @@ class LatentSpace:
             In which the difference is held.
         """
 
-        def differing(latents: Tensor) -> Tensor:
-            changed, same = self._decoded(latents).chunk(2)
-            return (changed - same).to(dtype)
-
-        return self._tiled(differing, self._unscaled(torch.cat([x, y])), 1, self.factor)
+        # One after the other: both in one call are slower.
+        changed, same = (
+            self._parts(self._decoded, self._unscaled(v), 1, self.factor) for v in (x, y)
+        )
+        parts = (
+            (place, (one - other).to(dtype))
+            for (place, one), (_, other) in zip(changed, same, strict=True)
+        )
+        return _joined(parts, x.shape[-2] * self.factor, x.shape[-1] * self.factor)
 
     def mask(self, pixels: Tensor) -> Tensor:
         """Return the mask (B, 1, h, w): a cell is masked when any of its pixels is."""
@@ -141,10 +147,18 @@ class LatentSpace:
         self, network: Callable[[Tensor], Tensor], field: Tensor, unit: int, out: int
     ) -> Tensor:
         """Run `network` over a field, a cell of which is `unit` wide, and of the result `out`."""
+        height, width = (side // unit * out for side in field.shape[-2:])
+        return _joined(self._parts(network, field, unit, out), height, width)
+
+    def _parts(
+        self, network: Callable[[Tensor], Tensor], field: Tensor, unit: int, out: int
+    ) -> Iterator[Part]:
+        """Yield what `network` makes of a field, tile by tile."""
         height, width = (side // unit for side in field.shape[-2:])
         tall, wide = _cuts(height, self.tile), _cuts(width, self.tile)
         if len(tall) == len(wide) == 1:
-            return network(field)
+            yield (slice(None), slice(None)), network(field)
+            return
         tiles = [
             (_Extent(*rows, height, self.halo), _Extent(*columns, width, self.halo))
             for rows in tall
@@ -153,13 +167,23 @@ class LatentSpace:
         seen = [
             partial(_cropped, field, rows.seen(unit), columns.seen(unit)) for rows, columns in tiles
         ]
-        result = field.new_empty(0)
         for (rows, columns), part in zip(tiles, run_tiles(network, seen), strict=True):
-            if not result.numel():
-                result = part.new_empty(*part.shape[:2], height * out, width * out)
-            own = rows.own(out), columns.own(out)
-            result[..., own[0], own[1]] = part[..., rows.inner(out), columns.inner(out)]
-        return result
+            own = part[..., rows.inner(out), columns.inner(out)]
+            yield (rows.own(out), columns.own(out)), own
+
+
+def _joined(parts: Iterable[Part], height: int, width: int) -> Tensor:
+    """Return the field that parts make up."""
+    result: Tensor | None = None
+    for (rows, columns), part in parts:
+        if result is None:
+            if part.shape[-2:] == (height, width):
+                return part
+            result = part.new_empty(*part.shape[:-2], height, width)
+        result[..., rows, columns] = part
+    if result is None:
+        raise ValueError("a field has no parts")
+    return result
 
 
 @dataclass(frozen=True)
