@@ -1,7 +1,8 @@
 """What stage 1, the degradation of the training, its length and the steps do to Histo-Diffusion.
 
-Fills two sections of docs/results/histo-diffusion.md, the paper's Tables 4 and 6, on the first
-tiles of ``upscale_table.py``, whose kept images are used. Run from the repository root::
+Fills sections of docs/results/histo-diffusion.md, the paper's Tables 4 and 6 (a section of its own
+where models of several trainings are compared), on the first tiles of ``upscale_table.py``, whose
+kept images are used. Run from the repository root::
 
     python benchmarks/upscale_ablations.py --model runs/control/model \
         --without-stage-1 runs/control-plain/model \
@@ -133,7 +134,7 @@ def _degradations(setting: Setting) -> None:
         tuple(lines),
         (*setting.notes, LAST),
     )
-    setting.write("degradations", table)
+    setting.write("trained" if chosen.trained else "degradations", table)
 
 
 def _command() -> str:
