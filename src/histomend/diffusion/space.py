@@ -119,7 +119,6 @@ class LatentSpace:
         dtype : torch.dtype
             In which the difference is held.
         """
-
         # One after the other: both in one call are slower.
         changed, same = (
             self._parts(self._decoded, self._unscaled(v), 1, self.factor) for v in (x, y)
