@@ -5,19 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from histomend.errors import SettingError
 from histomend.image.simulated_srh import simulated_srh
 from histomend.train.data import Crops, Mixed, Tiles, open_sources
+from histomend.train.options import TrainingOptions
 
 FULL_16_BIT = 65535
-CHANNELS = {1: "fluorescence", 2: "simulated SRH from H&E", 3: "RGB H&E"}
 
 
 class SimulatedSrh:
@@ -33,7 +31,7 @@ class SimulatedSrh:
 
 
 @dataclass(frozen=True)
-class Signals:
+class ChannelCrops:
     """Where the crops of a training come from.
 
     Parameters
@@ -47,19 +45,10 @@ class Signals:
     held_out: Crops
 
 
-def open_signals(
-    data: Path,
-    validation: Path | None,
-    extra: Path | None,
-    extra_share: float,
-    cache: Path,
-    *,
-    channels: int,
-    best_share: float,
-    crop: int,
-    device: torch.device,
-) -> Signals:
-    """Return crops with `channels` channels of the images in `data`.
+def open_channels(
+    options: TrainingOptions, channels: int, *, best_share: float = 1.0
+) -> ChannelCrops:
+    """Return crops with `channels` channels of the images of a training.
 
     One channel is read from grey images of 8 or 16 bits, three from RGB; two are simulated from
     RGB. Without `validation` the manifest's split "val" is held out, if it names one.
@@ -71,41 +60,27 @@ def open_signals(
 
     Raises
     ------
-    SettingError
-        If there is no such number of channels.
     TrainingError
         If a folder holds no usable tiles, or crops do not fit into them.
     """
-    check_channels(channels)
-    if not 0 < best_share <= 1:
-        raise SettingError(f"--best-share is {best_share}, but must be above 0 and at most 1.")
-    tiles = open_sources(
-        data, validation, extra, cache, crop=crop, device=device, grey=channels == 1
-    )
+    tiles = open_sources(options, grey=channels == 1)
     best = sharpest(tiles.main, best_share) if best_share < 1 else tiles.main
     sources: list[Crops] = [
-        Mixed(tiles.main, tiles.further, extra_share),
-        Mixed(best, tiles.further, extra_share),
+        tiles.mixed,
+        Mixed(best, tiles.further, tiles.share),
         tiles.held_out,
     ]
     if channels == 2:
         sources = [SimulatedSrh(source) for source in sources]
-    return Signals(*sources)
-
-
-def check_channels(channels: int) -> None:
-    """Raise a SettingError if images cannot be read with so many channels."""
-    if channels not in CHANNELS:
-        kinds = ", ".join(f"{number} ({what})" for number, what in CHANNELS.items())
-        raise SettingError(f"--channels is {channels}. Images can be read with {kinds}.")
+    return ChannelCrops(*sources)
 
 
 def crops(source: Crops, rng: np.random.Generator, count: int, size: int) -> Tensor:
     """Return random crops, (count, C, size, size) float32 in [-1, 1], of the files' whole range."""
-    return shown(np.stack([source.crop(rng, size) for _ in range(count)]))
+    return as_tensor(np.stack([source.crop(rng, size) for _ in range(count)]))
 
 
-def shown(images: np.ndarray) -> Tensor:
+def as_tensor(images: np.ndarray) -> Tensor:
     """Return images (B, H, W, C) uint8 or uint16 as (B, C, H, W) float32 in [-1, 1]."""
     pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
     return torch.from_numpy(pixels * (2 / np.iinfo(images.dtype).max) - 1)
