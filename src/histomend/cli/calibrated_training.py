@@ -20,6 +20,16 @@ from histomend.cli.training_options import (
 from histomend.train import settings
 
 HighestT = Annotated[int, typer.Option(min=1, help="Largest t that images are noised to.")]
+Stabilised = Annotated[
+    bool,
+    typer.Option(
+        "--stabilised",
+        help="Train on a camera's stabilised values (one channel); --extra holds RGB tissue.",
+    ),
+]
+DrawnShare = Annotated[
+    float, typer.Option(min=0, max=1, help="Share of stabilised crops that are drawn specimens.")
+]
 
 
 @trains(settings.CALIBRATOR)
@@ -36,6 +46,8 @@ def calibrator(
     augmented: Annotated[
         bool, typer.Option(help="Noise two regions differently, and tell the larger t.")
     ] = True,
+    stabilised: Stabilised = False,
+    drawn_share: DrawnShare = 0.3,
     **options: Any,
 ) -> str:
     """Train RSCD's step calibrator: how noisy is an image, in steps of diffusion?"""
@@ -50,6 +62,8 @@ def calibrator(
         schedule=schedule,
         highest_t=highest_t,
         augmented=augmented,
+        stabilised=stabilised,
+        drawn_share=drawn_share,
         **options,
     )
     return f"Use it: histomend train rscd ... --calibrator {model}"
@@ -80,6 +94,11 @@ def rscd(
         float, typer.Option(min=0, max=1, help="Share of the tiles that counts as the best.")
     ] = 0.25,
     mpp: TileMpp = 0.5,
+    stabilised: Stabilised = False,
+    drawn_share: DrawnShare = 0.3,
+    squared: Annotated[
+        bool, typer.Option("--squared", help="Squared error in place of the paper's L1.")
+    ] = False,
     shard_mb: ShardMb = None,
     **options: Any,
 ) -> str:
@@ -98,6 +117,9 @@ def rscd(
         best_after=best_after,
         best_share=best_share,
         mpp=mpp,
+        stabilised=stabilised,
+        drawn_share=drawn_share,
+        squared=squared,
         shard_mb=shard_mb,
         **options,
     )

@@ -47,7 +47,7 @@ class CalibratorSubject:
 
     def identity(self) -> dict[str, Any]:
         """Return the settings without which the weights mean something else."""
-        keys = ("arch", "channels", "schedule", "steps", "highest_t", "augmented")
+        keys = ("arch", "channels", "schedule", "steps", "highest_t", "augmented", "stabilised")
         return {key: getattr(self.config, key) for key in keys}
 
     def weights(self, init: str | Path) -> dict[str, Tensor]:
@@ -71,6 +71,8 @@ def train_calibrator(
     schedule: str = "cosine",
     highest_t: int = 300,
     augmented: bool = True,
+    stabilised: bool = False,
+    drawn_share: float = 0.3,
     **options: Unpack[MixedOptions],
 ) -> Path:
     """Train a calibrator and return its folder.
@@ -88,6 +90,8 @@ def train_calibrator(
         Largest t that images are noised to.
     augmented : bool
         Noise two regions differently (the paper's augmentation); the larger t is to be told.
+    stabilised, drawn_share
+        As of `histomend.train.rscd.train`.
 
     The options are those of `histomend.train.settings.MixedSettings`; what is not given is as in
     `CALIBRATOR` there.
@@ -103,7 +107,9 @@ def train_calibrator(
     """
     settings = replace(CALIBRATOR, **options)
     where, batch, crop = torch_device(settings.device), settings.batch, settings.crop
-    config = CalibratorConfig(arch, channels, schedule, highest_t=highest_t, augmented=augmented)
+    config = CalibratorConfig(
+        arch, channels, schedule, highest_t=highest_t, augmented=augmented, stabilised=stabilised
+    )
     levels = named(schedule, config.steps)
     with torch.device("meta"):
         build_calibrator(arch, channels)
@@ -120,6 +126,9 @@ def train_calibrator(
         best_share=1.0,
         crop=crop,
         device=where,
+        stabilised=stabilised,
+        drawn_share=drawn_share,
+        most_sigma=float(levels.sigma[highest_t] / levels.alpha[highest_t]),
     )
     run = Run(
         out,

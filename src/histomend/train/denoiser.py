@@ -78,7 +78,7 @@ class DenoiserSubject:
         if self.config.latent_channels:
             keys.append("vae_sha256")
         if self.config.highest_t:
-            keys += ["channels", "highest_t"]
+            keys += ["channels", "highest_t", "stabilised"]
         if self.config.method in ("conditional", "noise2noise"):
             # Of one channel their networks may have the shapes of each other's or of RSCD's.
             keys += ["method", "channels"]
@@ -128,6 +128,7 @@ def checked(config: ModelConfig, init: str | Path | None) -> ModelConfig:
         "learned_variance",
         "channels",
         "highest_t",
+        "stabilised",
         "latent_channels",
         "factor",
     ):

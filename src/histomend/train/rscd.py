@@ -21,6 +21,7 @@ from histomend.errors import SettingError
 from histomend.models import ModelConfig, calibrator_folder, fit_to_calibrator
 from histomend.networks.build import arch_named
 from histomend.recipes.calibrated import CALLS, Calibrated, few_calls
+from histomend.train.camera import COUNTED_SHARE, CameraCrops, exposures
 from histomend.train.denoiser import DenoiserSubject, checked
 from histomend.train.figures import psnr
 from histomend.train.loop import Run
@@ -50,6 +51,9 @@ def train(
     best_after: int | None = None,
     best_share: float = 0.25,
     mpp: float = 0.5,
+    stabilised: bool = False,
+    drawn_share: float = 0.3,
+    squared: bool = False,
     shard_mb: float | None = None,
     **options: Unpack[MixedOptions],
 ) -> Path:
@@ -78,6 +82,13 @@ def train(
         picked automatically (`sharpest`).
     best_share : float in (0, 1]
         Share of the tiles that counts as the best.
+    stabilised : bool
+        Train on a camera's stabilised values, of one channel. `extra` then holds RGB tiles of
+        tissue, whose optical densities serve as light.
+    drawn_share : float in [0, 1]
+        Share of the stabilised crops that are drawn specimens.
+    squared : bool
+        Take the squared error in place of the paper's L1: the network then predicts the mean.
 
     The options are those of `histomend.train.settings.MixedSettings`; what is not given is as in
     `RSCD` there.
@@ -105,6 +116,7 @@ def train(
             context=False,
             fast_steps=CALLS,
             highest_t=highest_t,
+            stabilised=stabilised,
         ),
         init,
     )
@@ -125,7 +137,11 @@ def train(
         best_share=best_share if best_after is not None else 1.0,
         crop=crop,
         device=where,
+        stabilised=stabilised,
+        drawn_share=drawn_share,
+        most_sigma=float(levels.sigma[highest_t] / levels.alpha[highest_t]),
     )
+    error = F.mse_loss if squared else F.l1_loss
     shard_bytes = None if shard_mb is None else int(shard_mb * 1e6)
     run = Run(
         out,
@@ -138,13 +154,25 @@ def train(
     def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
         key = [settings.seed, step, run.accelerator.process_index]
         source = tiles.best if best_after is not None and step >= best_after else tiles.every
-        x0 = crops(source, np.random.default_rng(key), batch, crop).to(where)
+        rng = np.random.default_rng(key)
         number = int(np.random.default_rng([*key, 1]).integers(2**62))
         draws = torch.Generator().manual_seed(number)
-        t = torch.randint(1, highest_t + 1, (batch,), generator=draws)
-        eps = torch.randn(x0.shape, generator=draws).to(where)
+        counted = 0
+        if isinstance(source, CameraCrops):
+            # What a camera adds is Gaussian only where it counts many photons.
+            counted = int(np.random.default_rng([*key, 2]).binomial(batch, COUNTED_SHARE))
+            x0, eps, t = exposures(source, rng, counted, crop, levels)
+        if counted < batch:
+            gaussian = crops(source, rng, batch - counted, crop)
+            times = torch.randint(1, highest_t + 1, (batch - counted,), generator=draws)
+            noise = torch.randn(gaussian.shape, generator=draws)
+            parts = [(gaussian, noise, times)]
+            if counted:
+                parts.append((x0, eps, t))
+            x0, eps, t = (torch.cat(part) for part in zip(*parts, strict=True))
+        x0, eps = x0.to(where), eps.to(where)
         found = network(levels.noised(x0, t, eps), t.to(where)).float()
-        return F.l1_loss(found, eps), batch
+        return error(found, eps), batch
 
     x0 = crops(tiles.held_out, np.random.default_rng([20, 1]), HELD_OUT, crop).to(where)
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from histomend.errors import SettingError
 from histomend.image.simulated_srh import simulated_srh
-from histomend.train.data import Crops, Mixed, Tiles, open_sources
+from histomend.train.camera import camera_crops
+from histomend.train.data import Crops, Mixed, Sources, Tiles, open_sources
 
 FULL_16_BIT = 65535
 CHANNELS = {1: "fluorescence", 2: "simulated SRH from H&E", 3: "RGB H&E"}
@@ -58,6 +59,9 @@ def open_signals(
     best_share: float,
     crop: int,
     device: torch.device,
+    stabilised: bool = False,
+    drawn_share: float = 0.0,
+    most_sigma: float = 0.5,
 ) -> Signals:
     """Return crops with `channels` channels of the images in `data`.
 
@@ -68,20 +72,41 @@ def open_signals(
     ----------
     best_share : float in (0, 1]
         Share of the tiles of `data` that counts as the best (`sharpest`).
+    stabilised : bool
+        Give crops as a camera's stabilised values (`CameraCrops`), of one channel; those of
+        `extra` are the densities of RGB tiles.
+    drawn_share : float in [0, 1]
+        Share of the stabilised crops that are drawn specimens.
+    most_sigma : float
+        See `CameraCrops`.
 
     Raises
     ------
     SettingError
-        If there is no such number of channels.
+        If there is no such number of channels, or stabilised images of more than one.
     TrainingError
         If a folder holds no usable tiles, or crops do not fit into them.
     """
     check_channels(channels)
     if not 0 < best_share <= 1:
         raise SettingError(f"--best-share is {best_share}, but must be above 0 and at most 1.")
+    if stabilised and channels != 1:
+        raise SettingError(
+            f"--stabilised is for one channel, and --channels is {channels}. Other images are "
+            "stabilised channel by channel, with a model of one."
+        )
     tiles = open_sources(
-        data, validation, extra, cache, crop=crop, device=device, grey=channels == 1
+        data,
+        validation,
+        extra,
+        cache,
+        crop=crop,
+        device=device,
+        grey=channels == 1,
+        grey_extra=not stabilised and channels == 1,
     )
+    if stabilised:
+        return _stabilised(tiles, extra_share, best_share, drawn_share, most_sigma, cache)
     best = sharpest(tiles.main, best_share) if best_share < 1 else tiles.main
     sources: list[Crops] = [
         Mixed(tiles.main, tiles.further, extra_share),
@@ -91,6 +116,39 @@ def open_signals(
     if channels == 2:
         sources = [SimulatedSrh(source) for source in sources]
     return Signals(*sources)
+
+
+def _stabilised(
+    tiles: Sources,
+    tissue_share: float,
+    best_share: float,
+    drawn_share: float,
+    most_sigma: float,
+    cache: Path,
+) -> Signals:
+    tissue = tiles.further if tiles.further is not tiles.main else None
+    best = sharpest(tiles.main, best_share) if best_share < 1 else tiles.main
+    every, chosen = (
+        camera_crops(
+            main,
+            tissue,
+            cache,
+            tissue_share=tissue_share,
+            drawn_share=drawn_share,
+            most_sigma=most_sigma,
+        )
+        for main in (tiles.main, best)
+    )
+    held_out = camera_crops(
+        tiles.held_out,
+        None,
+        cache,
+        tissue_share=0,
+        drawn_share=min(0.5, drawn_share),
+        most_sigma=most_sigma,
+        held_out=True,
+    )
+    return Signals(every, chosen, held_out)
 
 
 def check_channels(channels: int) -> None:
@@ -106,7 +164,12 @@ def crops(source: Crops, rng: np.random.Generator, count: int, size: int) -> Ten
 
 
 def shown(images: np.ndarray) -> Tensor:
-    """Return images (B, H, W, C) uint8 or uint16 as (B, C, H, W) float32 in [-1, 1]."""
+    """Return images (B, H, W, C) uint8 or uint16 as (B, C, H, W) float32 in [-1, 1].
+
+    Those that are floating-point already are in the model's range, and stay as they are.
+    """
+    if images.dtype.kind == "f":
+        return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32))
     pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
     return torch.from_numpy(pixels * (2 / np.iinfo(images.dtype).max) - 1)
 
