@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from histomend.diffusion.noise import NoiseField, NoiseStream
 from histomend.diffusion.recalibration import Plan
+from histomend.diffusion.schedule import cosine
 from histomend.errors import SettingError
 from histomend.models import ModelConfig
 from histomend.recipes.calibrated import (
     Calibrated,
+    Undimmed,
     as_authors,
     calibrated_sampling,
     few_calls,
@@ -40,6 +42,28 @@ def test_the_image_itself_is_where_it_starts_unscaled() -> None:
     image = torch.rand(1, 2, 8, 8)
     start = Calibrated(image).start(NoiseStream([NoiseField(0)], [(0, 0)]))
     assert torch.equal(start, image)
+
+
+def test_a_scaled_start_holds_the_signal_of_its_t() -> None:
+    """Taken as it is, an image of t = 200 would come out 5 % too strong."""
+    schedule = cosine(1000)
+    x0, eps = torch.rand(2, 1, 8, 8), torch.randn(2, 1, 8, 8)
+    t = torch.tensor([50, 200])
+    alpha, sigma = schedule.at(t, x0)
+    image = x0 + sigma / alpha * eps
+    start = Calibrated(image, alpha.flatten()).start(NoiseStream([NoiseField(0)], [(0, 0)]))
+    torch.testing.assert_close(start, schedule.noised(x0, t, eps))
+
+
+@pytest.mark.parametrize("t", [1, 50, 200, 300])
+def test_the_noise_of_an_unscaled_image_belongs_to_a_smaller_t(t: int) -> None:
+    schedule = cosine(1000)
+    noise = float(schedule.sigma[t] / schedule.alpha[t])
+    # What a perfect calibrator predicts: where sigma alone is the noise of the image.
+    predicted = float((schedule.sigma - noise).abs().argmin())
+    found = Undimmed(lambda x: torch.full((len(x),), predicted), schedule)
+    assert float(found(torch.zeros(1, 1, 8, 8))) == pytest.approx(t, abs=1)
+    assert predicted - t <= 0.06 * t**2 / 100
 
 
 def test_the_papers_rule() -> None:

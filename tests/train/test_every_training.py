@@ -31,7 +31,7 @@ STEPS = 2
 OWN: dict[str, dict[str, Any]] = {
     "artifusion": {"arch": "tiny-swin", "prediction": "epsilon", "context": False},
     "latent-artifusion": {"arch": "tiny", "versions": 1},
-    "rscd": {"arch": "tiny", "channels": 1, "best_after": 1, "cooldown": 0.5},
+    "rscd": {"arch": "tiny", "channels": 1, "best_after": 1, "cooldown": 0.5, "stabilised": True},
     "control": {"versions": 1, "crop": 64},
     "vae": {"arch": "tiny", "channels": 4},
     "calibrator": {"channels": 2},
@@ -66,6 +66,8 @@ def tiny_networks() -> Iterator[None]:
                 patch.setattr(module, "HELD_OUT", 2 if options.verb.name != "iqa" else 1)
         patch.setattr("histomend.train.paired.HELD_OUT", 2)
         patch.setattr("histomend.train.control.STEPS", 1)
+        patch.setattr("histomend.train.camera.DRAWN", 2)
+        patch.setattr("histomend.train.camera.HELD_OUT_DRAWN", 1)
         yield
 
 

@@ -38,6 +38,8 @@ class CalibratorConfig:
     author_code : bool
         Whether its network was trained with the authors' code, and so tells an index, one below
         the time, of their clipped schedule (`house_time`).
+    stabilised : bool
+        Whether it was trained on stabilised values (`ModelConfig.stabilised`).
     sha256 : str
         Of its weights; empty until saved.
     card : dict
@@ -51,6 +53,7 @@ class CalibratorConfig:
     highest_t: int = 300
     augmented: bool = True
     author_code: bool = False
+    stabilised: bool = False
     sha256: str = ""
     card: dict[str, Any] = field(default_factory=dict)
 

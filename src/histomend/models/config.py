@@ -57,6 +57,9 @@ class ModelConfig:
         Pixels that one cell of x stands for along a side; 1 without autoencoder.
     highest_t : int
         Largest t that the denoiser was trained on; 0 where it was trained on all.
+    stabilised : bool
+        Whether it was trained on values whose noise has one strength (`CameraNoise`), and so
+        images are brought into that form first.
     calibrator_sha256 : str
         Hash of the weights of the calibrator in the folder `calibrator`; empty without one.
     vae_sha256, vae_scaling, vae_shift
@@ -83,6 +86,7 @@ class ModelConfig:
     latent_channels: int = 0
     factor: int = 1
     highest_t: int = 0
+    stabilised: bool = False
     calibrator_sha256: str = ""
     vae_sha256: str = ""
     vae_scaling: float = 0.0

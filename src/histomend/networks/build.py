@@ -87,6 +87,18 @@ CALIBRATED_ARCHS: dict[str, Arch] = {
         {"channels": 32, "multipliers": (1, 2, 3, 4), "blocks": 1, "patch": 2, "local": True},
         "U-Net on 2×2 patches without norms, for CPU",
     ),
+    "fine": Arch(
+        ConvUNet,
+        {
+            "channels": 32,
+            "multipliers": (1, 2, 3, 4),
+            "blocks": 1,
+            "patch": 2,
+            "local": True,
+            "tail": 16,
+        },
+        "the same, ending at full resolution: no grid in what comes out",
+    ),
 }
 
 # The generators of CycleGAN, which are called once.

@@ -80,6 +80,10 @@ class ConvUNet(nn.Module):
     local : bool
         Do without norms and attention, whose statistics are those of the whole field. What
         comes out at a place then depends on its surroundings alone, not on how a field is cut.
+    tail : int
+        Width of two convolutions at full resolution that end the network, and see the input once
+        more; 0 for none. Without them each patch is put together by itself, which leaves a grid
+        in what comes out.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class ConvUNet(nn.Module):
         blocks: int = 2,
         patch: int = 1,
         local: bool = False,
+        tail: int = 0,
     ):
         super().__init__()
         self.patch = patch
@@ -124,9 +129,15 @@ class ConvUNet(nn.Module):
             if level:
                 self.up.append(nn.Conv2d(here, here, 3, padding=1))
         self.norm = group_norm(here, local)
-        self.head = nn.Conv2d(here, out_channels * patch**2, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        self.head = nn.Conv2d(here, (tail or out_channels) * patch**2, 3, padding=1)
+        last = self.head
+        self.tail: nn.Sequential | None = None
+        if tail:
+            last = nn.Conv2d(tail, out_channels, 3, padding=1)
+            entry = nn.Conv2d(tail + in_channels, tail, 3, padding=1)
+            self.tail = nn.Sequential(entry, nn.SiLU(), last)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Return (B, out_channels, H, W) for x (B, in_channels, H, W) at times t (B,).
@@ -150,5 +161,7 @@ class ConvUNet(nn.Module):
                 h = layer(torch.cat([h, skips.pop()], 1), embedding)
             else:
                 h = layer(F.interpolate(h, scale_factor=2.0))
-        h = self.head(F.silu(self.norm(h)))
-        return F.pixel_shuffle(h, self.patch)[..., :height, :width]
+        h = F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.patch)
+        if self.tail is not None:
+            h = self.tail(torch.cat([h, x], 1))
+        return h[..., :height, :width]

@@ -30,9 +30,9 @@ from histomend.train.options import (
     LatentArtifusionOptions,
     RscdOptions,
     SwinirOptions,
-    TrainingOptions,
     VaeOptions,
 )
+from histomend.train.shared_options import TrainingOptions
 
 if TYPE_CHECKING:
     from histomend.train.fit import Report

@@ -15,7 +15,7 @@ from histomend.diffusion.recalibration import Calibrates
 from histomend.diffusion.schedule import Schedule, named
 from histomend.errors import SettingError
 from histomend.models import CalibratorConfig, calibrator_folder, load_weights, save_calibrator
-from histomend.train.channels import crops, open_channels
+from histomend.train.channels import crops, open_fields
 from histomend.train.data import Crops
 from histomend.train.lesson import Figures, Lesson, Step
 from histomend.train.options import CalibratorOptions
@@ -44,7 +44,7 @@ class CalibratorTrainee:
 
     def identity(self) -> dict[str, Any]:
         """Return the settings without which the weights mean something else."""
-        keys = ("arch", "channels", "schedule", "steps", "highest_t", "augmented")
+        keys = ("arch", "channels", "schedule", "steps", "highest_t", "augmented", "stabilised")
         return {key: getattr(self.config, key) for key in keys}
 
     def weights(self, init: str | Path) -> dict[str, Tensor]:
@@ -127,6 +127,7 @@ def lesson(options: CalibratorOptions) -> CalibratorLesson:
         options.schedule,
         highest_t=options.highest_t,
         augmented=options.augmented,
+        stabilised=options.stabilised,
     )
     with torch.device("meta"):
         config.network()
@@ -134,7 +135,8 @@ def lesson(options: CalibratorOptions) -> CalibratorLesson:
         raise SettingError(
             f"--highest-t is {options.highest_t}, but must be from 1 to {config.steps}."
         )
-    tiles = open_channels(options, options.channels)
+    schedule = named(config.schedule, config.steps)
+    tiles = open_fields(options, schedule)
     held_out = crops(tiles.held_out, held_out_rng(), HELD_OUT, options.crop)
     return CalibratorLesson(CalibratorTrainee(config), tiles.every, options, held_out)
 

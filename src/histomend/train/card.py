@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import histomend
-from histomend.train.options import TrainingOptions
+from histomend.train.shared_options import TrainingOptions
 
 CARD = "README.md"
 # Where things lay on one machine, and what changes no weight, says nothing to others.

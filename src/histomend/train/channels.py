@@ -11,9 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from histomend.diffusion.schedule import Schedule
+from histomend.errors import SettingError
 from histomend.image.simulated_srh import simulated_srh
+from histomend.train.camera import camera_crops
 from histomend.train.data import Crops, Mixed, Tiles, open_sources
-from histomend.train.options import TrainingOptions
+from histomend.train.options import CalibratorOptions, RscdOptions
+from histomend.train.shared_options import TrainingOptions
 
 FULL_16_BIT = 65535
 
@@ -75,13 +79,72 @@ def open_channels(
     return ChannelCrops(*sources)
 
 
+def open_fields(
+    options: RscdOptions | CalibratorOptions, schedule: Schedule, *, best_share: float = 1.0
+) -> ChannelCrops:
+    """Return the crops of RSCD's trainings: as `open_channels` does, or a camera's.
+
+    Stabilised crops are exposures of grey images, of the optical densities of the RGB images in
+    `extra`, and of drawn specimens (`CameraCrops`).
+
+    Parameters
+    ----------
+    schedule : Schedule
+        Noise is at most as strong as at its `highest_t`.
+
+    Raises
+    ------
+    SettingError
+        Stabilised images of more than one channel, or shares that are more than all.
+    TrainingError
+        See `open_channels`.
+    """
+    if not options.stabilised:
+        return open_channels(options, options.channels, best_share=best_share)
+    if options.channels != 1:
+        raise SettingError(
+            f"--stabilised is for one channel, and --channels is {options.channels}. Other images "
+            "are stabilised channel by channel, with a model of one."
+        )
+    most_sigma = float(schedule.sigma[options.highest_t] / schedule.alpha[options.highest_t])
+    tiles, cache = open_sources(options, grey=True, grey_extra=False), options.cache_folder
+    tissue = tiles.further if tiles.further is not tiles.main else None
+    best = sharpest(tiles.main, best_share) if best_share < 1 else tiles.main
+    every, chosen = (
+        camera_crops(
+            main,
+            tissue,
+            cache,
+            tissue_share=tiles.share,
+            drawn_share=options.drawn_share,
+            most_sigma=most_sigma,
+        )
+        for main in (tiles.main, best)
+    )
+    held_out = camera_crops(
+        tiles.held_out,
+        None,
+        cache,
+        tissue_share=0,
+        drawn_share=min(0.5, options.drawn_share),
+        most_sigma=most_sigma,
+        held_out=True,
+    )
+    return ChannelCrops(every, chosen, held_out)
+
+
 def crops(source: Crops, rng: np.random.Generator, count: int, size: int) -> Tensor:
     """Return random crops, (count, C, size, size) float32 in [-1, 1], of the files' whole range."""
     return as_tensor(np.stack([source.crop(rng, size) for _ in range(count)]))
 
 
 def as_tensor(images: np.ndarray) -> Tensor:
-    """Return images (B, H, W, C) uint8 or uint16 as (B, C, H, W) float32 in [-1, 1]."""
+    """Return images (B, H, W, C) uint8 or uint16 as (B, C, H, W) float32 in [-1, 1].
+
+    Those that are floating-point already are in the model's range, and stay as they are.
+    """
+    if images.dtype.kind == "f":
+        return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32))
     pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
     return torch.from_numpy(pixels * (2 / np.iinfo(images.dtype).max) - 1)
 

@@ -8,26 +8,28 @@ from typing import Annotated, ClassVar, Literal
 from histomend.train.option import Option
 from histomend.train.options import (
     ArtifusionOptions,
+    CalibratorOptions,
+    ControlOptions,
+    LatentArtifusionOptions,
+    RscdOptions,
+    SwinirOptions,
+    VaeOptions,
+)
+from histomend.train.shared_options import (
     Average,
     Batch,
-    CalibratorOptions,
     Channels,
-    ControlOptions,
     Cooldown,
     Critic,
     Crop,
     Degradation,
     DenoiserOptions,
     Init,
-    LatentArtifusionOptions,
     MixedOptions,
     Mpp,
     Rate,
-    RscdOptions,
     Schedule,
-    SwinirOptions,
     TrainingOptions,
-    VaeOptions,
     Verb,
 )
 

@@ -17,8 +17,8 @@ from histomend.recipes.whole_field import ByDiffusion, by_condition
 from histomend.train.comparison_options import ConditionalOptions
 from histomend.train.denoiser import starting_config
 from histomend.train.lesson import drawn_seed
+from histomend.train.objective import drawn_noise
 from histomend.train.objective import loss as denoising_loss
-from histomend.train.objective import noised_at_random
 from histomend.train.paired import PairedLesson, paired_lesson
 from histomend.train.simulated_pairs import under_tissue
 
@@ -34,7 +34,8 @@ class Conditioning:
         levels = self.config.noise_schedule()
         shown = self.damaged(clean, rng)
         draws = torch.Generator().manual_seed(drawn_seed(rng))
-        t, eps, x = noised_at_random(clean, levels, draws)
+        t, eps = drawn_noise(clean, levels, draws)
+        x = levels.noised(clean, t, eps)
         output = network(torch.cat([x, shown], 1), t.to(clean.device)).float()
         everywhere = torch.ones_like(clean[:, :1])
         kind = self.config.prediction

@@ -33,8 +33,8 @@ from histomend.train.channels import crops
 from histomend.train.data import Crops, Mixed, Tiles, open_sources
 from histomend.train.latents import open_latents
 from histomend.train.lesson import Figures, Lesson, Step, drawn_seed
+from histomend.train.objective import drawn_noise
 from histomend.train.objective import loss as denoising_loss
-from histomend.train.objective import noised_at_random
 from histomend.train.options import ControlOptions
 from histomend.train.validation import held_out_rng, noise_streams, psnr, x0_errors
 
@@ -180,7 +180,8 @@ class ControlLesson(Lesson[tuple[Tensor, Tensor]]):
         """Return the error of what prior and branch predict at random t."""
         (x0, control), prior = crops, self.trainee.prior
         draws = torch.Generator().manual_seed(drawn_seed(step.rng))
-        t, eps, x = noised_at_random(x0, prior.schedule, draws)
+        t, eps = drawn_noise(x0, prior.schedule, draws)
+        x = prior.schedule.noised(x0, t, eps)
         output = prior.controlled(network)(torch.cat([x, control], 1), t.to(x.device)).float()
         everywhere = torch.ones_like(x0[:, :1])
         return denoising_loss(output, x0, x, eps, t, everywhere, prior.schedule, prior.prediction)

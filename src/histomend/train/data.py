@@ -20,7 +20,7 @@ from PIL import Image as PilImage
 from histomend.damage.shapes import random_mask
 from histomend.diffusion.device import torch_device
 from histomend.errors import SettingError, TrainingError
-from histomend.train.options import MixedOptions, TrainingOptions
+from histomend.train.shared_options import MixedOptions, TrainingOptions
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -100,13 +100,14 @@ class Tiles:
         `LIGHT_SHARE` is the lightest of a few: bare glass and fat are rare in tiles that were
         picked for their tissue, and a model that never saw them paints tissue there.
         """
-        crop = self._cut(rng, size)
+        crop = self.cut(rng, size)
         if rng.random() < LIGHT_SHARE:
-            crop = max([crop, *(self._cut(rng, size) for _ in range(3))], key=np.mean)
+            crop = max([crop, *(self.cut(rng, size) for _ in range(3))], key=np.mean)
         crop = turned(crop, rng)
         return vary_signal(crop, rng) if self.grey else vary_stain(crop, rng)
 
-    def _cut(self, rng: np.random.Generator, size: int) -> np.ndarray:
+    def cut(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        """Return a random (size, size, C) crop as it is in the file."""
         slide = self.slides[rng.integers(len(self.slides))]
         tile = self.pixels[slide[rng.integers(len(slide))]]
         y, x = (int(rng.integers(n - size + 1)) for n in tile.shape[:2])
@@ -137,7 +138,11 @@ class Sources:
 
 
 def open_sources(
-    options: TrainingOptions, *, crop: int | None = None, grey: bool = False
+    options: TrainingOptions,
+    *,
+    crop: int | None = None,
+    grey: bool = False,
+    grey_extra: bool | None = None,
 ) -> Sources:
     """Return the tiles in `data`, and in `validation` and `extra` or else those of `data` again.
 
@@ -149,8 +154,8 @@ def open_sources(
     options : TrainingOptions
     crop : int, optional
         Side in px of what is cut out of a tile, if it is not that of the options.
-    grey : bool
-        See `Tiles`.
+    grey, grey_extra : bool
+        Read images of one channel; those of `extra` like the others unless given.
 
     Raises
     ------
@@ -166,7 +171,8 @@ def open_sources(
     with PartialState(cpu=on_cpu).local_main_process_first():
         main = Tiles(data, cache, grey=grey, split="train")
         held_out = Tiles(options.validation or data, cache, grey=grey, split="val")
-        further = Tiles(extra, cache, grey=grey) if extra is not None else main
+        further_grey = grey if grey_extra is None else grey_extra
+        further = Tiles(extra, cache, grey=further_grey) if extra is not None else main
     for tiles in (main, held_out, further):
         if min(tiles.pixels.shape[1:3]) < crop:
             raise TrainingError(

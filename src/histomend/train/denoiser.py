@@ -19,8 +19,8 @@ from histomend.errors import TrainingError
 from histomend.models import ModelConfig, load_weights, locate, read_config, save_model
 from histomend.recipes.regional import Regional
 from histomend.train.lesson import Figures, Lesson, Step
+from histomend.train.objective import drawn_noise
 from histomend.train.objective import loss as denoising_loss
-from histomend.train.objective import noised_at_random
 from histomend.train.validation import noise_streams, x0_errors
 
 # (generator, count, share without context) -> x0 (count, C, h, w) and masks (count, 1, h, w).
@@ -61,7 +61,7 @@ class DenoiserTrainee:
         if self.config.latent_channels:
             keys.append("vae_sha256")
         if self.config.highest_t:
-            keys += ["channels", "highest_t"]
+            keys += ["channels", "highest_t", "stabilised"]
         if self.config.method in ("conditional", "noise2noise"):
             # Of one channel their networks may have the shapes of each other's or of RSCD's.
             keys += ["method", "channels"]
@@ -104,6 +104,7 @@ def starting_config(config: ModelConfig, init: str | Path | None) -> ModelConfig
         "learned_variance",
         "channels",
         "highest_t",
+        "stabilised",
         "latent_channels",
         "factor",
     ):
@@ -177,7 +178,8 @@ class MaskedDenoising(Lesson[tuple[Tensor, Tensor]]):
         """Return the error of the prediction at random t, mostly of what is masked."""
         (x0, mask), config = crops, self.trainee.config
         schedule = config.noise_schedule()
-        t, eps, x = noised_at_random(x0, schedule, step.noise)
+        t, eps = drawn_noise(x0, schedule, step.noise)
+        x = schedule.noised(x0, t, eps)
         entry = torch.cat([x, x0 * (1 - mask), mask], 1) if config.context else x
         output = network(entry, t.to(x.device)).float()
         return denoising_loss(output, x0, x, eps, t, mask, schedule, config.prediction)

@@ -18,9 +18,9 @@ from torch import Tensor
 from histomend.errors import TrainingError
 from histomend.train.compiled import compile_checked
 from histomend.train.lesson import Lesson, Step
-from histomend.train.options import TrainingOptions
 from histomend.train.run import Run
 from histomend.train.sample_grid import write_sample_grid
+from histomend.train.shared_options import TrainingOptions
 
 # (step, loss, images per second, share of the budget that is spent).
 Report = Callable[[int, float, float, float], None]

@@ -62,14 +62,15 @@ def loss(
     return total
 
 
-def noised_at_random(
+def drawn_noise(
     x0: Tensor, schedule: Schedule, draws: torch.Generator, highest_t: int | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return x_t of clean images at times of their own, each equally likely.
+) -> tuple[Tensor, Tensor]:
+    """Return a time for each sample, all equally likely, and noise.
 
     Parameters
     ----------
     x0 : (B, C, H, W)
+        What is to be noised.
     draws : torch.Generator
         On the CPU, so that all devices see the same.
     highest_t : int, optional
@@ -80,11 +81,9 @@ def noised_at_random(
     t : (B,) int64, from 1
         On the CPU.
     eps : (B, C, H, W)
-    x : (B, C, H, W)
     """
     t = torch.randint(1, (highest_t or schedule.steps) + 1, (len(x0),), generator=draws)
-    eps = torch.randn(x0.shape, generator=draws).to(x0)
-    return t, eps, schedule.noised(x0, t, eps)
+    return t, torch.randn(x0.shape, generator=draws).to(x0)
 
 
 def likelihood_term(

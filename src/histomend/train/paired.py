@@ -15,7 +15,7 @@ from histomend.train.channels import crops, open_channels
 from histomend.train.data import Crops
 from histomend.train.denoiser import DenoiserTrainee
 from histomend.train.lesson import Figures, Lesson, Step
-from histomend.train.options import DenoiserOptions
+from histomend.train.shared_options import DenoiserOptions
 from histomend.train.validation import device_of, held_out_rng, noise_streams, psnr
 
 HELD_OUT, SHOWN = 16, 8

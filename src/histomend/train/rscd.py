@@ -18,10 +18,11 @@ from histomend.errors import SettingError
 from histomend.models import ModelConfig, calibrator_folder, fit_to_calibrator
 from histomend.networks.build import arch_named
 from histomend.recipes.calibrated import CALLS, Calibrated, few_calls
-from histomend.train.channels import ChannelCrops, crops, open_channels
+from histomend.train.camera import COUNTED_SHARE, CameraCrops, exposures
+from histomend.train.channels import ChannelCrops, crops, open_fields
 from histomend.train.denoiser import DenoiserTrainee, starting_config
 from histomend.train.lesson import Figures, Lesson, Step
-from histomend.train.objective import noised_at_random
+from histomend.train.objective import drawn_noise
 from histomend.train.options import RscdOptions
 from histomend.train.validation import held_out_rng, noise_streams, psnr
 
@@ -30,7 +31,7 @@ HELD_OUT, SHOWN = 16, 8
 
 
 @dataclass
-class RscdLesson(Lesson[Tensor]):
+class RscdLesson(Lesson[tuple[Tensor, Tensor, Tensor]]):
     """Predict the noise in crops that are noised a little; see `RscdOptions`.
 
     Parameters
@@ -46,17 +47,33 @@ class RscdLesson(Lesson[Tensor]):
     options: RscdOptions
     held_out: Tensor
 
-    def crops(self, step: Step) -> Tensor:
-        """Draw clean crops; in the second phase of the best tiles only."""
-        after = self.options.best_after
-        source = self.tiles.best if after is not None and step.number >= after else self.tiles.every
-        return crops(source, step.rng, self.options.batch, self.options.crop).to(step.device)
+    def crops(self, step: Step) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw clean crops, the noise to be put on them, and at which t each is then.
 
-    def loss(self, network: nn.Module, crops: Tensor, step: Step) -> Tensor:
-        """Return the mean absolute error of epsilon."""
-        config = self.trainee.config
-        t, eps, x = noised_at_random(crops, config.noise_schedule(), step.noise, config.highest_t)
-        return F.l1_loss(network(x, t.to(x.device)).float(), eps)
+        In the second phase they are of the best tiles only. Some of a camera's are exposures, as
+        what it adds is Gaussian only where it counts many photons.
+        """
+        batch, size, after = self.options.batch, self.options.crop, self.options.best_after
+        source = self.tiles.best if after is not None and step.number >= after else self.tiles.every
+        schedule, parts = self.trainee.config.noise_schedule(), []
+        if isinstance(source, CameraCrops):
+            count = int(step.further(2).binomial(batch, COUNTED_SHARE))
+            if count:
+                parts = [exposures(source, step.rng, count, size, schedule)]
+                batch -= count
+        if batch:
+            x0 = crops(source, step.rng, batch, size)
+            t, eps = drawn_noise(x0, schedule, step.noise, self.options.highest_t)
+            parts.insert(0, (x0, eps, t))
+        x0, eps, t = (torch.cat(part) for part in zip(*parts, strict=True))
+        return x0.to(step.device), eps.to(step.device), t
+
+    def loss(self, network: nn.Module, crops: tuple[Tensor, Tensor, Tensor], step: Step) -> Tensor:
+        """Return the mean absolute error of epsilon, or the squared one."""
+        x0, eps, t = crops
+        x = self.trainee.config.noise_schedule().noised(x0, t, eps)
+        error = F.mse_loss if self.options.squared else F.l1_loss
+        return error(network(x, t.to(x.device)).float(), eps)
 
     def figures(self, network: nn.Module) -> Figures:
         """Return the PSNR of what one call takes for x0, by t.
@@ -102,6 +119,7 @@ def lesson(options: RscdOptions) -> RscdLesson:
         context=False,
         fast_steps=CALLS,
         highest_t=highest_t,
+        stabilised=options.stabilised,
     )
     config = starting_config(config, options.init)
     if highest_t > config.steps:
@@ -110,7 +128,7 @@ def lesson(options: RscdOptions) -> RscdLesson:
     if beside is not None:
         config = fit_to_calibrator(config, beside)
     best_share = options.best_share if options.best_after is not None else 1.0
-    tiles = open_channels(options, options.channels, best_share=best_share)
+    tiles = open_fields(options, config.noise_schedule(), best_share=best_share)
     held_out = crops(tiles.held_out, held_out_rng(), HELD_OUT, options.crop)
     trainee = DenoiserTrainee(config, options.shard_bytes, calibrator=beside)
     return RscdLesson(trainee, tiles, options, held_out.to(torch_device(options.device)))

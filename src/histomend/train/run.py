@@ -22,7 +22,7 @@ from histomend.train.card import CARD, model_card
 from histomend.train.lesson import Lesson
 from histomend.train.optimisers import make_optimiser
 from histomend.train.option import as_json
-from histomend.train.options import TrainingOptions
+from histomend.train.shared_options import TrainingOptions
 
 
 class Run:
@@ -107,8 +107,8 @@ class Run:
                 f"The run in {self.out} cannot be resumed: {last} is damaged ({error}). Start "
                 f"another run from its weights with --init {self.out / 'model'}."
             ) from error
-        # Runs of earlier versions had no other optimiser, and did not name it.
-        theirs = {"optimiser": "adamw"} | state["identity"]
+        # Runs of earlier versions could be nothing else, and did not say so.
+        theirs = {"optimiser": "adamw", "stabilised": False} | state["identity"]
         for key, own in self._identity().items():
             if theirs.get(key) != own:
                 raise TrainingError(
