@@ -17,6 +17,7 @@ from histomend.diffusion.path import FixedPath
 from histomend.diffusion.samplers import ddim
 from histomend.errors import TrainingError
 from histomend.models import ModelConfig, load_weights, locate, read_config, save_model
+from histomend.models.names import bundled_sampling
 from histomend.recipes.regional import Regional
 from histomend.train.lesson import Figures, Lesson, Step
 from histomend.train.objective import drawn_noise
@@ -87,13 +88,15 @@ class DenoiserTrainee:
 def starting_config(config: ModelConfig, init: str | Path | None) -> ModelConfig:
     """Return the config of a new model, or of one that starts from the weights of `init`.
 
+    It is sampled like that one, or else like the bundled model of its method.
+
     Raises
     ------
     TrainingError
         If the weights of `init` are of another kind.
     """
     if init is None:
-        return config
+        return replace(config, **bundled_sampling(config.method, config.channels))
     earlier = read_config(locate(init))
     for key in (
         "method",
