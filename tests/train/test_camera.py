@@ -9,8 +9,10 @@ from PIL import Image
 
 from histomend.diffusion.schedule import cosine
 from histomend.errors import SettingError
+from histomend.models import read_config
 from histomend.train.camera import CameraCrops, DensityLight, DrawnLight, exposures
 from histomend.train.data import Tiles
+from histomend.train.rscd import train
 from histomend.train.signals import crops, open_signals
 
 
@@ -91,3 +93,22 @@ def test_shares_above_one_are_refused(grey: Path) -> None:
 def test_stabilised_images_have_one_channel(grey: Path) -> None:
     with pytest.raises(SettingError, match="--stabilised is for one channel"):
         opened(grey, channels=3)
+
+
+def test_a_stabilised_training_takes_any_share_of_counted_noise(grey: Path, tmp_path: Path) -> None:
+    """Batches of two hold two, one or no samples of a camera's own noise."""
+    model = train(
+        grey,
+        tmp_path / "run",
+        channels=1,
+        stabilised=True,
+        drawn_share=0.0,
+        highest_t=300,
+        arch="tiny",
+        batch=2,
+        crop=32,
+        steps=8,
+    )
+    config = read_config(model)
+    assert config.stabilised
+    assert config.highest_t == 300

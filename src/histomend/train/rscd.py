@@ -161,15 +161,14 @@ def train(
         if isinstance(source, CameraCrops):
             # What a camera adds is Gaussian only where it counts many photons.
             counted = int(np.random.default_rng([*key, 2]).binomial(batch, COUNTED_SHARE))
-            x0, eps, t = exposures(source, rng, counted, crop, levels)
+        parts = []
         if counted < batch:
             gaussian = crops(source, rng, batch - counted, crop)
             times = torch.randint(1, highest_t + 1, (batch - counted,), generator=draws)
-            noise = torch.randn(gaussian.shape, generator=draws)
-            parts = [(gaussian, noise, times)]
-            if counted:
-                parts.append((x0, eps, t))
-            x0, eps, t = (torch.cat(part) for part in zip(*parts, strict=True))
+            parts.append((gaussian, torch.randn(gaussian.shape, generator=draws), times))
+        if isinstance(source, CameraCrops) and counted:
+            parts.append(exposures(source, rng, counted, crop, levels))
+        x0, eps, t = (torch.cat(part) for part in zip(*parts, strict=True))
         x0, eps = x0.to(where), eps.to(where)
         found = network(levels.noised(x0, t, eps), t.to(where)).float()
         return error(found, eps), batch
