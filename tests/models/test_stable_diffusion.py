@@ -19,7 +19,7 @@ from histomend.models.priors import load_prior
 from histomend.models.stable_diffusion import PROMPT, StableDiffusion, is_pipeline
 from histomend.models.upscaler import UpscalerConfig, load_upscaler, save_upscaler
 from histomend.networks.stable_diffusion import load_controlnet
-from histomend.train.control import train_control
+from histomend.train import ControlOptions, train
 from histomend.upscale import upscale
 
 SCHEDULER: dict[str, Any] = {
@@ -137,7 +137,7 @@ def test_its_controlnet_can_be_trained(
         monkeypatch.setattr(f"histomend.train.control.{name}", 1)
     parts: dict[str, Any] = {"prior": pipeline, "restoration": untrained_restoration}
     few: dict[str, Any] = {"batch": 1, "crop": 64, "versions": 1, "device": "cpu"}
-    train_control(tmp_path / "tiles", tmp_path / "run", steps=2, **parts, **few)
+    train(ControlOptions(tmp_path / "tiles", tmp_path / "run", steps=2, **parts, **few))
     assert load_upscaler(tmp_path / "run" / "model", "cpu").config.arch == "stable-diffusion"
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,15 +13,19 @@ from histomend.diffusion.schedule import cosine
 from histomend.errors import SettingError, TrainingError
 from histomend.models import load_calibrator
 from histomend.networks.calibrator import CALIBRATOR_ARCHS
+from histomend.train import CalibratorOptions, train
 from histomend.train.calibrator import (
     calibration_errors,
     even,
     noised_to,
-    train_calibrator,
     uneven,
 )
 
 LEVELS = cosine(1000)
+
+
+def train_calibrator(data: Path, out: Path, report: Any = None, **settings: Any) -> Path:
+    return train(CalibratorOptions(data, out, **settings), report)
 
 
 def test_it_learns_to_tell_much_noise_from_little(

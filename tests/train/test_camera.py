@@ -1,19 +1,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from histomend.diffusion.schedule import cosine
 from histomend.errors import SettingError
 from histomend.models import read_config
+from histomend.train import CalibratorOptions, RscdOptions, train
 from histomend.train.camera import CameraCrops, DensityLight, DrawnLight, exposures
+from histomend.train.channels import crops, open_fields
 from histomend.train.data import Tiles
-from histomend.train.rscd import train
-from histomend.train.signals import crops, open_signals
 
 
 @pytest.fixture
@@ -28,21 +28,13 @@ def grey(tmp_path: Path) -> Path:
     return folder
 
 
-def opened(grey: Path, **settings: object) -> CameraCrops:
-    given = {"channels": 1, "extra": None, "extra_share": 0.0, "drawn_share": 0.0, **settings}
-    signals = open_signals(
-        grey,
-        None,
-        cache=grey.parent / "cache",
-        best_share=1.0,
-        crop=48,
-        device=torch.device("cpu"),
-        stabilised=True,
-        most_sigma=0.5,
-        **given,  # type: ignore[arg-type]
-    )
-    assert isinstance(signals.every, CameraCrops)
-    return signals.every
+def opened(grey: Path, **settings: Any) -> CameraCrops:
+    given = {"channels": 1, "drawn_share": 0.0, "crop": 48, "device": "cpu", **settings}
+    # Noise is half as strong as the range, as at the highest t of a calibrator.
+    options = CalibratorOptions(grey, grey, stabilised=True, cache=grey.parent / "cache", **given)
+    crops = open_fields(options, cosine(1000))
+    assert isinstance(crops.every, CameraCrops)
+    return crops.every
 
 
 def test_crops_are_of_one_channel_in_the_models_range(grey: Path) -> None:
@@ -69,7 +61,7 @@ def test_density_is_bright_where_tissue_is_dark(tmp_path: Path) -> None:
     pixels[20:60, 20:60] = (120, 60, 140)
     (tmp_path / "he").mkdir()
     Image.fromarray(pixels).save(tmp_path / "he" / "a.png")
-    source = DensityLight(Tiles(tmp_path / "he", tmp_path / "cache", lambda _: None))
+    source = DensityLight(Tiles(tmp_path / "he", tmp_path / "cache"))
     light = source.light(np.random.default_rng(0), 80)
     assert light[30:50, 30:50].mean() > light[:10].mean() + 0.2
     assert light.min() >= 0
@@ -95,20 +87,11 @@ def test_stabilised_images_have_one_channel(grey: Path) -> None:
         opened(grey, channels=3)
 
 
-def test_a_stabilised_training_takes_any_share_of_counted_noise(grey: Path, tmp_path: Path) -> None:
-    """Batches of two hold two, one or no samples of a camera's own noise."""
-    model = train(
-        grey,
-        tmp_path / "run",
-        channels=1,
-        stabilised=True,
-        drawn_share=0.0,
-        highest_t=300,
-        arch="tiny",
-        batch=2,
-        crop=32,
-        steps=8,
-    )
-    config = read_config(model)
-    assert config.stabilised
-    assert config.highest_t == 300
+def test_a_step_without_any_exposure_is_a_step(
+    grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a small batch there is none in many steps."""
+    monkeypatch.setattr("histomend.train.rscd.COUNTED_SHARE", 0.0)
+    few = {"arch": "small", "channels": 1, "drawn_share": 0.0, "batch": 1, "crop": 32, "steps": 1}
+    model = train(RscdOptions(grey, tmp_path / "run", stabilised=True, device="cpu", **few))  # type: ignore[arg-type]
+    assert read_config(model).stabilised

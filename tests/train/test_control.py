@@ -13,8 +13,13 @@ from typer.testing import CliRunner
 from histomend.cli.app import app
 from histomend.errors import ModelMismatchError, SettingError, TrainingError
 from histomend.models.upscaler import load_upscaler
-from histomend.train.control import train_control
+from histomend.train import ControlOptions, train
 from histomend.upscale import upscale
+
+
+def train_control(data: Path, out: Path, report: Any = None, **settings: Any) -> Path:
+    return train(ControlOptions(data, out, **settings), report)
+
 
 FEW: dict[str, Any] = {"batch": 2, "crop": 64, "versions": 1, "device": "cpu"}
 
@@ -106,4 +111,4 @@ def test_the_verb(smooth: Path, tmp_path: Path, parts: dict[str, Any]) -> None:
     words += ["--versions", 1, "--batch", 2, "--degradation", "scanner", "--device", "cpu"]
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == 0, result.stderr
-    assert "The upscaler is in" in result.stderr
+    assert "histomend upscale" in result.stderr

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,13 @@ from histomend.errors import (
     WeightsError,
 )
 from histomend.evaluate.encoder import EncoderNetwork, load_encoder
+from histomend.train import EncoderOptions, train
 from histomend.train.data import Tiles
-from histomend.train.encoder import recognised, train_encoder, vicreg, views
+from histomend.train.encoder import recognised, vicreg, views
+
+
+def train_encoder(data: Path, out: Path, report: Any = None, **settings: Any) -> Path:
+    return train(EncoderOptions(data, out, **settings), report)
 
 
 @pytest.fixture(scope="module")

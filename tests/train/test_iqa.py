@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,10 +19,15 @@ from histomend.errors import (
 )
 from histomend.evaluate.encoder import EncoderConfig, parts_of, save_encoder
 from histomend.evaluate.iqa import IqaConfig, QualityNetwork, load_iqa, save_iqa
+from histomend.train import IqaOptions, train
 from histomend.train.data import Tiles
-from histomend.train.iqa import all_levels, blurred_crops, train_iqa
+from histomend.train.iqa import all_levels, blurred_crops
 
 FEW = {"batch": 6, "crop": 32, "device": "cpu"}
+
+
+def train_iqa(data: Path, out: Path, report: Any = None, **settings: Any) -> Path:
+    return train(IqaOptions(data, out, **settings), report)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +127,7 @@ def test_a_head_learns_on_frozen_features(grainy: Path, tmp_path: Path) -> None:
     ("wrong", "said"),
     [
         ({"blur": "motion"}, "box, gaussian, both"),
-        ({"crop": 16}, "at least 32"),
+        ({"crop": 16}, "32 or more"),
         ({"features": "clip"}, "go together"),
         ({"features": "vgg", "weights": "anything"}, "'vgg'"),
     ],

@@ -16,19 +16,15 @@ from histomend.train.latents import Latents, latent_batch
 Write = Callable[..., Path]
 
 
-def quiet(text: str) -> None:
-    pass
-
-
 @pytest.fixture
 def encoded(tiny_vae: Path, tmp_path: Path) -> Callable[..., Latents]:
     """Return a function that encodes the tiles of a folder."""
 
-    def encode(folder: Path, versions: int = 2, report: Callable[[str], None] = quiet) -> Latents:
-        tiles = Tiles(folder, tmp_path / "cache", quiet)
+    def encode(folder: Path, versions: int = 2) -> Latents:
+        tiles = Tiles(folder, tmp_path / "cache")
         space = LatentSpace(load_vae(tiny_vae))
         facts = vae_facts(tiny_vae)
-        return Latents(tiles, space, facts, tmp_path / "cache", versions=versions, report=report)
+        return Latents(tiles, space, facts, tmp_path / "cache", versions=versions)
 
     return encode
 
@@ -74,18 +70,21 @@ def test_slides_are_sampled_evenly_and_light_places_more_often(
 
 
 def test_tiles_are_encoded_once_and_the_same_again(
-    data: Path, encoded: Callable[..., Latents], tmp_path: Path
+    data: Path,
+    encoded: Callable[..., Latents],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    said: list[str] = []
-    first = np.array(encoded(data, report=said.append).cells)
-    encoded(data, report=said.append)
-    assert len(said) == 1
-    assert "encoding 4 tiles in 2 versions" in said[0]
+    caplog.set_level("INFO", "histomend")
+    first = np.array(encoded(data).cells)
+    encoded(data)
+    assert sum("encoding 4 tiles in 2 versions" in line for line in caplog.messages) == 1
     for path in (tmp_path / "cache").glob("latents-*"):
         path.unlink()
     assert np.array_equal(encoded(data).cells, first)
-    encoded(data, versions=3, report=said.append)
-    assert len(said) == 2, "other versions are other latents"
+    caplog.clear()
+    encoded(data, versions=3)
+    assert "in 3 versions" in caplog.text, "other versions are other latents"
 
 
 def test_a_cell_is_masked_if_any_of_its_pixels_is(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,27 @@ import torch
 from torch import Tensor
 
 from histomend.models import ModelConfig, load_model
-from histomend.train import denoiser, loop
-from histomend.train.denoiser import DenoiserSubject
-from histomend.train.loop import Run
-from histomend.train.settings import ARTIFUSION
+from histomend.train import ArtifusionOptions, denoiser
+from histomend.train import run as running
+from histomend.train.denoiser import DenoiserTrainee
+from histomend.train.optimisers import AdamW
+from histomend.train.run import Run
 
 
 class Killed(BaseException):
     """Stands for a signal."""
 
 
+class NothingToLearn:
+    """A lesson of which only what it trains is asked."""
+
+    trainee = DenoiserTrainee(ModelConfig("artifusion", "tiny"), shard_bytes=200_000)
+    optimiser = AdamW()
+    mixed_precision = False
+
+
 def opened(out: Path, *, resume: bool) -> Run:
-    config = ModelConfig("artifusion", "tiny")
-    return Run(
-        out,
-        DenoiserSubject(config, shard_bytes=200_000),
-        replace(ARTIFUSION, resume=resume, device="cpu"),
-    )
+    return Run(NothingToLearn(), ArtifusionOptions(out, out, resume=resume, device="cpu"))  # type: ignore[arg-type]
 
 
 def mark(run: Run, step: int) -> None:
@@ -58,7 +61,7 @@ def count_actions(monkeypatch: pytest.MonkeyPatch, allowed: int) -> list[int]:
         return act
 
     actions = {
-        loop: ["save_file"],
+        running: ["save_file"],
         denoiser: ["save_model"],
         shutil: ["rmtree"],
         Path: ["replace", "mkdir"],
@@ -99,4 +102,4 @@ def test_after_a_kill_at_any_moment_an_old_or_the_new_state_is_whole(
             break
     assert done[0] >= 10, "a save has become simpler: check that this test still sees it all"
     assert again.step == run.step
-    assert sorted(p.name for p in out.iterdir()) == ["last", "model"]
+    assert sorted(p.name for p in out.iterdir()) == ["last", "model", "run.json"]

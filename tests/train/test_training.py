@@ -16,7 +16,7 @@ from torch import Tensor
 
 from histomend.errors import ModelNotFoundError, SettingError, TrainingError
 from histomend.models import load_model, read_config
-from histomend.train.artifusion import train
+from histomend.train import ArtifusionOptions, train
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "tiny": {"arch": "tiny"},
@@ -29,10 +29,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
 }
 
+FILES = ["last", "log.jsonl", "model", "run.json", "samples"]
+
 
 def run(data: Path, out: Path, name: str = "tiny", **settings: Any) -> Path:
     defaults = {"batch": 2, "crop": 32, "device": "cpu", "cache": data.parent / "packed"}
-    return train(data, out, **{**defaults, **SETTINGS[name], **settings})
+    report = settings.pop("report", None)
+    options = ArtifusionOptions(data, out, **{**defaults, **SETTINGS[name], **settings})
+    return train(options, report)
 
 
 def state(out: Path) -> dict[str, Tensor]:
@@ -82,7 +86,13 @@ def test_a_run_writes_a_model_its_state_a_log_and_pictures(
     name: str, whole: Callable[[str], Path]
 ) -> None:
     out = whole(name)
-    assert sorted(p.name for p in out.iterdir()) == ["last", "log.jsonl", "model", "samples"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "last",
+        "log.jsonl",
+        "model",
+        "run.json",
+        "samples",
+    ]
     model = load_model(out / "model", "cpu")
     assert model.config.arch == name
     assert model.config.learned_variance is (name == "tiny-swin")
@@ -113,7 +123,13 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     assert_same(out, whole(name))
     steps = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
     assert steps == [2, 6]
-    assert sorted(p.name for p in out.iterdir()) == ["last", "log.jsonl", "model", "samples"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "last",
+        "log.jsonl",
+        "model",
+        "run.json",
+        "samples",
+    ]
 
 
 def test_a_kill_between_the_two_renames_of_a_save_loses_nothing(

@@ -10,23 +10,18 @@ from typer.core import TyperGroup
 
 import histomend
 from histomend.cli import (
-    adversarial_training,
-    calibrated_training,
     catalogue,
     conversion,
     curating,
     fields,
     images,
-    judging_training,
     ledgers,
     machine,
-    paired_training,
     pictures,
-    training,
     upscaling,
-    upscaling_training,
 )
 from histomend.cli.screen import say
+from histomend.cli.train import train
 from histomend.errors import HistomendError
 
 EXIT_FAULT = 1
@@ -69,22 +64,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-train = typer.Typer(no_args_is_help=True, help="Train a model on artifact-free images.")
-train.command()(training.artifusion)
-train.command()(training.vae)
-train.command()(training.latent_artifusion)
-train.command()(calibrated_training.calibrator)
-train.command()(calibrated_training.rscd)
-train.command()(paired_training.conditional)
-train.command()(paired_training.noise2noise)
-train.command()(adversarial_training.cyclegan)
-train.command()(upscaling_training.swinir)
-train.command()(upscaling_training.control)
-train.command()(upscaling_training.rrdb_gan)
-train.command()(upscaling_training.swinir_gan)
-train.command()(judging_training.encoder)
-train.command()(judging_training.iqa)
-
 convert = typer.Typer(no_args_is_help=True, help="Convert weights that others published.")
 # With a callback a lone verb keeps its name.
 convert.callback()(lambda: None)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,20 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from histomend.damage.shapes import random_mask
-from histomend.diffusion.device import torch_device
 from histomend.errors import SettingError, TrainingError, WeightsError
 from histomend.models import vae_facts
 from histomend.models.vae import WEIGHT_FILE
 from histomend.networks.autoencoder import VAE_ARCHS, Autoencoding, Pass, build_vae
 from histomend.train.adversarial import adversarial_loss
-from histomend.train.data import Crops, Mixed, Tiles, open_sources
-from histomend.train.figures import laplacian_ratio, psnr
-from histomend.train.loop import Run
-from histomend.train.settings import VAE, MixedOptions
-from histomend.train.sheet import write_sheet
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
+from histomend.train.data import Crops, open_sources
+from histomend.train.lesson import Figures, Lesson, Step
+from histomend.train.options import VaeOptions
+from histomend.train.validation import device_of, held_out_rng, laplacian_ratio, psnr
 
 # Keeps the latent near a standard normal without costing detail.
 KL_WEIGHT = 1e-4
@@ -58,7 +53,7 @@ LATENT_LAYERS = (
 
 
 @dataclass(frozen=True)
-class VaeSubject:
+class VaeTrainee:
     """An autoencoder as what is trained.
 
     Parameters
@@ -149,96 +144,69 @@ class VaeSubject:
             vae.half().save_pretrained(folder)
 
 
-def train_vae(
-    data: Path,
-    out: Path,
-    *,
-    arch: str = "small",
-    channels: int = 16,
-    init: str | Path | None = None,
-    decoder_only: bool = False,
-    adversarial: float = 0.0,
-    **options: Unpack[MixedOptions],
-) -> Path:
-    """Train an autoencoder and return its folder, in diffusers' format.
+@dataclass
+class VaeLesson(Lesson[Tensor]):
+    """Encode crops and give them back; see `VaeOptions`.
 
     Parameters
     ----------
-    data : Path
-        Folder of artifact-free RGB tiles, with a `manifest.csv` naming their slides.
-    out : Path
-        Folder of the run: `model/`, `last/`, `log.jsonl`, `samples/`.
-    arch : "paper" or "small"
-    channels : int
-        Of the latent: more keep more detail, and leave more for the denoiser to invent.
-    crop : int
-        Side in px, a multiple of 8.
-    init : str or Path, optional
-        Folder of an autoencoder in diffusers' format to start from.
-    decoder_only : bool
-        Keep the encoder of `init` and its scaling, so that denoisers of its latents stay valid.
-    adversarial : float
-        How strongly a critic, which learns to tell reconstructions from originals, pulls at each
-        reconstruction: the norm of its gradient over that of the error's. It brings back the fine
-        grain that errors of pixels average away, at some cost in PSNR (Esser et al. 2021,
-        section 3.1, whose weight equals ours at the pixels rather than at the last layer).
-
-    The options are those of `histomend.train.settings.MixedSettings`; what is not given is as in
-    `VAE` there.
-
-    Raises
-    ------
-    TrainingError
-        No usable tiles, a run that does not match, or a loss that diverged.
-    WeightsError
-        First weights of another arch or other channels, or damaged ones.
-    SettingError
-        An arch that does not exist, or a crop that is not a multiple of 8.
+    trainee : VaeTrainee
+    source : Crops
+    held_out : (B, 3, H, W) in [-1, 1]
+    options : VaeOptions
     """
-    settings = replace(VAE, **options)
-    where, batch, crop = torch_device(settings.device), settings.batch, settings.crop
-    if arch not in VAE_ARCHS:
-        raise SettingError(f"No autoencoder is called {arch!r}. There are {', '.join(VAE_ARCHS)}.")
-    if crop % FACTOR or crop < 4 * FACTOR:
-        raise SettingError(f"--crop is {crop}, but must be a multiple of {FACTOR}, from 32 on.")
-    if decoder_only and init is None:
-        raise SettingError("A decoder alone is trained on an encoder that is there: add --init.")
-    if adversarial < 0:
-        raise SettingError(f"--adversarial is {adversarial}, but must be 0 or more.")
-    cache = settings.cache_of(out)
-    tiles = open_sources(data, settings.validation, settings.extra, cache, crop=crop, device=where)
-    source = Mixed(tiles.main, tiles.further, settings.extra_share)
-    gauge = _crops(tiles.main, np.random.default_rng([20, 2]), 16, crop)
-    kept = vae_facts(Path(init)).scaling if decoder_only and init is not None else None
-    run = Run(
-        out,
-        VaeSubject(arch, channels, gauge, decoder_only, adversarial > 0, kept),
-        settings,
-        init=init,
-        compiled=settings.compiled,
-    )
-    shape = (batch, channels, crop // FACTOR, crop // FACTOR)
 
-    def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
-        key = [settings.seed, step, run.accelerator.process_index]
-        x = _crops(source, np.random.default_rng(key), batch, crop, RECOLOURED).to(where)
-        number = int(np.random.default_rng([*key, 1]).integers(2**62))
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(number)).to(where)
-        # A critic learns one size, and a latent that stays gains nothing.
-        may_shrink = adversarial == 0 and not decoder_only
-        shrunk = may_shrink and np.random.default_rng([*key, 2]).random() < SHRUNK
-        shrink = 2 if shrunk else 1
+    trainee: VaeTrainee
+    source: Crops
+    held_out: Tensor
+    options: VaeOptions
+
+    def crops(self, step: Step) -> Tensor:
+        """Draw clean crops, some of them recoloured."""
+        options = self.options
+        x = _crops(self.source, step.rng, options.batch, options.crop, RECOLOURED)
+        return x.to(step.device)
+
+    def loss(self, network: nn.Module, crops: Tensor, step: Step) -> Tensor:
+        """Return the error of what is decoded, and the critic's."""
+        x, options = crops, self.options
+        cells = options.crop // FACTOR
+        shape = (options.batch, options.channels, cells, cells)
+        noise = torch.randn(shape, generator=step.noise).to(x)
+        # A critic learns images of one size; and a latent that stays as it is gains nothing.
+        may_shrink = options.adversarial == 0 and not options.decoder_only
+        shrink = 2 if may_shrink and step.further(2).random() < SHRUNK else 1
         made: Pass = network(x, noise, shrink).float()
         wanted = F.avg_pool2d(x, shrink) if shrink > 1 else x
         loss = reconstruction_loss(made.y, wanted, made.mean, made.log_variance)
         if made.verdict is not None:
-            loss = loss + adversarial_loss(made.y, made.verdict, loss, adversarial)
-        return loss, batch
+            loss = loss + adversarial_loss(made.y, made.verdict, loss, options.adversarial)
+        return loss
 
-    def validate(run: Run) -> dict[str, float]:
-        return _validate(run, tiles.held_out, crop, out)
+    def figures(self, network: nn.Module) -> Figures:
+        """Return how near and how sharp reconstructions are; show eight above the originals."""
+        x = self.held_out.to(device_of(network))
+        y = torch.cat([network(part, part.new_zeros(()))[0].clamp(-1, 1) for part in x.split(8)])
+        values = {"psnr": psnr(y, x), "laplacian_ratio": laplacian_ratio(y, x)}
+        return Figures(values, [y[:8], x[:8]])
 
-    return run.train(loss_at, validate)
+
+def lesson(options: VaeOptions) -> VaeLesson:
+    """Return the lesson of an autoencoder."""
+    arch, crop, init = options.arch, options.crop, options.init
+    if arch not in VAE_ARCHS:
+        raise SettingError(f"No autoencoder is called {arch!r}. There are {', '.join(VAE_ARCHS)}.")
+    if crop % FACTOR:
+        raise SettingError(f"--crop is {crop}, but must be a multiple of {FACTOR}, from 32 on.")
+    if options.decoder_only and init is None:
+        raise SettingError("A decoder alone is trained on an encoder that is there: add --init.")
+    tiles = open_sources(options)
+    gauge = _crops(tiles.main, held_out_rng(2), 16, crop)
+    held_out = _crops(tiles.held_out, held_out_rng(), 32, crop)
+    kept = vae_facts(Path(init)).scaling if options.decoder_only and init is not None else None
+    critic = options.adversarial > 0
+    trainee = VaeTrainee(arch, options.channels, gauge, options.decoder_only, critic, kept)
+    return VaeLesson(trainee, tiles.mixed, held_out, options)
 
 
 def reconstruction_loss(y: Tensor, x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -275,14 +243,3 @@ def _crops(
             gains = rng.uniform(0.3, 1.7, (3, 1)).astype(np.float32)
             crop[:, region] = np.maximum(crop[:, region], 1 / 255) ** gains
     return torch.from_numpy(pixels * 2 - 1)
-
-
-@torch.no_grad()
-def _validate(run: Run, tiles: Tiles, crop: int, out: Path) -> dict[str, float]:
-    """Return figures of always the same crops, and write the first eight beside the originals."""
-    x = _crops(tiles, np.random.default_rng([20, 1]), 32, crop).to(run.accelerator.device)
-    network = run.averaged()
-    y = torch.cat([network(part, part.new_zeros(()))[0].clamp(-1, 1) for part in x.split(8)])
-    (out / "samples").mkdir(exist_ok=True)
-    write_sheet(out / "samples" / f"{run.step:07d}.png", [y[:8], x[:8]])
-    return {"psnr": psnr(y, x), "laplacian_ratio": laplacian_ratio(y, x)}

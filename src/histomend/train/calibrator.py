@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from histomend.diffusion.device import torch_device
 from histomend.diffusion.recalibration import Calibrates
 from histomend.diffusion.schedule import Schedule, named
 from histomend.errors import SettingError
 from histomend.models import CalibratorConfig, calibrator_folder, load_weights, save_calibrator
-from histomend.networks.calibrator import build_calibrator
-from histomend.train.loop import Run
-from histomend.train.settings import CALIBRATOR, MixedOptions
-from histomend.train.signals import crops, open_signals
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
+from histomend.train.channels import crops, open_fields
+from histomend.train.data import Crops
+from histomend.train.lesson import Figures, Lesson, Step
+from histomend.train.options import CalibratorOptions
+from histomend.train.validation import device_of, held_out_rng
 
 # Errors count relative to t plus this: five steps too many ruin an image at t = 5, and are
 # nothing at t = 200. The paper takes the squared error of t, which says little about small t.
@@ -36,7 +33,7 @@ HELD_OUT = 32
 
 
 @dataclass(frozen=True)
-class CalibratorSubject:
+class CalibratorTrainee:
     """A calibrator as what is trained."""
 
     config: CalibratorConfig
@@ -61,112 +58,87 @@ class CalibratorSubject:
         save_calibrator(folder, average, self.config, half=half)
 
 
-def train_calibrator(
-    data: Path,
-    out: Path,
-    *,
-    arch: str = "small",
-    channels: int = 3,
-    init: str | Path | None = None,
-    schedule: str = "cosine",
-    highest_t: int = 300,
-    augmented: bool = True,
-    stabilised: bool = False,
-    drawn_share: float = 0.3,
-    **options: Unpack[MixedOptions],
-) -> Path:
-    """Train a calibrator and return its folder.
+@dataclass
+class CalibratorLesson(Lesson[tuple[Tensor, Tensor, Tensor]]):
+    """Predict at which t noised crops are; see `CalibratorOptions`.
 
     Parameters
     ----------
-    data : Path
-        Folder of clean tiles.
-    out : Path
-        Folder of the run: `model/`, `last/`, `log.jsonl`.
-    arch : "paper" or "small"
-    channels : 1, 2 or 3
-        See `open_signals`.
-    highest_t : int
-        Largest t that images are noised to.
-    augmented : bool
-        Noise two regions differently (the paper's augmentation); the larger t is to be told.
-    stabilised, drawn_share
-        As of `histomend.train.rscd.train`.
-
-    The options are those of `histomend.train.settings.MixedSettings`; what is not given is as in
-    `CALIBRATOR` there.
-
-    Raises
-    ------
-    TrainingError
-        No usable tiles, a run that does not match, or a loss that diverged.
-    SettingError
-        An arch, a schedule, a number of channels or a t that does not exist.
-    ModelError
-        First weights of another kind, or damaged ones.
+    trainee : CalibratorTrainee
+    source : Crops
+    options : CalibratorOptions
+    held_out : (B, C, h, w) in [-1, 1]
     """
-    settings = replace(CALIBRATOR, **options)
-    where, batch, crop = torch_device(settings.device), settings.batch, settings.crop
-    config = CalibratorConfig(
-        arch, channels, schedule, highest_t=highest_t, augmented=augmented, stabilised=stabilised
-    )
-    levels = named(schedule, config.steps)
-    with torch.device("meta"):
-        build_calibrator(arch, channels)
-    if not 1 <= highest_t <= levels.steps:
-        raise SettingError(f"--highest-t is {highest_t}, but must be from 1 to {levels.steps}.")
-    cache = settings.cache_of(out)
-    tiles = open_signals(
-        data,
-        settings.validation,
-        settings.extra,
-        settings.extra_share,
-        cache,
-        channels=channels,
-        best_share=1.0,
-        crop=crop,
-        device=where,
-        stabilised=stabilised,
-        drawn_share=drawn_share,
-        most_sigma=float(levels.sigma[highest_t] / levels.alpha[highest_t]),
-    )
-    run = Run(
-        out,
-        CalibratorSubject(config),
-        settings,
-        init=init,
-        compiled=settings.compiled,
-    )
 
-    def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
-        key = [settings.seed, step, run.accelerator.process_index]
-        rng = np.random.default_rng(key)
-        x0 = crops(tiles.every, rng, batch, crop)
+    trainee: CalibratorTrainee
+    source: Crops
+    options: CalibratorOptions
+    held_out: Tensor
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule whose t is predicted."""
+        return named(self.trainee.config.schedule, self.trainee.config.steps)
+
+    def crops(self, step: Step) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw clean crops, the t to be predicted of each, and maps of t."""
+        rng, batch, crop = step.rng, self.options.batch, self.options.crop
+        x0 = crops(self.source, rng, batch, crop)
         # Small t are drawn more often than large ones: they are harder to tell apart, and
         # clean images must be known as such.
-        t = torch.from_numpy((highest_t * rng.random(batch) ** 2).round().astype(np.int64))
-        where_t = uneven(t, crop, rng) if augmented else even(t, crop)
-        number = int(np.random.default_rng([*key, 1]).integers(2**62))
-        x = noised_to(x0, where_t, levels, torch.Generator().manual_seed(number))
-        found = network(x.to(where)).float()
+        draws = self.options.highest_t * rng.random(batch) ** 2
+        t = torch.from_numpy(draws.round().astype(np.int64))
+        return x0, t, uneven(t, crop, rng) if self.options.augmented else even(t, crop)
+
+    def loss(self, network: nn.Module, crops: tuple[Tensor, Tensor, Tensor], step: Step) -> Tensor:
+        """Return the error of t, relative to t."""
+        x0, t, where_t = crops
+        x = noised_to(x0, where_t, self.schedule, step.noise)
+        found = network(x.to(step.device)).float()
         label = t.to(found)
-        return ((found - label).abs() / (label + EASE)).mean(), batch
+        return ((found - label).abs() / (label + EASE)).mean()
 
-    x0 = crops(tiles.held_out, np.random.default_rng([20, 1]), HELD_OUT, crop)
-
-    def validate(run: Run) -> dict[str, float]:
-        network, known = run.averaged(), [t for t in LEVELS if t <= highest_t]
+    def figures(self, network: nn.Module) -> Figures:
+        """Return the mean errors of t by true t, on even and on uneven noise."""
+        known = [t for t in LEVELS if t <= self.options.highest_t]
+        device = device_of(network)
 
         def calibrate(x: Tensor) -> Tensor:
-            return network(x.to(where)).float().cpu()
+            return network(x.to(device)).float().cpu()
 
-        return {
-            f"{prefix}t_error_{t}": round(error, 2)
+        errors = {
+            prefix: calibration_errors(calibrate, self.held_out, self.schedule, known, mixed)
             for prefix, mixed in (("", False), ("uneven_", True))
-            for t, (_, error) in calibration_errors(calibrate, x0, levels, known, mixed).items()
         }
+        return Figures(
+            {
+                f"{prefix}t_error_{t}": round(error, 2)
+                for prefix, by_t in errors.items()
+                for t, (_, error) in by_t.items()
+            }
+        )
 
-    return run.train(loss_at, validate)
+
+def lesson(options: CalibratorOptions) -> CalibratorLesson:
+    """Return the lesson of a calibrator."""
+    config = CalibratorConfig(
+        options.arch,
+        options.channels,
+        options.schedule,
+        highest_t=options.highest_t,
+        augmented=options.augmented,
+        stabilised=options.stabilised,
+    )
+    with torch.device("meta"):
+        config.network()
+    if options.highest_t > config.steps:
+        raise SettingError(
+            f"--highest-t is {options.highest_t}, but must be from 1 to {config.steps}."
+        )
+    schedule = named(config.schedule, config.steps)
+    tiles = open_fields(options, schedule)
+    held_out = crops(tiles.held_out, held_out_rng(), HELD_OUT, options.crop)
+    return CalibratorLesson(CalibratorTrainee(config), tiles.every, options, held_out)
 
 
 def even(t: Tensor, size: int) -> Tensor:

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from histomend.diffusion.denoiser import Denoiser
-from histomend.diffusion.device import torch_device
 from histomend.models import ModelConfig
 from histomend.networks.build import arch_named
 from histomend.recipes.calibrated import CALLS
 from histomend.recipes.settings import sampling
 from histomend.recipes.whole_field import ByDiffusion, by_condition
-from histomend.train.denoiser import DenoiserSubject, checked
+from histomend.train.comparison_options import ConditionalOptions
+from histomend.train.denoiser import starting_config
+from histomend.train.lesson import drawn_seed
+from histomend.train.objective import drawn_noise
 from histomend.train.objective import loss as denoising_loss
-from histomend.train.pairs import under_tissue
-from histomend.train.restorer import train_restorer
-from histomend.train.settings import CONDITIONAL, MixedOptions
-from histomend.train.signals import open_signals
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
+from histomend.train.paired import PairedLesson, paired_lesson
+from histomend.train.simulated_pairs import under_tissue
 
 
 @dataclass(frozen=True)
@@ -38,9 +33,8 @@ class Conditioning:
         """Return the error of the prediction at a random t, mean over crops of all t."""
         levels = self.config.noise_schedule()
         shown = self.damaged(clean, rng)
-        draws = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        t = torch.randint(1, levels.steps + 1, (len(clean),), generator=draws)
-        eps = torch.randn(clean.shape, generator=draws).to(clean)
+        draws = torch.Generator().manual_seed(drawn_seed(rng))
+        t, eps = drawn_noise(clean, levels, draws)
         x = levels.noised(clean, t, eps)
         output = network(torch.cat([x, shown], 1), t.to(clean.device)).float()
         everywhere = torch.ones_like(clean[:, :1])
@@ -57,82 +51,18 @@ class Conditioning:
         return by_condition(denoiser, sampling("fast", self.config))
 
 
-def train(
-    data: Path,
-    out: Path,
-    *,
-    arch: str = "small",
-    channels: int = 3,
-    init: str | Path | None = None,
-    schedule: str = "cosine",
-    mpp: float = 0.5,
-    shard_mb: float | None = None,
-    **options: Unpack[MixedOptions],
-) -> Path:
-    """Train a denoiser that sees the degraded image, and return the folder of the finished model.
-
-    The pairs are clean crops and the same under tissue (`histomend.damage.optical.degrade`) at 0 to
-    80 um. The network learns v rather than SR3's epsilon, which says nothing of x0 at the noisy end
-    and so needs many steps; T is 1000.
-
-    Parameters
-    ----------
-    data : Path
-        Folder of clean tiles.
-    out : Path
-        Folder of the run: `model/`, `last/`, `log.jsonl`, `samples/`.
-    arch : str
-        Size of the network (`histomend presets conditional`).
-    channels : 1, 2 or 3
-        See `open_signals`.
-    mpp : float
-        Pixel size of the tiles in um, on which the blur of the pairs depends.
-
-    The options are those of `histomend.train.settings.MixedSettings`; what is not given is as in
-    `CONDITIONAL` there.
-
-    Raises
-    ------
-    TrainingError
-        No usable tiles, a run or first weights that do not match, or a loss that diverged.
-    SettingError
-        An arch, a schedule or a number of channels that does not exist.
-    PixelSizeError
-        If `mpp` is outside 0.05 to 20.
-    """
-    settings = replace(CONDITIONAL, **options)
-    where = torch_device(settings.device)
-    arch_named(arch, "conditional")
-    config = checked(
-        ModelConfig(
-            method="conditional",
-            arch=arch,
-            prediction="v",
-            schedule=schedule,
-            mpp=mpp,
-            channels=channels,
-            context=False,
-            fast_steps=CALLS,
-        ),
-        init,
+def lesson(options: ConditionalOptions) -> PairedLesson:
+    """Return the lesson: clean crops, denoised beside the same under tissue."""
+    arch_named(options.arch, "conditional")
+    config = ModelConfig(
+        method="conditional",
+        arch=options.arch,
+        prediction="v",
+        schedule=options.schedule,
+        mpp=options.mpp,
+        channels=options.channels,
+        context=False,
+        fast_steps=CALLS,
     )
-    tiles = open_signals(
-        data,
-        settings.validation,
-        settings.extra,
-        settings.extra_share,
-        settings.cache_of(out),
-        channels=channels,
-        best_share=1.0,
-        crop=settings.crop,
-        device=where,
-    )
-    shard_bytes = None if shard_mb is None else int(shard_mb * 1e6)
-    return train_restorer(
-        DenoiserSubject(config, shard_bytes),
-        Conditioning(config),
-        out,
-        tiles,
-        settings,
-        init=init,
-    )
+    config = starting_config(config, options.init)
+    return paired_lesson(options, options.channels, config, Conditioning(config))

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from histomend.diffusion.device import torch_device
 from histomend.errors import SettingError
 from histomend.models import ModelConfig, load_weights, locate, save_model
 from histomend.networks.build import arch_named
 from histomend.networks.critic import Verdict
 from histomend.networks.cyclegan import POOL, CycleGan, Pass
 from histomend.recipes.whole_field import ByTranslation
-from histomend.train.denoiser import checked
-from histomend.train.loop import Optimiser, Run
-from histomend.train.restorer import HELD_OUT, compared
-from histomend.train.settings import CYCLEGAN, RunOptions
-from histomend.train.unpaired import open_unpaired
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
+from histomend.train.comparison_options import CycleGanOptions
+from histomend.train.denoiser import starting_config
+from histomend.train.lesson import Figures, Lesson, Step
+from histomend.train.optimisers import AdamW
+from histomend.train.paired import HELD_OUT, compared
+from histomend.train.unpaired import Unpaired, open_unpaired
+from histomend.train.validation import device_of
 
 # Of the cycles and of the identity beside the adversarial loss (sections 4 and 5.2).
 CYCLE_WEIGHT, IDENTITY_WEIGHT = 10.0, 5.0
@@ -39,7 +37,7 @@ RESTORING = "restoring."
 
 
 @dataclass(frozen=True)
-class CycleGanSubject:
+class CycleGanTrainee:
     """Both generators and both critics as what is trained.
 
     Parameters
@@ -78,98 +76,50 @@ class CycleGanSubject:
         save_model(folder, kept, self.config, half=True)
 
 
-def train(
-    data: Path,
-    out: Path,
-    *,
-    damage: str = "artifacts",
-    share: float = 1.0,
-    arch: str = "small",
-    channels: int = 3,
-    init: str | Path | None = None,
-    mpp: float = 0.5,
-    **options: Unpack[RunOptions],
-) -> Path:
-    """Train both generators and both critics, and return the folder of the one that restores.
+@dataclass
+class CycleGanLesson(Lesson[tuple[Tensor, Tensor]]):
+    """Translate damaged crops into clean ones and back; see `CycleGanOptions`."""
 
-    All four learn at each step and at the same rate. The critics' loss does not reach the
-    generators, nor theirs the critics, so one optimiser moves each by its own loss alone.
+    trainee: CycleGanTrainee
+    source: Unpaired
+    batch: int
+    known: tuple[Tensor, Tensor]
+    # As published: no warming up, no bound on the gradient.
+    optimiser = AdamW(warmup=1, clip=float("inf"), betas=BETAS)
 
-    Parameters
-    ----------
-    data : Path
-        Folder of clean tiles, of which the damaged ones are made.
-    out : Path
-        Folder of the run: `model/`, `last/`, `log.jsonl`, `samples/`.
-    damage : "artifacts" or "optical"
-        What the damaged images have: a simulated artifact each (RGB only), or all of the field
-        degraded as under tissue.
-    share : float in (0, 1]
-        Share of each slide's tiles that is used; 0.5 is configuration #2 of ArtiFusion's
-        comparison, 1 is #1.
-    arch : "paper" or "small"
-    channels : 1, 2 or 3
-        See `open_signals`.
-    init : str or Path, optional
-        Folder of a model of this method for the generator that restores; the other three
-        networks begin anew.
+    def crops(self, step: Step) -> tuple[Tensor, Tensor]:
+        """Draw damaged and clean crops of different tiles."""
+        damaged, clean = self.source.batch(step.rng, self.batch, self.trainee.crop)
+        return damaged.to(step.device), clean.to(step.device)
 
-    The options are those of `histomend.train.settings.RunSettings`; what is not given is as in
-    `CYCLEGAN` there. A batch is so many damaged crops and as many clean ones.
+    def loss(self, network: nn.Module, crops: tuple[Tensor, Tensor], step: Step) -> Tensor:
+        """Return the losses of generators and critics together."""
+        damaged, clean = crops
+        slots = torch.from_numpy(drawn_slots(step.rng, self.batch))
+        made: Pass = network(damaged, clean, slots)
+        return generator_loss(made, damaged, clean) + critic_loss(made)
 
-    Raises
-    ------
-    TrainingError
-        No usable tiles, a run or first weights that do not match, or a loss that diverged.
-    SettingError
-        An arch, a damage, a share or a number of channels that does not exist, or too small a
-        crop.
-    """
-    settings = replace(CYCLEGAN, **options)
-    where, batch, crop = torch_device(settings.device), settings.batch, settings.crop
-    arch_named(arch, "cyclegan")
+    def figures(self, network: nn.Module) -> Figures:
+        """Return the PSNRs of restored and of damaged crops."""
+        generator = network.get_submodule(RESTORING.rstrip("."))
+        return compared(ByTranslation(generator), *self.known, device_of(network))
+
+
+def lesson(options: CycleGanOptions) -> CycleGanLesson:
+    """Return the lesson of both generators and both critics."""
+    crop = options.crop
+    arch_named(options.arch, "cyclegan")
     if crop < SMALLEST_CROP:
         raise SettingError(f"--crop is {crop}, but must be {SMALLEST_CROP} or more.")
-    made_of = {"damage": damage, "share": share}
-    config = ModelConfig("cyclegan", arch, mpp=mpp, channels=channels, context=False)
-    config = checked(config, init)
+    made_of = {"damage": options.damage, "share": options.share}
+    config = ModelConfig(
+        "cyclegan", options.arch, mpp=options.mpp, channels=options.channels, context=False
+    )
+    config = starting_config(config, options.init)
     config = replace(config, card=made_of | config.card)
-    cache = settings.cache_of(out)
-    tiles = open_unpaired(
-        data,
-        settings.validation,
-        cache,
-        damage=damage,
-        channels=channels,
-        share=share,
-        mpp=mpp,
-        crop=crop,
-        seed=settings.seed,
-        device=where,
-    )
-    run = Run(
-        out,
-        CycleGanSubject(config, crop, made_of),
-        settings,
-        # As published: no warming up, no bound on the gradient.
-        Optimiser(warmup=1, clip=float("inf"), betas=BETAS),
-        init=init,
-    )
-
-    def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
-        rng = np.random.default_rng([settings.seed, step, run.accelerator.process_index])
-        damaged, clean = (images.to(where) for images in tiles.batch(rng, batch, crop))
-        slots = torch.from_numpy(drawn_slots(rng, batch))
-        made: Pass = network(damaged, clean, slots)
-        return generator_loss(made, damaged, clean) + critic_loss(made), batch
-
-    damaged, clean = tiles.known(HELD_OUT, crop)
-
-    def validate(run: Run) -> dict[str, float]:
-        generator = run.averaged().get_submodule("restoring")
-        return compared(run, ByTranslation(generator), damaged, clean)
-
-    return run.train(loss_at, validate)
+    source = open_unpaired(options)
+    trainee = CycleGanTrainee(config, crop, made_of)
+    return CycleGanLesson(trainee, source, options.batch, source.known(HELD_OUT, crop))
 
 
 def drawn_slots(rng: np.random.Generator, count: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -13,13 +14,15 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
-import torch
 from accelerate import PartialState
 from PIL import Image as PilImage
 
 from histomend.damage.shapes import random_mask
+from histomend.diffusion.device import torch_device
 from histomend.errors import SettingError, TrainingError
+from histomend.train.shared_options import MixedOptions, TrainingOptions
 
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".avif", ".webp"}
 LIGHT_SHARE = 0.1
@@ -39,8 +42,6 @@ class Tiles:
     folder : Path
     cache : Path
         Folder for the packed tiles.
-    report : function of str
-        Told what is being done.
     grey : bool
         Read images of one channel, of 8 or 16 bits; each file counts as a slide unless the
         manifest says otherwise.
@@ -65,7 +66,6 @@ class Tiles:
         self,
         folder: Path,
         cache: Path,
-        report: Callable[[str], None] = print,
         *,
         grey: bool = False,
         split: str | None = None,
@@ -83,7 +83,7 @@ class Tiles:
         self.key = key
         packed = cache / f"tiles-{key}.npy"
         if not packed.exists():
-            report(f"packing {len(files)} tiles of {folder} into {packed}")
+            _log.info("packing %d tiles of %s into %s", len(files), folder, packed)
             _pack(files, packed, grey)
         self.grey = grey
         self.pixels: np.ndarray = np.load(packed, mmap_mode="r")
@@ -122,21 +122,25 @@ class Sources:
     ----------
     main, held_out, further : Tiles
         For training, for the figures, and for a share of the crops.
+    share : float in [0, 1]
+        That share.
     """
 
     main: Tiles
     held_out: Tiles
     further: Tiles
+    share: float
+
+    @property
+    def mixed(self) -> Mixed:
+        """Where the crops of a training come from."""
+        return Mixed(self.main, self.further, self.share)
 
 
 def open_sources(
-    data: Path,
-    validation: Path | None,
-    extra: Path | None,
-    cache: Path,
+    options: TrainingOptions,
     *,
-    crop: int,
-    device: torch.device,
+    crop: int | None = None,
     grey: bool = False,
     grey_extra: bool | None = None,
 ) -> Sources:
@@ -147,18 +151,26 @@ def open_sources(
 
     Parameters
     ----------
+    options : TrainingOptions
+    crop : int, optional
+        Side in px of what is cut out of a tile, if it is not that of the options.
     grey, grey_extra : bool
-        Read images of one channel; those of `extra` like the others unless told otherwise.
+        Read images of one channel; those of `extra` like the others unless given.
 
     Raises
     ------
     TrainingError
-        If a folder holds no usable tiles, or crops of `crop` px do not fit into them.
+        If a folder holds no usable tiles, or crops do not fit into them.
     """
+    crop = options.crop if crop is None else crop
+    cache, data, extra, share = options.cache_folder, options.data, None, 0.0
+    if isinstance(options, MixedOptions):
+        extra, share = options.extra, options.extra_share
     # Of several processes one packs the tiles, and the others find them packed.
-    with PartialState(cpu=device.type == "cpu").local_main_process_first():
+    on_cpu = torch_device(options.device).type == "cpu"
+    with PartialState(cpu=on_cpu).local_main_process_first():
         main = Tiles(data, cache, grey=grey, split="train")
-        held_out = Tiles(validation or data, cache, grey=grey, split="val")
+        held_out = Tiles(options.validation or data, cache, grey=grey, split="val")
         further_grey = grey if grey_extra is None else grey_extra
         further = Tiles(extra, cache, grey=further_grey) if extra is not None else main
     for tiles in (main, held_out, further):
@@ -167,7 +179,7 @@ def open_sources(
                 f"Crops of {crop} px do not fit into tiles of {tiles.pixels.shape[2]}×"
                 f"{tiles.pixels.shape[1]}. Use a smaller --crop or larger tiles."
             )
-    return Sources(main, held_out, further)
+    return Sources(main, held_out, further, share)
 
 
 class Mixed:
@@ -182,7 +194,7 @@ class Mixed:
 
     def __init__(self, main: Crops, extra: Crops, share: float):
         if not 0 <= share <= 1:
-            raise SettingError(f"--extra-share is {share}, but it must be between 0 and 1.")
+            raise SettingError(f"--extra-share is {share}, but must be between 0 and 1.")
         self.main, self.extra, self.share = main, extra, share
 
     def crop(self, rng: np.random.Generator, size: int) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""What the trainings of all denoisers share, whatever space they work in."""
+"""What the trainings of denoisers share, whatever space they work in."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,42 +13,25 @@ from torch import Tensor, nn
 
 from histomend.diffusion.denoiser import Denoiser
 from histomend.diffusion.loop import sample
-from histomend.diffusion.noise import NoiseField, NoiseStream
 from histomend.diffusion.path import FixedPath
 from histomend.diffusion.samplers import ddim
-from histomend.errors import SettingError, TrainingError
+from histomend.errors import TrainingError
 from histomend.models import ModelConfig, load_weights, locate, read_config, save_model
 from histomend.recipes.regional import Regional
-from histomend.train.loop import Run
+from histomend.train.lesson import Figures, Lesson, Step
+from histomend.train.objective import drawn_noise
 from histomend.train.objective import loss as denoising_loss
-from histomend.train.settings import MixedSettings
-from histomend.train.sheet import write_sheet
+from histomend.train.validation import noise_streams, x0_errors
 
 # (generator, count, share without context) -> x0 (count, C, h, w) and masks (count, 1, h, w).
 Draw = Callable[[np.random.Generator, int, float], tuple[np.ndarray, np.ndarray]]
 HELD_OUT = 16
 SHOWN = 8
+SAMPLE_STEPS = 10
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """Always the same samples, for the figures and pictures of a run.
-
-    Parameters
-    ----------
-    x0 : (B, C, h, w)
-    mask : (B, 1, h, w)
-    rows : function of restored x (b, C, h, w) -> images (b, 3, H, W)
-        The rows of the picture, for the first b samples.
-    """
-
-    x0: Tensor
-    mask: Tensor
-    rows: Callable[[Tensor], list[Tensor]]
-
-
-@dataclass(frozen=True)
-class DenoiserSubject:
+class DenoiserTrainee:
     """A denoiser as what is trained.
 
     Parameters
@@ -85,7 +68,7 @@ class DenoiserSubject:
         return {key: own[key] for key in keys}
 
     def weights(self, init: str | Path) -> dict[str, Tensor]:
-        """Return the weights of the bundled model or folder `init`."""
+        """Return the weights of the model `init`."""
         return load_weights(locate(init))
 
     def write(self, folder: Path, average: dict[str, Tensor]) -> None:
@@ -101,21 +84,14 @@ class DenoiserSubject:
         )
 
 
-def checked(config: ModelConfig, init: str | Path | None) -> ModelConfig:
+def starting_config(config: ModelConfig, init: str | Path | None) -> ModelConfig:
     """Return the config of a new model, or of one that starts from the weights of `init`.
 
     Raises
     ------
-    SettingError
-        If the arch or schedule does not exist, or the pixel size is not positive.
     TrainingError
         If the weights of `init` are of another kind.
     """
-    config.noise_schedule()
-    if not config.mpp > 0:
-        raise SettingError(
-            f"A pixel size of {config.mpp} um is not possible; --mpp must be above 0."
-        )
     if init is None:
         return config
     earlier = read_config(locate(init))
@@ -152,93 +128,80 @@ def checked(config: ModelConfig, init: str | Path | None) -> ModelConfig:
     )
 
 
-def train_denoiser(
-    subject: DenoiserSubject,
-    out: Path,
-    draw: Draw,
-    held_out: HeldOut,
-    settings: MixedSettings,
-    *,
-    unconditional: float,
-    init: str | Path | None,
-    facts: Mapping[str, float] | None = None,
-) -> Path:
-    """Train a denoiser and return the folder of the finished model.
+@dataclass(frozen=True)
+class HeldOut:
+    """Always the same samples, for the figures and pictures of a run.
 
     Parameters
     ----------
-    subject : DenoiserSubject
-    out : Path
-        Folder of the run.
+    x0 : (B, C, h, w)
+    mask : (B, 1, h, w)
+    rows : function of restored x (b, C, h, w) -> images (b, 3, H, W)
+        The rows of the picture, for the first b samples.
+    """
+
+    x0: Tensor
+    mask: Tensor
+    rows: Callable[[Tensor], list[Tensor]]
+
+
+@dataclass
+class MaskedDenoising(Lesson[tuple[Tensor, Tensor]]):
+    """Let a denoiser learn what belongs under a mask, in pixels or in a latent.
+
+    Parameters
+    ----------
+    trainee : DenoiserTrainee
     draw : function (generator, count, share) -> x0, masks
         Gives the training samples.
     held_out : HeldOut
-    settings : MixedSettings
+    batch : int
     unconditional : float
         Share of samples without context; all of them where the network has none.
-    init : str or Path, optional
-        Bundled name or folder to take the first weights from.
-    facts : figures, optional
+    known : figures, optional
         For the first line of the log.
     """
-    run = Run(out, subject, settings, init=init, compiled=settings.compiled)
-    if facts and run.step == 0:
-        run.log(**facts)
-    config, batch = subject.config, settings.batch
-    noise_levels = config.noise_schedule()
-    share = unconditional if config.context else 1.0
 
-    def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
-        key = [settings.seed, step, run.accelerator.process_index]
-        x0, mask = tensors(draw(np.random.default_rng(key), batch, share), where)
-        number = int(np.random.default_rng([*key, 1]).integers(2**62))
-        draws = torch.Generator().manual_seed(number)
-        # Stochastic depth draws from the global generator.
-        torch.manual_seed(number)
-        t = torch.randint(1, noise_levels.steps + 1, (batch,), generator=draws)
-        eps = torch.randn(x0.shape, generator=draws).to(where)
-        x = noise_levels.noised(x0, t, eps)
+    trainee: DenoiserTrainee
+    draw: Draw
+    held_out: HeldOut
+    batch: int
+    unconditional: float
+    known: Mapping[str, float] = field(default_factory=dict)
+
+    def crops(self, step: Step) -> tuple[Tensor, Tensor]:
+        """Draw clean samples and masks."""
+        share = self.unconditional if self.trainee.config.context else 1.0
+        return tensors(self.draw(step.rng, self.batch, share), step.device)
+
+    def loss(self, network: nn.Module, crops: tuple[Tensor, Tensor], step: Step) -> Tensor:
+        """Return the error of the prediction at random t, mostly of what is masked."""
+        (x0, mask), config = crops, self.trainee.config
+        schedule = config.noise_schedule()
+        t, eps = drawn_noise(x0, schedule, step.noise)
+        x = schedule.noised(x0, t, eps)
         entry = torch.cat([x, x0 * (1 - mask), mask], 1) if config.context else x
-        output = network(entry, t.to(where)).float()
-        kind = config.prediction
-        return denoising_loss(output, x0, x, eps, t, mask, noise_levels, kind), batch
+        output = network(entry, t.to(x.device)).float()
+        return denoising_loss(output, x0, x, eps, t, mask, schedule, config.prediction)
 
-    def validate(run: Run) -> dict[str, float]:
-        return _validate(run, config, held_out, out)
+    def figures(self, network: nn.Module) -> Figures:
+        """Return the error of x0 inside the mask; show the first samples, restored in ten steps."""
+        config, x0, mask = self.trainee.config, self.held_out.x0, self.held_out.mask
+        schedule = config.noise_schedule()
+        denoiser = Denoiser(network, schedule, config.prediction)
+        recipe = Regional(x0, mask, schedule, context=config.context)
+        errors = x0_errors(denoiser, schedule, x0, mask, recipe.condition)
+        recipe = Regional(x0[:SHOWN], mask[:SHOWN], schedule, context=config.context)
+        path, noise = FixedPath(schedule.spaced(SAMPLE_STEPS)), noise_streams(len(x0[:SHOWN]))
+        restored = sample(denoiser, recipe, path, ddim(schedule), noise, schedule).x
+        return Figures(errors, self.held_out.rows(restored))
 
-    return run.train(loss_at, validate)
+    def facts(self) -> Mapping[str, float]:
+        """Return what was known before."""
+        return self.known
 
 
 def tensors(batch: tuple[np.ndarray, np.ndarray], device: torch.device) -> tuple[Tensor, Tensor]:
     """Return a drawn batch on the device."""
     x0, masks = batch
     return torch.from_numpy(x0).to(device), torch.from_numpy(masks).to(device)
-
-
-@torch.no_grad()
-def _validate(run: Run, config: ModelConfig, held_out: HeldOut, out: Path) -> dict[str, float]:
-    """Return the error of x0 inside the mask at four noise levels.
-
-    Also restores the first samples in ten steps and writes them beside the truth.
-    """
-    schedule = config.noise_schedule()
-    denoiser = Denoiser(run.averaged(), schedule, config.prediction)
-    x0, mask = held_out.x0, held_out.mask
-    streams = NoiseStream([NoiseField(k) for k in range(len(x0))], [(0, 0)] * len(x0))
-    eps = streams.draw(x0)
-    figures: dict[str, float] = {}
-    recipe = Regional(x0, mask, schedule, context=config.context)
-    for level in (0.2, 0.4, 0.6, 0.8):
-        t = torch.full((len(x0),), int(level * schedule.steps))
-        guess = denoiser(schedule.noised(x0, t, eps), t, recipe.condition).x0
-        error = ((guess - x0).square() * mask).sum() / (x0.shape[1] * mask.sum())
-        figures[f"x0_error_{level}"] = round(float(error), 5)
-    figures["mean_x0_error"] = round(sum(figures.values()) / 4, 5)
-    few = slice(0, SHOWN)
-    recipe = Regional(x0[few], mask[few], schedule, context=config.context)
-    streams = NoiseStream([NoiseField(k) for k in range(SHOWN)], [(0, 0)] * SHOWN)
-    path = FixedPath(schedule.spaced(10))
-    restored = sample(denoiser, recipe, path, ddim(schedule), streams, schedule).x
-    (out / "samples").mkdir(exist_ok=True)
-    write_sheet(out / "samples" / f"{run.step:07d}.png", held_out.rows(restored))
-    return figures

@@ -6,9 +6,9 @@ of a field agree, each feature varies over the batch, and no two features say th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,22 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from histomend.damage.optical import degrade
-from histomend.diffusion.device import torch_device
-from histomend.errors import SettingError
-from histomend.evaluate.encoder import (
-    FEATURES,
-    SMALLEST_PX,
-    EncoderConfig,
-    as_input,
-    load_encoder,
-    save_encoder,
-)
+from histomend.evaluate.encoder import EncoderConfig, as_input, load_encoder, save_encoder
+from histomend.train.comparison_options import EncoderOptions
 from histomend.train.data import Crops, Tiles, open_sources, turned, vary_stain
-from histomend.train.loop import Optimiser, Run
-from histomend.train.settings import ENCODER, RunOptions
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
+from histomend.train.lesson import Figures, Lesson, Step
+from histomend.train.optimisers import AdamW
+from histomend.train.validation import device_of
 
 # Weights of the three terms, as in the paper.
 INVARIANCE, VARIANCE, COVARIANCE = 25.0, 25.0, 1.0
@@ -48,7 +38,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class EncoderSubject:
+class EncoderTrainee:
     """An encoder as what is trained."""
 
     config: EncoderConfig
@@ -70,67 +60,39 @@ class EncoderSubject:
         save_encoder(folder, average, self.config)
 
 
-def train_encoder(
-    data: Path,
-    out: Path,
-    *,
-    features: int = FEATURES,
-    **options: Unpack[RunOptions],
-) -> Path:
-    """Train an encoder and return its folder.
+@dataclass
+class EncoderLesson(Lesson[tuple[Tensor, Tensor]]):
+    """Describe two views of one field alike; see `EncoderOptions`."""
 
-    Parameters
-    ----------
-    data : Path
-        Folder of clean RGB tiles.
-    out : Path
-        Folder of the run: `model/`, `last/`, `log.jsonl`.
-    features : int
-        1 to 64.
-    crop : int
-        Side of a view in pixels, at most half of a tile's.
+    trainee: EncoderTrainee
+    main: Tiles
+    held_out: Tiles
+    batch: int
+    crop: int
+    optimiser = AdamW(weight_decay=1e-4)
+    # Covariances of features are small differences, which bf16 would lose.
+    mixed_precision = False
 
-    The options are those of `histomend.train.settings.RunSettings`; what is not given is as in
-    `ENCODER` there.
+    def crops(self, step: Step) -> tuple[Tensor, Tensor]:
+        """Draw two views of each of some fields."""
+        one, other = views(self.main, step.rng, self.batch, self.crop)
+        return as_input(one).to(step.device), as_input(other).to(step.device)
 
-    Raises
-    ------
-    TrainingError
-        No usable tiles, a run that does not match, or a loss that diverged.
-    SettingError
-        An impossible number of features, too small a crop, or a batch of fewer than 2.
-    """
-    settings = replace(ENCODER, **options)
-    batch, crop = settings.batch, settings.crop
-    if not 1 <= features <= FEATURES:
-        raise SettingError(f"An encoder has 1 to {FEATURES} features, not {features}.")
-    if crop < SMALLEST_PX or batch < 2:
-        raise SettingError(
-            f"An encoder needs crops of at least {SMALLEST_PX} px and a batch of at least 2, not "
-            f"{crop} px and {batch}."
-        )
-    where = torch_device(settings.device)
-    cache = settings.cache_of(out)
-    tiles = open_sources(data, settings.validation, None, cache, crop=2 * crop, device=where)
-    run = Run(
-        out,
-        EncoderSubject(EncoderConfig(features)),
-        settings,
-        Optimiser(weight_decay=1e-4),
-        # Covariances of features are small differences, which bf16 would lose.
-        mixed_precision=False,
-    )
+    def loss(self, network: nn.Module, crops: tuple[Tensor, Tensor], step: Step) -> Tensor:
+        """Return VICReg's loss."""
+        first, second = network(torch.cat(crops)).chunk(2)
+        return vicreg(first, second)
 
-    def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
-        rng = np.random.default_rng([settings.seed, step, run.accelerator.process_index])
-        one, other = (as_input(v).to(where) for v in views(tiles.main, rng, batch, crop))
-        first, second = network(torch.cat([one, other])).chunk(2)
-        return vicreg(first, second), batch
+    def figures(self, network: nn.Module) -> Figures:
+        """Return how often a field is recognised."""
+        return Figures({"recognised": recognised(network, self.held_out, self.crop)})
 
-    def validate(run: Run) -> dict[str, float]:
-        return {"recognised": recognised(run.averaged(), tiles.held_out, crop)}
 
-    return run.train(loss_at, validate)
+def lesson(options: EncoderOptions) -> EncoderLesson:
+    """Return the lesson of an encoder."""
+    tiles = open_sources(options, crop=2 * options.crop)
+    trainee = EncoderTrainee(EncoderConfig(options.features))
+    return EncoderLesson(trainee, tiles.main, tiles.held_out, options.batch, options.crop)
 
 
 def views(source: Crops, rng: np.random.Generator, count: int, size: int) -> tuple[Pixels, Pixels]:
@@ -181,7 +143,7 @@ def vicreg(one: Tensor, other: Tensor) -> Tensor:
 def recognised(network: nn.Module, tiles: Tiles, crop: int) -> float:
     """Return how often a view's nearest among all fields' other views is of its own field."""
     one, other = views(tiles, np.random.default_rng([31, 0]), HELD_OUT, crop)
-    device = next(network.parameters()).device
+    device = device_of(network)
     a, b = (network(as_input(v).to(device)) for v in (one, other))
     nearest = torch.cdist(a, b).argmin(1).cpu()
     return float((nearest == torch.arange(len(nearest))).float().mean())

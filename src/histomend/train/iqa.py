@@ -7,9 +7,10 @@ no tissue goes with a score.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,15 +29,12 @@ from histomend.damage.blur_levels import (
 from histomend.diffusion.device import torch_device
 from histomend.errors import SettingError, TrainingError
 from histomend.evaluate.agreement import agreement, monotony
-from histomend.evaluate.encoder import SMALLEST_PX, in_parts
+from histomend.evaluate.encoder import in_parts
 from histomend.evaluate.iqa import IqaConfig, read_iqa, save_iqa
 from histomend.models import load_weights
-from histomend.train.data import Crops, Mixed, open_sources
-from histomend.train.loop import Run
-from histomend.train.settings import IQA, RunOptions
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
+from histomend.train.comparison_options import IqaOptions
+from histomend.train.data import Crops, open_sources
+from histomend.train.lesson import Figures, Lesson, Step
 
 HELD_OUT = 24
 
@@ -44,7 +42,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class IqaSubject:
+class IqaTrainee:
     """A quality model as what is trained; the network behind a head is not."""
 
     config: IqaConfig
@@ -73,100 +71,69 @@ class IqaSubject:
         save_iqa(folder, average, self.config)
 
 
-def train_iqa(
-    data: Path,
-    out: Path,
-    *,
-    blur: str = "both",
-    features: str = "",
-    weights: str = "",
-    extra: Path | None = None,
-    extra_share: float = 0.08,
-    init: Path | None = None,
-    **options: Unpack[RunOptions],
-) -> Path:
-    """Train a quality model and return its folder.
-
-    The loss is the mean squared error of the score from 10 to 0.
+@dataclass
+class IqaLesson(Lesson[tuple[Tensor, Tensor]]):
+    """Predict how blurred crops are; see `IqaOptions`.
 
     Parameters
     ----------
-    data : Path
-        Folder of clean, sharp RGB tiles.
-    out : Path
-        Folder of the run: `model/`, `last/`, `log.jsonl`.
-    blur : "box", "gaussian" or "both"
-        The paper has a model for each.
-    features : str
-        Frozen network under a head, of `histomend.evaluate.pretrained.features`: "clip" for
-        CLIP-IQA. Empty for our own network, which is trained as a whole.
-    weights : str
-        Of the frozen network: a folder, a file, or a name on the hub.
-    crop : int
-        Side of a crop in px. Images are judged by parts of this size: give the side that the
-        frozen network sees (224 for most CLIPs), and nothing is resized.
-
-    The options are those of `histomend.train.settings.RunSettings`; what is not given is as in
-    `IQA` there.
-
-    Raises
-    ------
-    TrainingError
-        No usable tiles, a run or first weights that do not match, or a loss that diverged.
-    SettingError
-        A blur or features that do not exist, features without weights, or too small a crop.
-    MissingDependencyError, ModelError
-        The frozen network cannot be loaded.
+    trainee : IqaTrainee
+    source : Crops
+    blurs : tuple of str
+    sight : callable
+        From images to what the network sees (`IqaConfig.sight`).
+    batch : int
+    held_out : images of `all_levels` by blur
     """
-    settings = replace(IQA, **options)
-    batch, crop = settings.batch, settings.crop
-    blurs = blurs_in(blur)
-    if crop < SMALLEST_PX:
-        raise SettingError(f"--crop is {crop}, but must be at least {SMALLEST_PX}.")
-    if bool(features) != bool(weights):
+
+    trainee: IqaTrainee
+    source: Crops
+    blurs: tuple[str, ...]
+    sight: Callable[[Pixels], Tensor]
+    batch: int
+    held_out: dict[str, Pixels]
+    # The finest detail of an image is what bf16 rounds away.
+    mixed_precision = False
+
+    def crops(self, step: Step) -> tuple[Tensor, Tensor]:
+        """Draw blurred crops and their scores."""
+        size = self.trainee.config.part_px
+        seen, scores = blurred_crops(self.source, step.rng, self.blurs, self.batch, size)
+        return self.sight(seen).to(step.device), scores.to(step.device)
+
+    def loss(self, network: nn.Module, crops: tuple[Tensor, Tensor], step: Step) -> Tensor:
+        """Return the squared error of the score."""
+        seen, scores = crops
+        return F.mse_loss(BEST_SCORE * network(seen), scores)
+
+    def figures(self, network: nn.Module) -> Figures:
+        """Return how well scores follow the levels of blur."""
+        figures: dict[str, float] = {}
+        for blur, images in self.held_out.items():
+            found = in_parts(lambda some: network(self.sight(some))[:, None], images, 1)
+            figures |= {f"{blur}_{name}": value for name, value in judged(found[:, 0]).items()}
+        return Figures(figures)
+
+
+def lesson(options: IqaOptions) -> IqaLesson:
+    """Return the lesson of a quality model."""
+    crop, blurs = options.crop, blurs_in(options.blur)
+    if bool(options.features) != bool(options.weights):
         raise SettingError(
             "--features and --weights go together: the first names a network, clip for instance, "
             "the second its folder or its name on the hub. Without both our own is trained."
         )
-    where = torch_device(settings.device)
-    config = IqaConfig(blur, features, weights, part_px=crop)
-    sight = config.sight(device=where)
-    if features:
+    config = IqaConfig(options.blur, options.features, options.weights, part_px=crop)
+    sight = config.sight(device=torch_device(options.device))
+    if options.features:
         blank = np.zeros((1, crop, crop, 3), np.uint8)
-        config = IqaConfig(blur, features, weights, int(sight(blank).shape[1]), crop)
-    cache = settings.cache_of(out)
+        config = replace(config, dimensions=int(sight(blank).shape[1]))
     # Blurred with what lies around them, so that no mirrored border tells the level.
-    tiles = open_sources(
-        data, settings.validation, extra, cache, crop=crop + 2 * REACH_PX, device=where
-    )
-    source = Mixed(tiles.main, tiles.further, extra_share)
-    run = Run(
-        out,
-        IqaSubject(config),
-        settings,
-        init=init,
-        # The finest detail of an image is what bf16 rounds away.
-        mixed_precision=False,
-    )
-
-    def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
-        rng = np.random.default_rng([settings.seed, step, run.accelerator.process_index])
-        seen, scores = blurred_crops(source, rng, blurs, batch, crop)
-        found = network(sight(seen).to(where))
-        return F.mse_loss(BEST_SCORE * found, scores.to(where)), batch
-
+    tiles = open_sources(options, crop=crop + 2 * REACH_PX)
     rng = np.random.default_rng([41, 0])
-    held_out = {one: all_levels(tiles.held_out, rng, one, HELD_OUT, crop) for one in blurs}
-
-    def validate(run: Run) -> dict[str, float]:
-        network = run.averaged()
-        figures: dict[str, float] = {}
-        for one, images in held_out.items():
-            found = in_parts(lambda some: network(sight(some))[:, None], images, 1)
-            figures |= {f"{one}_{name}": value for name, value in judged(found[:, 0]).items()}
-        return figures
-
-    return run.train(loss_at, validate)
+    held_out = {blur: all_levels(tiles.held_out, rng, blur, HELD_OUT, crop) for blur in blurs}
+    trainee = IqaTrainee(config)
+    return IqaLesson(trainee, tiles.mixed, blurs, sight, options.batch, held_out)
 
 
 def blurred_crops(

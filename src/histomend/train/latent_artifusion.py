@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from histomend.diffusion.denoiser import PredictionType
 from histomend.diffusion.device import torch_device
 from histomend.diffusion.space import LatentSpace
 from histomend.errors import SettingError
@@ -21,117 +16,49 @@ from histomend.train.data import Mixed, Tiles, open_sources
 from histomend.train.data import batch as drawn
 from histomend.train.denoiser import (
     HELD_OUT,
-    DenoiserSubject,
+    DenoiserTrainee,
     HeldOut,
-    checked,
+    MaskedDenoising,
+    starting_config,
     tensors,
-    train_denoiser,
 )
-from histomend.train.figures import psnr
 from histomend.train.latents import latent_batch, open_latents
-from histomend.train.settings import LATENT_ARTIFUSION, MixedOptions
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
+from histomend.train.options import LatentArtifusionOptions
+from histomend.train.validation import held_out_rng, psnr
 
 
-def train(
-    data: Path,
-    out: Path,
-    *,
-    vae: str | Path,
-    arch: str = "small",
-    init: str | Path | None = None,
-    prediction: PredictionType = "v",
-    schedule: str = "scaled_linear",
-    context: bool = True,
-    unconditional: float = 0.2,
-    mpp: float = 0.5,
-    versions: int = 4,
-    shard_mb: float | None = None,
-    **options: Unpack[MixedOptions],
-) -> Path:
-    """Train a latent denoiser and return the folder of the finished model, autoencoder included.
-
-    Parameters
-    ----------
-    data : Path
-        Folder of artifact-free RGB tiles, with a `manifest.csv` naming their slides.
-    out : Path
-        Folder of the run: `model/`, `last/`, `log.jsonl`, `samples/`.
-    vae : str or Path
-        Autoencoder in diffusers' format: a folder (`histomend train vae`), or a name on the
-        Hugging Face hub. It stays as it is.
-    arch : str
-        Size of the network (`histomend presets latent-artifusion`).
-    init : str or Path, optional
-        Bundled name or folder to take the first weights from; it must be of the same arch,
-        prediction, schedule, context and latent channels.
-    crop : int
-        Side in px, a multiple of the autoencoder's factor.
-    versions : int
-        Of each tile, turned and stained differently; each is encoded once, into the cache.
-
-    The options are those of `histomend.train.settings.MixedSettings`; what is not given is as in
-    `LATENT_ARTIFUSION` there.
-
-    Raises
-    ------
-    TrainingError
-        No usable tiles, a run or first weights that do not match, or a loss that diverged.
-    SettingError
-        An arch or schedule that does not exist, or a crop that is not whole cells.
-    ModelNotFoundError, WeightsError, UnsafeWeightsError
-        An autoencoder that is not there, damaged, or a pickle.
-    """
-    settings = replace(LATENT_ARTIFUSION, **options)
-    where, crop = torch_device(settings.device), settings.crop
-    arch_named(arch, "latent-artifusion")
-    place = vae_folder(vae)
+def lesson(options: LatentArtifusionOptions) -> MaskedDenoising:
+    """Return the lesson: latents under random masks; all tiles are encoded first."""
+    where, crop = torch_device(options.device), options.crop
+    arch_named(options.arch, "latent-artifusion")
+    place = vae_folder(options.vae)
     facts = vae_facts(place)
-    config = fit_to_vae(
-        ModelConfig(
-            method="latent-artifusion",
-            arch=arch,
-            prediction=prediction,
-            schedule=schedule,
-            mpp=mpp,
-            context=context,
-        ),
-        place,
+    config = ModelConfig(
+        method="latent-artifusion",
+        arch=options.arch,
+        prediction=options.prediction,
+        schedule=options.schedule,
+        mpp=options.mpp,
+        context=options.context,
     )
-    config = checked(config, init)
+    config = starting_config(fit_to_vae(config, place), options.init)
     factor = config.factor
     if crop % factor or crop < 4 * factor:
         raise SettingError(
             f"--crop is {crop}, but must be a multiple of {factor}, from {4 * factor} on: a cell "
             f"of this autoencoder's latent stands for {factor}×{factor} pixels."
         )
-    if versions < 1:
-        raise SettingError(f"--versions is {versions}, but each tile needs at least one.")
-    cache = settings.cache_of(out)
-    tiles = open_sources(data, settings.validation, settings.extra, cache, crop=crop, device=where)
+    tiles = open_sources(options)
     space = LatentSpace(load_vae(place, where))
-    main, further = (
-        open_latents(t, space, facts, cache, versions=versions, device=where)
-        for t in (tiles.main, tiles.further)
-    )
-    latents = Mixed(main, further, settings.extra_share)
+    main, further = (open_latents(t, space, facts, options) for t in (tiles.main, tiles.further))
+    latents = Mixed(main, further, tiles.share)
 
     def draw(rng: np.random.Generator, count: int, share: float) -> tuple[np.ndarray, np.ndarray]:
         return latent_batch(latents, rng, count, crop // factor, share, factor)
 
-    held_out, figures = _held_out(tiles.held_out, space, crop, context, where)
-    return train_denoiser(
-        DenoiserSubject(config, None if shard_mb is None else int(shard_mb * 1e6), place),
-        out,
-        draw,
-        held_out,
-        settings,
-        unconditional=unconditional,
-        init=init,
-        facts=figures,
-    )
+    held_out, known = _held_out(tiles.held_out, space, crop, options.context, where)
+    trainee = DenoiserTrainee(config, options.shard_bytes, place)
+    return MaskedDenoising(trainee, draw, held_out, options.batch, options.unconditional, known)
 
 
 @torch.no_grad()
@@ -144,9 +71,7 @@ def _held_out(
     are damaged, restored, the autoencoder's picture of the truth, and the truth.
     """
     share = 0.0 if context else 1.0
-    pixels, mask = tensors(
-        drawn(tiles, np.random.default_rng([20, 1]), HELD_OUT, crop, share), device
-    )
+    pixels, mask = tensors(drawn(tiles, held_out_rng(), HELD_OUT, crop, share), device)
     x0 = torch.cat([space.encode(part) for part in pixels.split(4)])
     decoded = torch.cat([space.decode(part) for part in x0.split(4)]).clamp(-1, 1)
 

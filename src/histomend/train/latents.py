@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,14 +14,16 @@ from accelerate import PartialState
 from torch import Tensor
 
 from histomend.damage.shapes import random_mask
-from histomend.diffusion.device import has_fast_bf16
+from histomend.diffusion.device import has_fast_bf16, torch_device
 from histomend.diffusion.space import LatentSpace
 from histomend.errors import TrainingError
 from histomend.models import VaeFacts
 from histomend.train.data import LIGHT_SHARE, Crops, Tiles, packing, turned, vary_stain
+from histomend.train.options import ControlOptions, LatentArtifusionOptions
 
 BATCH = 4
-# A line on the screen every so many seconds, as encoding takes minutes.
+_log = logging.getLogger(__name__)
+# A line in the log every so many seconds, as encoding takes minutes.
 PATIENCE_S = 20
 
 
@@ -55,8 +58,6 @@ class Latents:
         Of each tile; more are more varied, and take longer and more room.
     partner : Partner, optional
         Whose images' latents follow those of the tiles, as further channels of a crop.
-    report : function of str
-        Told what is being done.
 
     Attributes
     ----------
@@ -74,14 +75,14 @@ class Latents:
         *,
         versions: int,
         partner: Partner | None = None,
-        report: Callable[[str], None] = print,
     ):
         self.slides = tiles.slides
         beside = "" if partner is None else f"-{partner.key}"
         packed = cache / f"latents-{tiles.key}-{facts.sha256[:12]}-{versions}{beside}.npy"
         if not packed.exists():
-            report(f"encoding {len(tiles.pixels)} tiles in {versions} versions into {packed}")
-            _encode(tiles, space, facts, packed, versions, partner, report)
+            count = len(tiles.pixels)
+            _log.info("encoding %d tiles in %d versions into %s", count, versions, packed)
+            _encode(tiles, space, facts, packed, versions, partner)
         self.cells: np.ndarray = np.load(packed, mmap_mode="r")
 
     def crop(self, rng: np.random.Generator, size: int) -> np.ndarray:
@@ -105,17 +106,17 @@ class Latents:
 
 def open_latents(
     tiles: Tiles,
-    vae: LatentSpace,
+    space: LatentSpace,
     facts: VaeFacts,
-    cache: Path,
-    *,
-    versions: int,
-    device: torch.device,
+    options: LatentArtifusionOptions | ControlOptions,
     partner: Partner | None = None,
 ) -> Latents:
     """Return the latents of tiles; of several processes one encodes them."""
-    with PartialState(cpu=device.type == "cpu").local_main_process_first():
-        return Latents(tiles, vae, facts, cache, versions=versions, partner=partner)
+    on_cpu = torch_device(options.device).type == "cpu"
+    with PartialState(cpu=on_cpu).local_main_process_first():
+        return Latents(
+            tiles, space, facts, options.cache_folder, versions=options.versions, partner=partner
+        )
 
 
 def latent_batch(
@@ -155,7 +156,6 @@ def _encode(
     packed: Path,
     versions: int,
     partner: Partner | None,
-    report: Callable[[str], None],
 ) -> None:
     """Encode every version of every tile, cut to a square of whole cells, into one .npy."""
     cells = min(tiles.pixels.shape[1:3]) // facts.factor
@@ -194,7 +194,7 @@ def _encode(
                 told = time.monotonic()
                 done = first + len(group)
                 left = (told - began) / done * (len(jobs) - done) / 60
-                report(f"encoded {done} of {len(jobs)}, {left:.0f} minutes to go")
+                _log.info("encoded %d of %d, %.0f minutes to go", done, len(jobs), left)
 
 
 def _version(tile: np.ndarray, side: int, index: int, version: int) -> np.ndarray:

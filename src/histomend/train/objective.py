@@ -62,6 +62,30 @@ def loss(
     return total
 
 
+def drawn_noise(
+    x0: Tensor, schedule: Schedule, draws: torch.Generator, highest_t: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return a time for each sample, all equally likely, and noise.
+
+    Parameters
+    ----------
+    x0 : (B, C, H, W)
+        What is to be noised.
+    draws : torch.Generator
+        On the CPU, so that all devices see the same.
+    highest_t : int, optional
+        Largest t; that of the schedule unless given.
+
+    Returns
+    -------
+    t : (B,) int64, from 1
+        On the CPU.
+    eps : (B, C, H, W)
+    """
+    t = torch.randint(1, (highest_t or schedule.steps) + 1, (len(x0),), generator=draws)
+    return t, torch.randn(x0.shape, generator=draws).to(x0)
+
+
 def likelihood_term(
     mean: Tensor,
     variance: Tensor,

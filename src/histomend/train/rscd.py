@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,7 +12,6 @@ from torch.nn import functional as F
 from histomend.diffusion.denoiser import Denoiser
 from histomend.diffusion.device import torch_device
 from histomend.diffusion.loop import sample
-from histomend.diffusion.noise import NoiseField, NoiseStream
 from histomend.diffusion.recalibration import RecalibratingPath
 from histomend.diffusion.samplers import ddim
 from histomend.errors import SettingError
@@ -22,197 +19,116 @@ from histomend.models import ModelConfig, calibrator_folder, fit_to_calibrator
 from histomend.networks.build import arch_named
 from histomend.recipes.calibrated import CALLS, Calibrated, few_calls
 from histomend.train.camera import COUNTED_SHARE, CameraCrops, exposures
-from histomend.train.denoiser import DenoiserSubject, checked
-from histomend.train.figures import psnr
-from histomend.train.loop import Run
-from histomend.train.settings import RSCD, MixedOptions
-from histomend.train.sheet import write_sheet
-from histomend.train.signals import crops, open_signals
+from histomend.train.channels import ChannelCrops, crops, open_fields
+from histomend.train.denoiser import DenoiserTrainee, starting_config
+from histomend.train.lesson import Figures, Lesson, Step
+from histomend.train.objective import drawn_noise
+from histomend.train.options import RscdOptions
+from histomend.train.validation import held_out_rng, noise_streams, psnr
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-# The paper's T'. No image of theirs needed more.
-HIGHEST_T = 200
 LEVELS = (5, 20, 50, 100, 200)
 HELD_OUT, SHOWN = 16, 8
 
 
-def train(
-    data: Path,
-    out: Path,
-    *,
-    calibrator: Path | None = None,
-    arch: str = "small",
-    channels: int = 3,
-    init: str | Path | None = None,
-    schedule: str = "cosine",
-    highest_t: int = HIGHEST_T,
-    best_after: int | None = None,
-    best_share: float = 0.25,
-    mpp: float = 0.5,
-    stabilised: bool = False,
-    drawn_share: float = 0.3,
-    squared: bool = False,
-    shard_mb: float | None = None,
-    **options: Unpack[MixedOptions],
-) -> Path:
-    """Train a denoiser for whole fields and return the folder of the finished model.
-
-    It learns to tell epsilon, with the paper's L1 loss: what is left of an error of epsilon in x0
-    vanishes with t, and so a clean image goes through unchanged.
+@dataclass
+class RscdLesson(Lesson[tuple[Tensor, Tensor, Tensor]]):
+    """Predict the noise in crops that are noised a little; see `RscdOptions`.
 
     Parameters
     ----------
-    data : Path
-        Folder of clean tiles.
-    out : Path
-        Folder of the run: `model/`, `last/`, `log.jsonl`, `samples/`.
-    calibrator : Path, optional
-        Folder of the calibrator, copied into the model. It may be added to a finished run by
-        resuming it.
-    arch : str
-        Size of the network (`histomend presets rscd`).
-    channels : 1, 2 or 3
-        See `open_signals`.
-    highest_t : int
-        Largest t that is trained (the paper's T').
-    best_after : int, optional
-        From this step on only the best tiles are used (the paper's second phase); they are
-        picked automatically (`sharpest`).
-    best_share : float in (0, 1]
-        Share of the tiles that counts as the best.
-    stabilised : bool
-        Train on a camera's stabilised values, of one channel. `extra` then holds RGB tiles of
-        tissue, whose optical densities serve as light.
-    drawn_share : float in [0, 1]
-        Share of the stabilised crops that are drawn specimens.
-    squared : bool
-        Take the squared error in place of the paper's L1: the network then predicts the mean.
-
-    The options are those of `histomend.train.settings.MixedSettings`; what is not given is as in
-    `RSCD` there.
-
-    Raises
-    ------
-    TrainingError
-        No usable tiles, a run or first weights that do not match, or a loss that diverged.
-    SettingError
-        An arch, a schedule, a number of channels or a t that does not exist.
-    ModelMismatchError
-        If the calibrator is for other images or another schedule.
+    trainee : DenoiserTrainee
+    tiles : ChannelCrops
+    options : RscdOptions
+    held_out : (B, C, h, w) in [-1, 1]
     """
-    settings = replace(RSCD, **options)
-    where, batch, crop = torch_device(settings.device), settings.batch, settings.crop
-    arch_named(arch, "rscd")
-    config = checked(
-        ModelConfig(
-            method="rscd",
-            arch=arch,
-            prediction="epsilon",
-            schedule=schedule,
-            mpp=mpp,
-            channels=channels,
-            context=False,
-            fast_steps=CALLS,
-            highest_t=highest_t,
-            stabilised=stabilised,
-        ),
-        init,
+
+    trainee: DenoiserTrainee
+    tiles: ChannelCrops
+    options: RscdOptions
+    held_out: Tensor
+
+    def crops(self, step: Step) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw clean crops, the noise to be put on them, and at which t each is then.
+
+        In the second phase they are of the best tiles only. Some of a camera's are exposures, as
+        what it adds is Gaussian only where it counts many photons.
+        """
+        batch, size, after = self.options.batch, self.options.crop, self.options.best_after
+        source = self.tiles.best if after is not None and step.number >= after else self.tiles.every
+        schedule, parts = self.trainee.config.noise_schedule(), []
+        if isinstance(source, CameraCrops):
+            count = int(step.further(2).binomial(batch, COUNTED_SHARE))
+            if count:
+                parts = [exposures(source, step.rng, count, size, schedule)]
+                batch -= count
+        if batch:
+            x0 = crops(source, step.rng, batch, size)
+            t, eps = drawn_noise(x0, schedule, step.noise, self.options.highest_t)
+            parts.insert(0, (x0, eps, t))
+        x0, eps, t = (torch.cat(part) for part in zip(*parts, strict=True))
+        return x0.to(step.device), eps.to(step.device), t
+
+    def loss(self, network: nn.Module, crops: tuple[Tensor, Tensor, Tensor], step: Step) -> Tensor:
+        """Return the mean absolute error of epsilon, or the squared one."""
+        x0, eps, t = crops
+        x = self.trainee.config.noise_schedule().noised(x0, t, eps)
+        error = F.mse_loss if self.options.squared else F.l1_loss
+        return error(network(x, t.to(x.device)).float(), eps)
+
+    def figures(self, network: nn.Module) -> Figures:
+        """Return the PSNR of what one call takes for x0, by t.
+
+        Shown are noised crops, the same restored in a few calls, and what they were.
+        """
+        config, x0 = self.trainee.config, self.held_out
+        schedule = config.noise_schedule()
+        denoiser = Denoiser(network, schedule, config.prediction)
+        eps = noise_streams(len(x0)).draw(x0)
+        figures = {}
+        for level in LEVELS:
+            t = torch.full((len(x0),), min(level, config.trained_t))
+            guess = torch.cat(
+                [
+                    denoiser(schedule.noised(*part), part[1]).x0
+                    for part in zip(x0.split(4), t.split(4), eps.split(4), strict=True)
+                ]
+            )
+            figures[f"psnr_{level}"] = psnr(guess, x0)
+        few = slice(0, min(SHOWN, len(x0)))
+        t = torch.linspace(0, config.trained_t, few.stop).round().long()
+        noisy = schedule.noised(x0[few], t, eps[few])
+        # Here t is known, so the path asks nobody.
+        plan = few_calls(config.trained_t, CALLS, recalibrations=0)
+        path = RecalibratingPath(lambda _: t.float(), plan)
+        recipe, noise = Calibrated(noisy), noise_streams(few.stop)
+        restored = sample(denoiser, recipe, path, ddim(schedule), noise, schedule).x
+        return Figures(figures, [noisy, restored, x0[few]])
+
+
+def lesson(options: RscdOptions) -> RscdLesson:
+    """Return the lesson of a denoiser for whole fields."""
+    highest_t = options.highest_t
+    arch_named(options.arch, "rscd")
+    config = ModelConfig(
+        method="rscd",
+        arch=options.arch,
+        prediction="epsilon",
+        schedule=options.schedule,
+        mpp=options.mpp,
+        channels=options.channels,
+        context=False,
+        fast_steps=CALLS,
+        highest_t=highest_t,
+        stabilised=options.stabilised,
     )
-    levels = config.noise_schedule()
-    if not 1 <= highest_t <= levels.steps:
-        raise SettingError(f"--highest-t is {highest_t}, but must be from 1 to {levels.steps}.")
-    beside = None if calibrator is None else calibrator_folder(calibrator)
+    config = starting_config(config, options.init)
+    if highest_t > config.steps:
+        raise SettingError(f"--highest-t is {highest_t}, but must be from 1 to {config.steps}.")
+    beside = None if options.calibrator is None else calibrator_folder(Path(options.calibrator))
     if beside is not None:
         config = fit_to_calibrator(config, beside)
-    cache = settings.cache_of(out)
-    tiles = open_signals(
-        data,
-        settings.validation,
-        settings.extra,
-        settings.extra_share,
-        cache,
-        channels=channels,
-        best_share=best_share if best_after is not None else 1.0,
-        crop=crop,
-        device=where,
-        stabilised=stabilised,
-        drawn_share=drawn_share,
-        most_sigma=float(levels.sigma[highest_t] / levels.alpha[highest_t]),
-    )
-    error = F.mse_loss if squared else F.l1_loss
-    shard_bytes = None if shard_mb is None else int(shard_mb * 1e6)
-    run = Run(
-        out,
-        DenoiserSubject(config, shard_bytes, calibrator=beside),
-        settings,
-        init=init,
-        compiled=settings.compiled,
-    )
-
-    def loss_at(network: nn.Module, step: int, where: torch.device) -> tuple[Tensor, int]:
-        key = [settings.seed, step, run.accelerator.process_index]
-        source = tiles.best if best_after is not None and step >= best_after else tiles.every
-        rng = np.random.default_rng(key)
-        number = int(np.random.default_rng([*key, 1]).integers(2**62))
-        draws = torch.Generator().manual_seed(number)
-        counted = 0
-        if isinstance(source, CameraCrops):
-            # What a camera adds is Gaussian only where it counts many photons.
-            counted = int(np.random.default_rng([*key, 2]).binomial(batch, COUNTED_SHARE))
-        parts = []
-        if counted < batch:
-            gaussian = crops(source, rng, batch - counted, crop)
-            times = torch.randint(1, highest_t + 1, (batch - counted,), generator=draws)
-            parts.append((gaussian, torch.randn(gaussian.shape, generator=draws), times))
-        if isinstance(source, CameraCrops) and counted:
-            parts.append(exposures(source, rng, counted, crop, levels))
-        x0, eps, t = (torch.cat(part) for part in zip(*parts, strict=True))
-        x0, eps = x0.to(where), eps.to(where)
-        found = network(levels.noised(x0, t, eps), t.to(where)).float()
-        return error(found, eps), batch
-
-    x0 = crops(tiles.held_out, np.random.default_rng([20, 1]), HELD_OUT, crop).to(where)
-
-    def validate(run: Run) -> dict[str, float]:
-        return _validate(run, config, x0)
-
-    return run.train(loss_at, validate)
-
-
-@torch.no_grad()
-def _validate(run: Run, config: ModelConfig, x0: Tensor) -> dict[str, float]:
-    """Return the PSNR of what one call takes for x0, by t.
-
-    Also restores the first samples in a few calls and writes them under what they were.
-    """
-    schedule = config.noise_schedule()
-    denoiser = Denoiser(run.averaged(), schedule, config.prediction)
-    eps = _streams(len(x0)).draw(x0)
-    figures = {}
-    for level in LEVELS:
-        t = torch.full((len(x0),), min(level, config.trained_t))
-        guess = torch.cat(
-            [
-                denoiser(schedule.noised(*part), part[1]).x0
-                for part in zip(x0.split(4), t.split(4), eps.split(4), strict=True)
-            ]
-        )
-        figures[f"psnr_{level}"] = psnr(guess, x0)
-    few = slice(0, SHOWN)
-    t = torch.linspace(0, config.trained_t, SHOWN).round().long()
-    noisy = schedule.noised(x0[few], t, eps[few])
-    # Here t is known, so the path asks nobody.
-    plan = few_calls(config.trained_t, CALLS, recalibrations=0)
-    path = RecalibratingPath(lambda _: t.float(), plan)
-    recipe, streams = Calibrated(noisy), _streams(SHOWN)
-    restored = sample(denoiser, recipe, path, ddim(schedule), streams, schedule).x
-    folder = run.out / "samples"
-    folder.mkdir(exist_ok=True)
-    write_sheet(folder / f"{run.step:07d}.png", [noisy, restored, x0[few]])
-    return figures
-
-
-def _streams(count: int) -> NoiseStream:
-    return NoiseStream([NoiseField(k) for k in range(count)], [(0, 0)] * count)
+    best_share = options.best_share if options.best_after is not None else 1.0
+    tiles = open_fields(options, config.noise_schedule(), best_share=best_share)
+    held_out = crops(tiles.held_out, held_out_rng(), HELD_OUT, options.crop)
+    trainee = DenoiserTrainee(config, options.shard_bytes, calibrator=beside)
+    return RscdLesson(trainee, tiles, options, held_out.to(torch_device(options.device)))

@@ -10,23 +10,21 @@ from PIL import Image
 
 from histomend.errors import SettingError, TrainingError
 from histomend.image.simulated_srh import simulated_srh
+from histomend.train import RscdOptions
+from histomend.train.channels import ChannelCrops, crops, open_channels, sharpest
 from histomend.train.data import Tiles, vary_signal
-from histomend.train.signals import Signals, crops, open_signals, sharpest
-
-
-def quiet(text: str) -> None:
-    pass
 
 
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def opened(data: Path, channels: int, **settings: object) -> Signals:
-    given = {"validation": None, "extra": None, "extra_share": 0.0, "best_share": 1.0, **settings}
+def opened(data: Path, channels: int, best_share: float = 1.0) -> ChannelCrops:
     cache = data.parent / "cache"
-    where = torch.device("cpu")
-    return open_signals(data, cache=cache, channels=channels, crop=48, device=where, **given)  # type: ignore[arg-type]
+    options = RscdOptions(
+        data, data, cache=cache, channels=channels, crop=48, best_share=best_share, device="cpu"
+    )
+    return open_channels(options, channels, best_share=best_share)
 
 
 def write_grey(path: Path, level: int, dtype: type[np.generic] = np.uint8) -> None:
@@ -46,7 +44,7 @@ def test_grey_images_of_8_and_16_bits_fill_their_range(tmp_path: Path) -> None:
     write_grey(tmp_path / "t" / "a.png", 255)
     write_grey(tmp_path / "t" / "b.png", 65535, np.uint16)
     write_grey(tmp_path / "t" / "c.tif", 1000, np.uint16)
-    tiles = Tiles(tmp_path / "t", tmp_path / "cache", quiet, grey=True)
+    tiles = Tiles(tmp_path / "t", tmp_path / "cache", grey=True)
     assert tiles.pixels.dtype == np.uint16
     assert [int(tile.max()) for tile in tiles.pixels] == [65535, 65535, 1000]
     assert crops(tiles, rng(), 2, 48).shape == (2, 1, 48, 48)
@@ -93,7 +91,7 @@ def test_the_best_tiles_are_sharp_and_have_signal(tmp_path: Path) -> None:
         (tmp_path / "t" / slide).mkdir(parents=True)
         for name, pixels in {"a": blurred, "b": detail, "c": empty}.items():
             Image.fromarray(pixels).save(tmp_path / "t" / slide / f"{name}.png")
-    tiles = Tiles(tmp_path / "t", tmp_path / "cache", quiet)
+    tiles = Tiles(tmp_path / "t", tmp_path / "cache")
     best = sharpest(tiles, 0.3)
     kept = [str(tiles.files[k].relative_to(tmp_path / "t")) for s in best.slides for k in s]
     assert kept == ["1/b.png", "2/b.png"], "as many of each slide"
@@ -101,13 +99,13 @@ def test_the_best_tiles_are_sharp_and_have_signal(tmp_path: Path) -> None:
 
 
 def test_unrelated_images_are_ranked_together(data: Path, tmp_path: Path) -> None:
-    tiles = Tiles(data, tmp_path / "cache", quiet)
+    tiles = Tiles(data, tmp_path / "cache")
     assert [len(slide) for slide in sharpest(tiles, 0.5).slides] == [1, 1]
 
 
 @pytest.mark.parametrize(
     ("settings", "says"),
-    [({"channels": 4}, "--channels is 4.*RGB"), ({"best_share": 0.0}, "--best-share is 0")],
+    [({"channels": 4}, "--channels is 4"), ({"best_share": 0.0}, "--best-share is 0")],
     ids=str,
 )
 def test_settings_that_cannot_be(data: Path, settings: dict[str, float], says: str) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from histomend.train.pairs import noisy_twice, under_tissue
+from histomend.train.simulated_pairs import noisy_twice, under_tissue
 
 
 def rng(seed: int = 0) -> np.random.Generator:

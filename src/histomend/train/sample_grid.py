@@ -11,18 +11,19 @@ from PIL import Image as PilImage
 from torch import Tensor
 
 
-def write_sheet(path: Path, rows: Sequence[Tensor]) -> None:
+def write_sample_grid(path: Path, rows: Sequence[Tensor]) -> None:
     """Write batches (B, C, H, W) in [-1, 1] as the rows of one PNG.
 
     One channel is shown grey. Two are shown as red and green with their difference as blue.
     """
-    rows = [_shown(row) for row in rows]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [_as_rgb(row) for row in rows]
     lines = [np.concatenate(list(row.cpu().permute(0, 2, 3, 1).numpy()), 1) for row in rows]
     pixels = np.rint((np.concatenate(lines, 0).clip(-1, 1) + 1) * 127.5).astype(np.uint8)
     PilImage.fromarray(pixels).save(path)
 
 
-def _shown(row: Tensor) -> Tensor:
+def _as_rgb(row: Tensor) -> Tensor:
     if row.shape[1] == 1:
         return row.expand(-1, 3, -1, -1)
     if row.shape[1] == 2:

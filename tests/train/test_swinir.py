@@ -12,12 +12,17 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from histomend.cli.app import app
-from histomend.cli.upscaling_training import Degradation
 from histomend.damage.degradations import PIPELINES
 from histomend.errors import ModelNotFoundError, SettingError, TrainingError, WeightsError
 from histomend.models.restoration import load_restoration
 from histomend.networks.swinir import SWINIR_ARCHS
-from histomend.train.restoration_module import train_restoration
+from histomend.train import SwinirOptions, train
+from histomend.train.option import declared
+
+
+def train_restoration(data: Path, out: Path, report: Any = None, **settings: Any) -> Path:
+    return train(SwinirOptions(data, out, **settings), report)
+
 
 TINY = {
     "channels": 16,
@@ -35,7 +40,7 @@ FEW: dict[str, Any] = {"arch": "tiny", "batch": 2, "crop": 32, "device": "cpu"}
 def tiny_swinir() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SWINIR_ARCHS, "tiny", TINY)
-        patch.setattr("histomend.train.restoration_module.HELD_OUT", 4)
+        patch.setattr("histomend.train.swinir.HELD_OUT", 4)
         yield
 
 
@@ -62,14 +67,6 @@ def test_the_log_lays_its_figures_beside_those_of_bicubic(trained: Path) -> None
     assert log[-1]["psnr_x4"] == pytest.approx(log[-1]["bicubic_x4"], abs=1)
     sheet = np.asarray(Image.open(trained / "samples" / "0000002.png"))
     assert sheet.shape == (3 * 32, 8 * 32, 3)
-
-
-def test_a_run_goes_on_as_if_it_had_not_been_stopped(smooth: Path, tmp_path: Path) -> None:
-    train_restoration(smooth, tmp_path / "whole", steps=2, **FEW)
-    train_restoration(smooth, tmp_path / "parts", steps=1, **FEW)
-    train_restoration(smooth, tmp_path / "parts", steps=2, resume=True, **FEW)
-    whole, parts = (load_restoration(tmp_path / run / "model") for run in ("whole", "parts"))
-    assert whole.config.sha256 == parts.config.sha256
 
 
 def test_a_run_is_resumed_with_the_same_degradation_only(trained: Path, smooth: Path) -> None:
@@ -120,4 +117,5 @@ def test_the_verb(smooth: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [str(word) for word in (*words, *more)])
     assert result.exit_code == 0, result.stderr
     assert load_restoration(tmp_path / "run" / "model").config.degradation == "codeformer"
-    assert {each.value for each in Degradation} == set(PIPELINES)
+    (choices,) = (each.choices for each in declared(SwinirOptions) if each.name == "degradation")
+    assert set(choices) == set(PIPELINES)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from histomend.diffusion.schedule import Schedule
 from histomend.errors import SettingError
 from histomend.image.simulated_srh import simulated_srh
 from histomend.train.camera import camera_crops
-from histomend.train.data import Crops, Mixed, Sources, Tiles, open_sources
+from histomend.train.data import Crops, Mixed, Tiles, open_sources
+from histomend.train.options import CalibratorOptions, RscdOptions
+from histomend.train.shared_options import TrainingOptions
 
 FULL_16_BIT = 65535
-CHANNELS = {1: "fluorescence", 2: "simulated SRH from H&E", 3: "RGB H&E"}
 
 
 class SimulatedSrh:
@@ -34,7 +35,7 @@ class SimulatedSrh:
 
 
 @dataclass(frozen=True)
-class Signals:
+class ChannelCrops:
     """Where the crops of a training come from.
 
     Parameters
@@ -48,22 +49,10 @@ class Signals:
     held_out: Crops
 
 
-def open_signals(
-    data: Path,
-    validation: Path | None,
-    extra: Path | None,
-    extra_share: float,
-    cache: Path,
-    *,
-    channels: int,
-    best_share: float,
-    crop: int,
-    device: torch.device,
-    stabilised: bool = False,
-    drawn_share: float = 0.0,
-    most_sigma: float = 0.5,
-) -> Signals:
-    """Return crops with `channels` channels of the images in `data`.
+def open_channels(
+    options: TrainingOptions, channels: int, *, best_share: float = 1.0
+) -> ChannelCrops:
+    """Return crops with `channels` channels of the images of a training.
 
     One channel is read from grey images of 8 or 16 bits, three from RGB; two are simulated from
     RGB. Without `validation` the manifest's split "val" is held out, if it names one.
@@ -72,60 +61,53 @@ def open_signals(
     ----------
     best_share : float in (0, 1]
         Share of the tiles of `data` that counts as the best (`sharpest`).
-    stabilised : bool
-        Give crops as a camera's stabilised values (`CameraCrops`), of one channel; those of
-        `extra` are the densities of RGB tiles.
-    drawn_share : float in [0, 1]
-        Share of the stabilised crops that are drawn specimens.
-    most_sigma : float
-        See `CameraCrops`.
 
     Raises
     ------
-    SettingError
-        If there is no such number of channels, or stabilised images of more than one.
     TrainingError
         If a folder holds no usable tiles, or crops do not fit into them.
     """
-    check_channels(channels)
-    if not 0 < best_share <= 1:
-        raise SettingError(f"--best-share is {best_share}, but must be above 0 and at most 1.")
-    if stabilised and channels != 1:
-        raise SettingError(
-            f"--stabilised is for one channel, and --channels is {channels}. Other images are "
-            "stabilised channel by channel, with a model of one."
-        )
-    tiles = open_sources(
-        data,
-        validation,
-        extra,
-        cache,
-        crop=crop,
-        device=device,
-        grey=channels == 1,
-        grey_extra=not stabilised and channels == 1,
-    )
-    if stabilised:
-        return _stabilised(tiles, extra_share, best_share, drawn_share, most_sigma, cache)
+    tiles = open_sources(options, grey=channels == 1)
     best = sharpest(tiles.main, best_share) if best_share < 1 else tiles.main
     sources: list[Crops] = [
-        Mixed(tiles.main, tiles.further, extra_share),
-        Mixed(best, tiles.further, extra_share),
+        tiles.mixed,
+        Mixed(best, tiles.further, tiles.share),
         tiles.held_out,
     ]
     if channels == 2:
         sources = [SimulatedSrh(source) for source in sources]
-    return Signals(*sources)
+    return ChannelCrops(*sources)
 
 
-def _stabilised(
-    tiles: Sources,
-    tissue_share: float,
-    best_share: float,
-    drawn_share: float,
-    most_sigma: float,
-    cache: Path,
-) -> Signals:
+def open_fields(
+    options: RscdOptions | CalibratorOptions, schedule: Schedule, *, best_share: float = 1.0
+) -> ChannelCrops:
+    """Return the crops of RSCD's trainings: as `open_channels` does, or a camera's.
+
+    Stabilised crops are exposures of grey images, of the optical densities of the RGB images in
+    `extra`, and of drawn specimens (`CameraCrops`).
+
+    Parameters
+    ----------
+    schedule : Schedule
+        Noise is at most as strong as at its `highest_t`.
+
+    Raises
+    ------
+    SettingError
+        Stabilised images of more than one channel, or shares that are more than all.
+    TrainingError
+        See `open_channels`.
+    """
+    if not options.stabilised:
+        return open_channels(options, options.channels, best_share=best_share)
+    if options.channels != 1:
+        raise SettingError(
+            f"--stabilised is for one channel, and --channels is {options.channels}. Other images "
+            "are stabilised channel by channel, with a model of one."
+        )
+    most_sigma = float(schedule.sigma[options.highest_t] / schedule.alpha[options.highest_t])
+    tiles, cache = open_sources(options, grey=True, grey_extra=False), options.cache_folder
     tissue = tiles.further if tiles.further is not tiles.main else None
     best = sharpest(tiles.main, best_share) if best_share < 1 else tiles.main
     every, chosen = (
@@ -133,8 +115,8 @@ def _stabilised(
             main,
             tissue,
             cache,
-            tissue_share=tissue_share,
-            drawn_share=drawn_share,
+            tissue_share=tiles.share,
+            drawn_share=options.drawn_share,
             most_sigma=most_sigma,
         )
         for main in (tiles.main, best)
@@ -144,26 +126,19 @@ def _stabilised(
         None,
         cache,
         tissue_share=0,
-        drawn_share=min(0.5, drawn_share),
+        drawn_share=min(0.5, options.drawn_share),
         most_sigma=most_sigma,
         held_out=True,
     )
-    return Signals(every, chosen, held_out)
-
-
-def check_channels(channels: int) -> None:
-    """Raise a SettingError if images cannot be read with so many channels."""
-    if channels not in CHANNELS:
-        kinds = ", ".join(f"{number} ({what})" for number, what in CHANNELS.items())
-        raise SettingError(f"--channels is {channels}. Images can be read with {kinds}.")
+    return ChannelCrops(every, chosen, held_out)
 
 
 def crops(source: Crops, rng: np.random.Generator, count: int, size: int) -> Tensor:
     """Return random crops, (count, C, size, size) float32 in [-1, 1], of the files' whole range."""
-    return shown(np.stack([source.crop(rng, size) for _ in range(count)]))
+    return as_tensor(np.stack([source.crop(rng, size) for _ in range(count)]))
 
 
-def shown(images: np.ndarray) -> Tensor:
+def as_tensor(images: np.ndarray) -> Tensor:
     """Return images (B, H, W, C) uint8 or uint16 as (B, C, H, W) float32 in [-1, 1].
 
     Those that are floating-point already are in the model's range, and stay as they are.
