@@ -33,6 +33,7 @@ from histomend.models.upscaler import (
 from histomend.recipes.controlled import Controlled
 from histomend.train.channels import crops
 from histomend.train.data import Crops, Mixed, Tiles, open_sources
+from histomend.train.denoiser import chosen_sampling
 from histomend.train.latents import open_latents
 from histomend.train.lesson import Figures, Lesson, Step, drawn_seed
 from histomend.train.objective import drawn_noise
@@ -229,7 +230,7 @@ def lesson(options: ControlOptions) -> ControlLesson:
     main, further = (
         open_latents(t, space, facts, options, cleaned) for t in (tiles.main, tiles.further)
     )
-    sampling = bundled_sampling(UPSCALER_METHOD)
+    sampling = bundled_sampling(UPSCALER_METHOD) | chosen_sampling(options)
     config = UpscalerConfig.of(frozen, restoration, mpp=options.mpp, **sampling)
     return ControlLesson(
         ControlTrainee(frozen, options.prior, restoration, config, options.degradation),

@@ -120,7 +120,7 @@ def lesson(options: RscdOptions) -> RscdLesson:
         highest_t=highest_t,
         stabilised=options.stabilised,
     )
-    config = starting_config(config, options.init)
+    config = starting_config(config, options)
     if highest_t > config.steps:
         raise SettingError(f"--highest-t is {highest_t}, but must be from 1 to {config.steps}.")
     beside = None if options.calibrator is None else calibrator_folder(options.calibrator)
