@@ -44,7 +44,8 @@ def verb(options: type[TrainingOptions]) -> Callable[..., None]:
                 raise
             say(str(interrupt), title="Interrupted", style="bold")
             raise typer.Exit(EXIT_INTERRUPTED) from interrupt
-        say(f"Use it: {chosen.verb.use.format(model=model)}")
+        if _is_first():
+            say(f"Use it: {chosen.verb.use.format(model=model)}")
 
     parameters = [_parameter(field) for field in fields]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -120,8 +121,7 @@ def progress() -> Iterator[Report | None]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    # Of several processes only the first one reports.
-    if os.environ.get("RANK", "0") != "0":
+    if not _is_first():
         yield None
         return
     console = Console(stderr=True)
@@ -143,6 +143,11 @@ def progress() -> Iterator[Report | None]:
             bar.update(task, completed=share, step=step, loss=loss, rate=rate)
 
         yield report
+
+
+def _is_first() -> bool:
+    """Return whether this is the one of several processes that reports."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _by_line() -> Report:

@@ -20,10 +20,17 @@ CONFIG = "config.json"
 SCHEMA_VERSION = 1
 
 
-class Config(Protocol):
-    """What weights were made for: a frozen dataclass of values that JSON holds."""
+class Settings(Protocol):
+    """A frozen dataclass of values that JSON holds, as it lies beside weights."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def wrong(self) -> Iterable[str]:
+        """Return the fields whose values cannot be, though their types are right."""
+
+
+class Config(Settings, Protocol):
+    """What the weights of a network were made for."""
 
     @property
     def sha256(self) -> str:
@@ -32,11 +39,55 @@ class Config(Protocol):
     def network(self) -> nn.Module:
         """Return the network with fresh weights."""
 
-    def wrong(self) -> Iterable[str]:
-        """Return the fields whose values cannot be, though their types are right."""
 
-
+S = TypeVar("S", bound=Settings)
 C = TypeVar("C", bound=Config)
+
+
+def read_settings(folder: Path, kind: type[S], name: str, made_by: str) -> S:
+    """Return what the config.json in a folder says.
+
+    Parameters
+    ----------
+    kind : type
+        The dataclass that it holds.
+    name, made_by : str
+        What it describes and what writes it, for messages: "a calibrator".
+
+    Raises
+    ------
+    ModelNotFoundError
+        There is none.
+    WeightsError
+        It is damaged, of another schema, or has a value that cannot be.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise ModelNotFoundError(
+            f"{folder} holds no {name.partition(' ')[2]}: there is no {CONFIG} in it. Name a "
+            f"folder (RUN/model) that {made_by} wrote."
+        )
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        version = values.pop("schema_version")
+        if version != SCHEMA_VERSION:
+            raise WeightsError(
+                f"{path} has schema_version {version}; this Histomend reads {SCHEMA_VERSION}. "
+                "Update Histomend, or train the model again."
+            )
+        settings = kind(**values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"{path} is not the config of {name} ({error}). Restore the file from where it came, "
+            "or train the model again."
+        ) from error
+    wrong = [*_of_wrong_type(settings)] or [*settings.wrong()]
+    if wrong:
+        raise WeightsError(
+            f"{path} says {wrong[0]}={getattr(settings, wrong[0])!r}, which this Histomend cannot "
+            "use. The file is damaged or from a newer version: copy it again, or update."
+        )
+    return settings
 
 
 @dataclass(frozen=True)
@@ -47,10 +98,8 @@ class Part(Generic[C]):
     ----------
     config : type
         Of its settings.
-    name : str
-        What it is, for messages: "a calibrator".
-    made_by : str
-        What writes it, for messages.
+    name, made_by : str
+        See `read_settings`.
     """
 
     config: type[C]
@@ -58,42 +107,8 @@ class Part(Generic[C]):
     made_by: str
 
     def read(self, folder: Path) -> C:
-        """Return the config in a folder.
-
-        Raises
-        ------
-        ModelNotFoundError
-            There is none.
-        WeightsError
-            It is damaged, of another schema, or has a value that cannot be.
-        """
-        path = folder / CONFIG
-        if not path.is_file():
-            raise ModelNotFoundError(
-                f"{folder} holds no {self.name.partition(' ')[2]}: there is no {CONFIG} in it. "
-                f"Name a folder (RUN/model) that {self.made_by} wrote."
-            )
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            version = values.pop("schema_version")
-            if version != SCHEMA_VERSION:
-                raise WeightsError(
-                    f"{path} has schema_version {version}; this Histomend reads {SCHEMA_VERSION}. "
-                    "Update Histomend, or train the model again."
-                )
-            config = self.config(**values)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise WeightsError(
-                f"{path} is not the config of {self.name} ({error}). Restore the file from where "
-                "it came, or train the model again."
-            ) from error
-        wrong = [*_of_wrong_type(config)] or [*config.wrong()]
-        if wrong:
-            raise WeightsError(
-                f"{path} says {wrong[0]}={getattr(config, wrong[0])!r}, which this Histomend "
-                "cannot use. The file is damaged or from a newer version: copy it again, or update."
-            )
-        return config
+        """Return the config in a folder; see `read_settings`."""
+        return read_settings(folder, self.config, self.name, self.made_by)
 
     def check(self, folder: Path, expected: str, *, who: str = "its config says") -> None:
         """Check the hash of the weights in a folder; see `check_weights`."""

@@ -28,7 +28,7 @@ from histomend.errors import ModelMismatchError, WeightsError
 from histomend.models.config import ModelConfig, read_config
 from histomend.models.loading import UPSCALER_METHOD, is_upscaler
 from histomend.models.names import WEIGHTS, locate
-from histomend.models.part import Part, told_in, write_config
+from histomend.models.part import read_settings, told_in, write_config
 from histomend.models.priors import Prior, load_prior
 from histomend.models.restoration import (
     NETWORKS,
@@ -95,10 +95,6 @@ class UpscalerConfig:
     sha256: str = ""
     card: dict[str, Any] = field(default_factory=dict)
 
-    def network(self) -> nn.Module:
-        """Refuse: the branch is made for a prior, see `load_upscaler`."""
-        raise NotImplementedError
-
     def wrong(self) -> list[str]:
         """Return the fields whose values no upscaler can have."""
         positive = ("mpp", "window", "fast_steps", "gain")
@@ -125,9 +121,6 @@ class UpscalerConfig:
             restoration_sha256=load_restoration(restoration).config.sha256,
             **({"window": max(WINDOW, prior.window)} | settings),
         )
-
-
-UPSCALER = Part(UpscalerConfig, "an upscaler", "`histomend train control`")
 
 
 @dataclass(frozen=True)
@@ -211,7 +204,7 @@ def read_upscaler_config(folder: Path) -> UpscalerConfig:
             f"{folder} is no upscaler. Name the folder that `histomend train control` wrote "
             "(RUN/model)."
         )
-    return UPSCALER.read(folder)
+    return read_settings(folder, UpscalerConfig, "an upscaler", "`histomend train control`")
 
 
 def read_any_config(folder: Path) -> UpscalerConfig | RestorationConfig | ModelConfig:
