@@ -151,6 +151,7 @@ def _table(
     what: str, fields: Sequence[CameraField], found: Mapping[str, Sequence[Figures]]
 ) -> Table:
     groups = [field.group for field in fields]
+    clean = float(np.mean([grid_of(field.truth) for field in fields]))
     cells = []
     for name, figures in found.items():
         psnr, ssim = (
@@ -173,8 +174,8 @@ def _table(
             "can know. Stabilised: after the generalised Anscombe transform of the noise that is "
             "estimated from the image, and its unbiased inverse. Grid: power at periods of 2 and "
             "4 px over that at neighbouring ones, the largest of four, mean over fields; of the "
-            f"clean images it is {np.mean([grid_of(f.truth) for f in fields]):.2f}. Intervals: 95 %, drawing fields "
-            "of view with replacement. Seconds: of processor time on one thread.",
+            f"clean images it is {clean:.2f}. Intervals: 95 %, drawing fields of view with "
+            "replacement. Seconds: of processor time on one thread.",
         ),
     )
 

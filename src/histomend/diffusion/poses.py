@@ -40,29 +40,36 @@ class Pose:
     mirrored: bool
 
     def seen(self, x: Tensor) -> Tensor:
-        """Return x (B, C, H, W) in this pose, with a mirrored margin."""
-        pads = (MARGIN + self.right, MARGIN - self.right, MARGIN + self.down, MARGIN - self.down)
+        """Return x (B, C, H, W) in this pose, with a mirrored margin.
+
+        Sides become even: only so does a pixel's place in its cell not depend on the size.
+        """
+        height, width = x.shape[-2:]
+        pads = (
+            *(MARGIN + self.right, MARGIN - self.right + width % 2),
+            *(MARGIN + self.down, MARGIN - self.down + height % 2),
+        )
         x = torch.rot90(F.pad(x, pads, mode="reflect"), self.quarters, (-2, -1))
         return (x.flip(-1) if self.mirrored else x).contiguous()
 
-    def back(self, x: Tensor) -> Tensor:
-        """Return what `seen` was given, without the margin."""
+    def back(self, x: Tensor, height: int, width: int) -> Tensor:
+        """Return what `seen` was given, of this size, without the margin."""
         x = torch.rot90(x.flip(-1) if self.mirrored else x, -self.quarters, (-2, -1))
-        height, width = (n - 2 * MARGIN for n in x.shape[-2:])
         top, left = MARGIN + self.down, MARGIN + self.right
         return x[..., top : top + height, left : left + width]
 
 
-# All shifts within 2×2 px come first; the second four are turned or mirrored otherwise.
+# The cells of the first four begin at all places of 2×2 px, and so do those of the second four:
+# turning and mirroring move them as well.
 POSES = (
     Pose(0, 0, 0, False),
-    Pose(0, 1, 1, True),
-    Pose(1, 0, 2, False),
+    Pose(1, 0, 1, True),
+    Pose(0, 1, 2, False),
     Pose(1, 1, 3, True),
-    Pose(0, 0, 1, False),
-    Pose(0, 1, 0, True),
-    Pose(1, 0, 3, False),
-    Pose(1, 1, 2, True),
+    Pose(0, 1, 1, False),
+    Pose(0, 0, 0, True),
+    Pose(0, 0, 3, False),
+    Pose(0, 1, 2, True),
 )
 
 
@@ -88,14 +95,15 @@ class PosedDenoiser:
         """
         if self.count == 1 or min(x.shape[-2:]) <= MARGIN + 1:
             return self.denoiser(x, t, condition)
+        size = x.shape[-2], x.shape[-1]
         x0, eps = torch.zeros_like(x), torch.zeros_like(x)
         mixes = []
         for pose in POSES[: self.count]:
             maps = None if condition.maps is None else pose.seen(condition.maps)
             found = self.denoiser(pose.seen(x), t, Condition(maps, condition.vectors))
-            x0 += pose.back(found.x0)
-            eps += pose.back(found.eps)
+            x0 += pose.back(found.x0, *size)
+            eps += pose.back(found.eps, *size)
             if found.variance_mix is not None:
-                mixes.append(pose.back(found.variance_mix))
+                mixes.append(pose.back(found.variance_mix, *size))
         mix = torch.stack(mixes).mean(0) if mixes else None
         return Prediction(x0 / self.count, eps / self.count, mix)
