@@ -65,7 +65,7 @@ def test_damaged_weights_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with (folder / "model.safetensors").open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"\x7f")
-    monkeypatch.setattr("histomend.models.loading.WEIGHTS", tmp_path)
+    monkeypatch.setattr("histomend.models.names.WEIGHTS", tmp_path)
     check = found("model broken", tmp_path)
     assert check.status == "fail"
 
@@ -85,7 +85,7 @@ def test_what_lies_beside_the_weights_is_checked_too(
         flip_last_byte(folder / "vae" / "diffusion_pytorch_model.safetensors")
     elif damaged == "config":
         (folder / "config.json").write_text("{}")
-    monkeypatch.setattr("histomend.models.loading.WEIGHTS", tmp_path)
+    monkeypatch.setattr("histomend.models.names.WEIGHTS", tmp_path)
     check = found("model latent", tmp_path)
     if damaged is None:
         assert check.status == "ok"
@@ -107,7 +107,7 @@ def test_a_damaged_calibrator_is_found(tmp_path: Path, monkeypatch: pytest.Monke
     config = models.fit_to_calibrator(config, beside)
     folder = tmp_path / "bundled" / "whole-field"
     models.save_model(folder, config.network().state_dict(), config, calibrator=beside, half=True)
-    monkeypatch.setattr("histomend.models.loading.WEIGHTS", tmp_path / "bundled")
+    monkeypatch.setattr("histomend.models.names.WEIGHTS", tmp_path / "bundled")
     good = found("model whole-field", tmp_path)
     assert (good.status, "calibrator" in good.message) == ("ok", True)
     flip_last_byte(folder / "calibrator" / "model.safetensors")

@@ -153,7 +153,7 @@ def test_the_command_line_has_the_method(
 def test_a_method_whose_model_is_not_bundled_asks_for_a_folder(
     tissue: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("histomend.models.loading.WEIGHTS", tmp_path)
+    monkeypatch.setattr("histomend.models.names.WEIGHTS", tmp_path)
     with pytest.raises(ModelNotFoundError, match=r"train latent-artifusion.*--model"):
         restore(tissue, spot(), method=METHOD, mpp=0.5)
 

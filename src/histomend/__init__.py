@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from histomend.errors import (
         DeviceError,
         HistomendError,
+        HubError,
         ImageSizeError,
         InputError,
         JobError,
@@ -58,6 +59,7 @@ __all__ = [
     "DenoiseResult",
     "DeviceError",
     "HistomendError",
+    "HubError",
     "Image",
     "ImageSizeError",
     "InputError",

@@ -14,7 +14,8 @@
     │   ├── SettingError                an option that does not exist or does not fit
     │   └── LedgerError                 a ledger that is damaged or belongs to another image
     ├── ModelError                      something about weights
-    │   ├── ModelNotFoundError          no bundled model and no folder of that name
+    │   ├── ModelNotFoundError          no bundled model, no folder and none on the hub of that name
+    │   │   └── HubError                the hub cannot be reached, and nothing is in the cache
     │   ├── WeightsError                wrong hash, damaged, missing tensors
     │   ├── UnsafeWeightsError          a pickle where safetensors are expected
     │   └── ModelMismatchError          the model does not fit the image or the method
@@ -83,6 +84,10 @@ class ModelError(HistomendError):
 
 class ModelNotFoundError(ModelError):
     """Neither a bundled model nor a folder of weights has this name."""
+
+
+class HubError(ModelNotFoundError):
+    """The Hugging Face hub cannot be reached, and the model is not in the local cache."""
 
 
 class WeightsError(ModelError):

@@ -22,7 +22,7 @@ from histomend.image import Image, as_image
 from histomend.image.pixels import Region
 from histomend.ledger import Ledger, build_ledger
 from histomend.masks import check_mask, read_mask
-from histomend.models import Model, bundled, load_model
+from histomend.models import Model, bundled, load_denoiser
 from histomend.recipes.regional import Regional
 from histomend.recipes.settings import sampling
 from histomend.tiles.plan import Window, make_plan
@@ -118,7 +118,7 @@ def prepare(
         )
     source = image if isinstance(image, Image) else as_image(image, mpp=mpp, region=region)
     loaded = (
-        model if isinstance(model, Model) else load_model(model or default_model(method), device)
+        model if isinstance(model, Model) else load_denoiser(model or default_model(method), device)
     )
     config = loaded.config
     if config.method != method or config.channels != 3:
@@ -314,7 +314,7 @@ def sample_field(
     size: int, seed: int = 0, model: str | Path | Model = DEFAULT_MODEL, *, device: str = "auto"
 ) -> npt.NDArray[np.uint8]:
     """Return a (size, size, 3) uint8 field of tissue that the model made up, without any image."""
-    loaded = model if isinstance(model, Model) else load_model(model, device)
+    loaded = model if isinstance(model, Model) else load_denoiser(model, device)
     config = loaded.config
     chosen = sampling("fast", config)
     cells = -(-size // config.factor)

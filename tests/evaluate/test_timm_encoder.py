@@ -123,7 +123,7 @@ def test_folders_that_do_not_fit_are_refused(folder: Path, tmp_path: Path) -> No
 def test_encoders_of_the_hub_that_cannot_be_had_are_explained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def gated(name: str, allow_patterns: list[str]) -> str:
+    def gated(name: str, revision: str | None, allow_patterns: list[str]) -> str:
         # Without the response, whose class is another from version to version of the hub's package.
         raise GatedRepoError.__new__(GatedRepoError)
 
@@ -131,7 +131,7 @@ def test_encoders_of_the_hub_that_cannot_be_had_are_explained(
     with pytest.raises(ModelNotFoundError, match=r"MahmoodLab/uni .*licence.*hf auth login"):
         features("timm", UNI_NAME)
 
-    def absent(name: str, allow_patterns: list[str]) -> str:
+    def absent(name: str, revision: str | None, allow_patterns: list[str]) -> str:
         raise OSError("no route")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", absent)

@@ -139,11 +139,11 @@ def pickled(folder: Path) -> None:
         (exchange, WeightsError, "damaged or was exchanged"),
         (damage, WeightsError, "damaged or was exchanged"),
         (other_channels, ModelMismatchError, "images of 1 channels"),
-        (unknown_arch, WeightsError, "value of arch"),
+        (unknown_arch, WeightsError, "says arch='huge'"),
         (unknown_field, WeightsError, "not the config of a calibrator"),
-        (no_size, WeightsError, "value of channels"),
+        (no_size, WeightsError, "says channels='two'"),
         (pickled, UnsafeWeightsError, "run any code"),
-        (shutil.rmtree, WeightsError, "not the config of a calibrator"),
+        (shutil.rmtree, ModelNotFoundError, "holds no calibrator"),
     ],
 )
 def test_a_model_with_a_wrong_or_damaged_calibrator_is_refused(

@@ -255,7 +255,7 @@ def test_a_config_of_another_schema(folder: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"schema_version": 1}', "\ud800"])
 def test_a_damaged_config(folder: Path, text: str) -> None:
     (folder / "config.json").write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(WeightsError, match="not a model config"):
+    with pytest.raises(WeightsError, match="not the config of a model"):
         load_model(folder, "cpu")
 
 

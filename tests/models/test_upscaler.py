@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from histomend import doctor
 from histomend.cli.app import app
 from histomend.errors import ModelMismatchError, WeightsError
-from histomend.models import load_model
+from histomend.models import load_denoiser
 from histomend.models.loading import is_upscaler
 from histomend.models.priors import load_prior
 from histomend.models.upscaler import UpscalerConfig, load_upscaler, save_upscaler
@@ -72,7 +72,7 @@ def test_upscalers_and_other_models_are_told_apart(
     with pytest.raises(ModelMismatchError, match="no upscaler"):
         load_upscaler(untrained_prior, "cpu")
     with pytest.raises(ModelMismatchError, match="histomend upscale"):
-        load_model(untrained_upscaler, "cpu")
+        load_denoiser(untrained_upscaler, "cpu")
 
 
 def test_a_prior_is_one_of_latent_artifusion_with_a_unet_of_diffusers(
@@ -87,7 +87,7 @@ def test_a_prior_is_one_of_latent_artifusion_with_a_unet_of_diffusers(
 def test_a_bundled_upscaler_is_listed_and_checked(
     copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("loading", "upscaler"):
+    for module in ("names", "upscaler"):
         monkeypatch.setattr(f"histomend.models.{module}.WEIGHTS", copied.parent)
     result = CliRunner().invoke(app, ["models", "--json"])
     assert result.exit_code == 0, result.stderr
@@ -104,7 +104,7 @@ def test_a_bundled_prior_is_named_and_not_copied(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for module in ("loading", "upscaler"):
+    for module in ("names", "upscaler"):
         monkeypatch.setattr(f"histomend.models.{module}.WEIGHTS", untrained_prior.parent)
     prior = load_prior(untrained_prior.name)
     config = UpscalerConfig.of(prior, untrained_restoration)

@@ -233,7 +233,7 @@ def test_a_folder_without_an_autoencoder(tmp_path: Path, untrained: Path) -> Non
 def test_a_name_that_the_hub_does_not_give(monkeypatch: pytest.MonkeyPatch, vae: Path) -> None:
     import huggingface_hub
 
-    def download(name: str, allow_patterns: list[str]) -> str:
+    def download(name: str, revision: str | None, allow_patterns: list[str]) -> str:
         assert all(pattern.endswith((".json", ".safetensors")) for pattern in allow_patterns)
         if name == "stain/vae":
             return str(vae)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from histomend.errors import ModelNotFoundError, SettingError, TrainingError
-from histomend.models import load_model, read_config
+from histomend.models import WEIGHTS, ModelConfig, load_model, read_config
 from histomend.train import ArtifusionOptions, train
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -180,6 +180,21 @@ def test_init_starts_from_given_weights_and_states_so(
     assert all(torch.equal(after[key], tensor.float()) for key, tensor in given.items())
     config = read_config(model)
     assert (config.mpp, config.card) == (0.25, {"init": str(first)})
+
+
+def test_a_model_is_sampled_like_the_bundled_one_unless_told_otherwise(
+    data: Path, tmp_path: Path
+) -> None:
+    own = read_config(run(data, tmp_path / "own", steps=1))
+    bundled = read_config(WEIGHTS / "artifusion-he")
+    assert (own.sampler, own.extra_noise) == (bundled.sampler, bundled.extra_noise)
+    assert own.sampler != ModelConfig("artifusion", "tiny").sampler, "or this shows nothing"
+    told = {"sampler": "ddim", "extra_noise": 0.0, "steps": 1}
+    other = read_config(run(data, tmp_path / "other", **told))
+    assert (other.sampler, other.extra_noise) == ("ddim", 0.0)
+    # A further training keeps what the first weights were sampled with.
+    more = read_config(run(data, tmp_path / "more", steps=1, init=tmp_path / "other" / "model"))
+    assert (more.sampler, more.extra_noise) == ("ddim", 0.0)
 
 
 def test_weights_are_written_in_shards(data: Path, tmp_path: Path) -> None:

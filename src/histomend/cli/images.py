@@ -103,10 +103,10 @@ def restore(
         # Before anything is computed or imported: the outputs may exist already.
         jobs = [job for job in jobs if files.attempt(job.source, partial(work.check, job))]
     if jobs:
-        from histomend.models import load_model
+        from histomend.models import load_denoiser
         from histomend.restore import default_model
 
-        work.settings["model"] = load_model(model or default_model(method), device)
+        work.settings["model"] = load_denoiser(model or default_model(method), device)
     step = work.plan if dry_run else work.restore
     for job in jobs:
         if files.attempt(job.source, partial(step, job)) and not as_json:

@@ -36,7 +36,12 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(*headings, box=None, pad_edge=False, header_style="bold")
+    rows = list(rows)
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for number, heading in enumerate(headings):
+        # A first column names things, to be copied: it is never cut, nor broken into lines.
+        least = max((len(str(row[0])) for row in rows), default=0) if number == 0 else None
+        drawn.add_column(heading, overflow="fold", no_wrap=number == 0, min_width=least)
     for row in rows:
         drawn.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     Console().print(drawn)

@@ -63,7 +63,7 @@ def _parameter(field: Declared) -> inspect.Parameter:
         # Its values are shown as choices, in the help and to shells.
         make: Any = Enum
         kind = make("Choice", {choice: choice for choice in field.choices}, type=str)
-        default = kind(default)
+        default = None if default is None else kind(default)
     number = kind in (int, float)
     # A flag that is on is switched off by --no-...; one that is off has no other form.
     off = f"/--no-{field.flag[2:]}" if field.default is True else ""

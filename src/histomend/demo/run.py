@@ -20,7 +20,7 @@ from histomend.evaluate.restoration import measure
 from histomend.files import Job, make_folder, write_result
 from histomend.image import check_target, read_image, write_atomically, write_image
 from histomend.ledger import verify
-from histomend.models import Model, load_model
+from histomend.models import Model, load_denoiser
 from histomend.restore import DEFAULT_MODEL, Result, restore, sample_field
 
 SEED = 0
@@ -108,7 +108,7 @@ def run(
     page = out / "index.html"
     make_folder(out)
     check_target(page, force=force)
-    loaded = load_model(model or DEFAULT_MODEL, device)
+    loaded = load_denoiser(model or DEFAULT_MODEL, device)
     report("Drawing a field of H&E tissue with the model")
     fields = []
     for scene in _scenes(loaded):

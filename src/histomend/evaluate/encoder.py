@@ -10,7 +10,7 @@ with it are named after it, and compare with no published ones.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,9 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from histomend.errors import ImageSizeError, ModelNotFoundError, UnsupportedImageError, WeightsError
-from histomend.models.config import CONFIG, config_from, write_config
-from histomend.models.weights import check_weights, fill, load_weights, save_shards
+from histomend.errors import ImageSizeError, UnsupportedImageError
+from histomend.models.part import Part
 
 FEATURES = 64
 SMALLEST_PX = 32
@@ -112,6 +111,13 @@ class EncoderConfig:
     def network(self) -> nn.Module:
         """Return the network with fresh weights."""
         return EncoderNetwork(self.features)
+
+    def wrong(self) -> list[str]:
+        """Return the fields whose values no encoder can have."""
+        return [] if 1 <= self.features <= FEATURES else ["features"]
+
+
+ENCODER = Part(EncoderConfig, "an encoder", "`histomend train encoder`")
 
 
 @dataclass(frozen=True)
@@ -213,36 +219,9 @@ def as_input(images: npt.NDArray[np.uint8]) -> Tensor:
 
 def save_encoder(folder: Path, state: dict[str, Tensor], config: EncoderConfig) -> EncoderConfig:
     """Write weights and config to `folder`, and return the config with its hash."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = replace(config, sha256=save_shards(folder, state, half=False))
-    write_config(folder, config)
-    return config
+    return ENCODER.save(folder, state, config)
 
 
 def load_encoder(folder: Path, device: str | torch.device = "cpu") -> Encoder:
-    """Load an encoder.
-
-    Raises
-    ------
-    ModelNotFoundError
-        `folder` has no config.
-    WeightsError
-        Config or weights are damaged, or do not belong together.
-    UnsafeWeightsError
-        The weights are a pickle.
-    """
-    if not (folder / CONFIG).is_file():
-        raise ModelNotFoundError(
-            f"{folder} holds no encoder: there is no {CONFIG} in it. Name the folder that "
-            "`histomend train encoder` wrote (RUN/model)."
-        )
-    config = config_from(folder / CONFIG, EncoderConfig, "the config of an encoder")
-    if type(config.features) is not int or not 1 <= config.features <= FEATURES:
-        raise WeightsError(
-            f"{folder / CONFIG} asks for {config.features!r} features; 1 to {FEATURES} can be. "
-            "The file is damaged: copy it again."
-        )
-    check_weights(folder, config.sha256, "The encoder")
-    network = config.network()
-    fill(network, load_weights(folder), str(folder))
-    return Encoder(config, network.eval().requires_grad_(False).to(device))
+    """Load an encoder; see `Part.load`."""
+    return Encoder(*ENCODER.load(folder, device))

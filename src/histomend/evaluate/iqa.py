@@ -10,7 +10,7 @@ weights. A figure is named after what made it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from histomend.damage.blur_levels import BLUR_SETS
-from histomend.errors import ModelNotFoundError, WeightsError
 from histomend.evaluate.encoder import (
     SMALLEST_PX,
     PooledScales,
@@ -31,8 +30,7 @@ from histomend.evaluate.encoder import (
     parts_of,
 )
 from histomend.evaluate.pretrained import features
-from histomend.models.config import CONFIG, config_from, write_config
-from histomend.models.weights import check_weights, fill, load_weights, save_shards
+from histomend.models.part import Part
 
 _HIDDEN = 64
 _MOST_FEATURES = 65536
@@ -117,6 +115,16 @@ class IqaConfig:
         """Return the network, or the head alone, with fresh weights."""
         return AntonymHead(self.dimensions) if self.features else QualityNetwork()
 
+    def wrong(self) -> list[str]:
+        """Return the fields whose values no quality model can have."""
+        few = 0 < self.dimensions <= _MOST_FEATURES if self.features else not self.dimensions
+        possible = {
+            "blur": self.blur in BLUR_SETS,
+            "dimensions": few,
+            "part_px": self.part_px >= SMALLEST_PX,
+        }
+        return [key for key, fine in possible.items() if not fine]
+
     def sight(
         self, weights: str | Path | None = None, device: str | torch.device = "cpu"
     ) -> Callable[[npt.NDArray[np.uint8]], Tensor]:
@@ -136,6 +144,9 @@ class IqaConfig:
             return lambda images: as_input(images).to(device)
         describes = features(self.features, self.weights if weights is None else weights, device)
         return lambda images: torch.from_numpy(describes(images)).float().to(device)
+
+
+QUALITY = Part(IqaConfig, "a quality model", "`histomend train iqa`")
 
 
 @dataclass(frozen=True)
@@ -185,45 +196,12 @@ class Iqa:
 
 def save_iqa(folder: Path, state: dict[str, Tensor], config: IqaConfig) -> IqaConfig:
     """Write weights and config to `folder`, and return the config with its hash."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = replace(config, sha256=save_shards(folder, state, half=False))
-    write_config(folder, config)
-    return config
+    return QUALITY.save(folder, state, config)
 
 
 def read_iqa(folder: Path) -> IqaConfig:
-    """Return the config of the quality model in `folder`, which fits the weights beside it.
-
-    Raises
-    ------
-    ModelNotFoundError
-        `folder` has no config.
-    WeightsError
-        Config or weights are damaged, or do not belong together.
-    UnsafeWeightsError
-        The weights are a pickle.
-    """
-    if not (folder / CONFIG).is_file():
-        raise ModelNotFoundError(
-            f"{folder} holds no quality model: there is no {CONFIG} in it. Name the folder that "
-            "`histomend train iqa` wrote (RUN/model)."
-        )
-    config = config_from(folder / CONFIG, IqaConfig, "the config of a quality model")
-    possible = {
-        "blur": config.blur in BLUR_SETS,
-        "features": isinstance(config.features, str),
-        "dimensions": type(config.dimensions) is int
-        and (0 < config.dimensions <= _MOST_FEATURES if config.features else not config.dimensions),
-        "part_px": type(config.part_px) is int and config.part_px >= SMALLEST_PX,
-    }
-    for key, good in possible.items():
-        if not good:
-            raise WeightsError(
-                f"{folder / CONFIG} says {key}={getattr(config, key)!r}, which no quality model "
-                "has. The file is damaged: copy it again."
-            )
-    check_weights(folder, config.sha256, "The quality model")
-    return config
+    """Return the config of the quality model in `folder`; see `Part.read`."""
+    return QUALITY.read(folder)
 
 
 def load_iqa(
@@ -245,8 +223,5 @@ def load_iqa(
     MissingDependencyError
         The network behind a head needs a package that is not installed.
     """
-    config = read_iqa(folder)
-    network = config.network()
-    fill(network, load_weights(folder), str(folder))
-    network.eval().requires_grad_(False).to(device)
+    config, network = QUALITY.load(folder, device)
     return Iqa(config, network, config.sight(weights, device))

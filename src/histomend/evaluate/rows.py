@@ -10,7 +10,7 @@ import numpy as np
 from histomend.baselines import classical
 from histomend.denoise import denoise
 from histomend.evaluate.restoration import Row
-from histomend.models import load_model
+from histomend.models import load_denoiser
 from histomend.recipes.field_methods import model_for
 from histomend.recipes.settings import sampling
 from histomend.restore import restore
@@ -61,7 +61,7 @@ def model_row(
     ModelError, SettingError, DeviceError
         See :func:`histomend.restore.restore`.
     """
-    loaded = load_model(model, device)
+    loaded = load_denoiser(model, device)
     chosen = sampling(preset, loaded.config, steps, sampler)
 
     def run(pixels: np.ndarray, mask: np.ndarray, seed: int) -> np.ndarray:
@@ -103,7 +103,7 @@ def translation_rows(name: str, model: str | Path, *, device: str = "auto") -> l
     ModelError, DeviceError
         See :func:`histomend.recipes.field_methods.model_for`.
     """
-    loaded = load_model(model, device)
+    loaded = load_denoiser(model, device)
     model_for("cyclegan", loaded)
 
     def whole(pixels: np.ndarray, mask: np.ndarray, seed: int) -> np.ndarray:

@@ -16,7 +16,8 @@ from torch import Tensor
 from histomend.errors import ModelNotFoundError, WeightsError
 from histomend.evaluate.square_encoder import SquareEncoder
 from histomend.models.checkpoints import tensors_in
-from histomend.models.config import CONFIG
+from histomend.models.hub import download
+from histomend.models.part import CONFIG
 from histomend.models.weights import fill
 
 _FILES = ("model.safetensors", "pytorch_model.bin")
@@ -43,7 +44,7 @@ def timm_encoder(timm: Any, weights: str | Path, device: torch.device) -> Square
     """
     folder = Path(weights)
     if not folder.is_dir():
-        folder = _downloaded(str(weights))
+        folder = download(str(weights), "encoder", [CONFIG, *_FILES])
     elif not (folder / CONFIG).is_file():
         raise ModelNotFoundError(
             f"{folder} holds no encoder in timm's format: there is no {CONFIG} in it. Name a "
@@ -89,23 +90,3 @@ def _without_classifier(tensors: dict[str, Tensor], named: Any) -> dict[str, Ten
     """Return the tensors of the features alone."""
     heads = tuple(f"{name}." for name in ([named] if isinstance(named, str) else named or []))
     return {name: value for name, value in tensors.items() if not name.startswith(heads)}
-
-
-def _downloaded(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=[CONFIG, *_FILES]))
-    except GatedRepoError as error:
-        raise ModelNotFoundError(
-            f"{name} is given only to those who agreed to its licence: ask for access on its page "
-            "on the Hugging Face hub, log in once with `hf auth login`, and try again. Or name a "
-            "folder that holds its files."
-        ) from error
-    except Exception as error:  # Any of a network's failures, or of a name's.
-        raise ModelNotFoundError(
-            f"There is no folder {name}, and no such encoder could be downloaded from the Hugging "
-            f"Face hub ({type(error).__name__}). Check the name and the connection, or name a "
-            "folder with an encoder in timm's format."
-        ) from error

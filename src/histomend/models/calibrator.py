@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from histomend.diffusion.schedule import SCHEDULES, cosine, named, same_noise
-from histomend.errors import ModelMismatchError, ModelNotFoundError, WeightsError
-from histomend.models.config import CONFIG, ModelConfig, config_from, write_config
-from histomend.models.weights import check_weights, fill, load_weights, save_shards, shards
+from histomend.errors import ModelMismatchError, ModelNotFoundError
+from histomend.models.config import ModelConfig
+from histomend.models.names import locate
+from histomend.models.part import CONFIG, Part
 from histomend.networks.calibrator import CALIBRATOR_ARCHS, build_calibrator
 
 CALIBRATOR = "calibrator"
@@ -61,6 +61,15 @@ class CalibratorConfig:
         """Return the network with fresh weights."""
         return build_calibrator(self.arch, self.channels)
 
+    def wrong(self) -> list[str]:
+        """Return the fields whose values no calibrator can have."""
+        possible = {"arch": self.arch in CALIBRATOR_ARCHS, "schedule": self.schedule in SCHEDULES}
+        possible |= {key: getattr(self, key) > 0 for key in ("channels", "steps", "highest_t")}
+        return [key for key, fine in possible.items() if not fine]
+
+
+CALIBRATOR_PART = Part(CalibratorConfig, "a calibrator", "`histomend train calibrator`")
+
 
 @dataclass(frozen=True)
 class Calibrator:
@@ -90,14 +99,22 @@ def house_time(index: Tensor, config: CalibratorConfig) -> Tensor:
     return same_noise(index + 1, theirs, named(config.schedule, config.steps))
 
 
-def calibrator_folder(folder: Path) -> Path:
+def calibrator_folder(name_or_folder: str | Path) -> Path:
     """Return the folder of a calibrator: itself, or the one in a model's folder.
+
+    Parameters
+    ----------
+    name_or_folder : str or Path
+        See `locate`.
 
     Raises
     ------
     ModelNotFoundError
         If it is neither.
     """
+    folder = Path(name_or_folder)
+    if not folder.is_dir():
+        folder = locate(name_or_folder)
     for place in (folder / CALIBRATOR, folder):
         if (place / CONFIG).is_file():
             return place
@@ -108,44 +125,15 @@ def calibrator_folder(folder: Path) -> Path:
 
 
 def read_calibrator_config(folder: Path) -> CalibratorConfig:
-    """Return the config of the calibrator in `folder`.
-
-    Raises
-    ------
-    WeightsError
-        If it is damaged, of another schema, or has a value that no calibrator can have.
-    """
-    config = config_from(folder / CONFIG, CalibratorConfig, "the config of a calibrator")
-    sizes = (config.channels, config.steps, config.highest_t)
-    possible = {
-        "arch": config.arch in CALIBRATOR_ARCHS,
-        "schedule": config.schedule in SCHEDULES,
-        "channels, steps or highest_t": all(type(n) is int and n > 0 for n in sizes),
-        "author_code": type(config.author_code) is bool,
-    }
-    for what, fine in possible.items():
-        if not fine:
-            raise WeightsError(
-                f"{folder / CONFIG} has a value of {what} that this Histomend cannot use. The "
-                "file is damaged or from a newer version: copy it again, or update."
-            )
-    return config
+    """Return the config of the calibrator in `folder`; see `Part.read`."""
+    return CALIBRATOR_PART.read(folder)
 
 
 def save_calibrator(
     folder: Path, state: dict[str, Tensor], config: CalibratorConfig, *, half: bool = False
 ) -> CalibratorConfig:
-    """Write weights and config to `folder`, and return the config with its hash.
-
-    Parameters
-    ----------
-    half : bool
-        Store in fp16.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    config = replace(config, sha256=save_shards(folder, state, half=half))
-    write_config(folder, config)
-    return config
+    """Write weights and config to `folder`, and return the config with its hash."""
+    return CALIBRATOR_PART.save(folder, state, config, half=half)
 
 
 def load_calibrator(folder: Path, device: str | torch.device = "cpu") -> Calibrator:
@@ -162,12 +150,7 @@ def load_calibrator(folder: Path, device: str | torch.device = "cpu") -> Calibra
     WeightsError
         If it is damaged or incomplete.
     """
-    place = calibrator_folder(folder)
-    config = read_calibrator_config(place)
-    check_weights(place, config.sha256, "The calibrator")
-    network = config.network()
-    fill(network, load_weights(place), str(place))
-    return Calibrator(config, network.eval().requires_grad_(False).to(device))
+    return Calibrator(*CALIBRATOR_PART.load(calibrator_folder(folder), device))
 
 
 def fit_to_calibrator(config: ModelConfig, folder: Path) -> ModelConfig:
@@ -209,14 +192,4 @@ def check_calibrator(config: ModelConfig, folder: Path) -> None:
             f"steps, but the denoiser's is {config.schedule} with {config.steps}. Train one of "
             "them with the other's --schedule."
         )
-    expected = config.calibrator_sha256
-    check_weights(folder, expected, "The calibrator", who="the denoiser's config says")
-
-
-def copy_calibrator(source: Path, target: Path) -> None:
-    """Copy a calibrator, config and weights, unless it is there already."""
-    target.mkdir(parents=True, exist_ok=True)
-    for path in (source / CONFIG, *shards(source)):
-        copy = target / path.name
-        if not copy.exists() or not copy.samefile(path):
-            shutil.copyfile(path, copy)
+    CALIBRATOR_PART.check(folder, config.calibrator_sha256, who="the denoiser's config says")

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any
 
 from torch import nn
 
 from histomend.diffusion.denoiser import PredictionType
 from histomend.diffusion.samplers import SAMPLERS
 from histomend.diffusion.schedule import SCHEDULES, Schedule, named
-from histomend.errors import WeightsError
+from histomend.models.part import CONFIG, Part, write_config
 from histomend.networks.build import METHOD_ARCHS, arch_named
 
-CONFIG = "config.json"
-SCHEMA_VERSION = 1
-T = TypeVar("T")
+__all__ = ["CONFIG", "DENOISER", "ModelConfig", "read_config", "write_config"]
 
 
 @dataclass(frozen=True)
@@ -115,6 +112,43 @@ class ModelConfig:
             return 2 * self.x_channels
         return self.x_channels + (self.x_channels + 1 if self.context else 0)
 
+    def wrong(self) -> list[str]:
+        """Return the fields whose values no model can have."""
+        positive = ("steps", "channels", "window", "fast_steps", "mpp")
+        known: dict[str, Collection[str]] = {
+            "method": METHOD_ARCHS,
+            "arch": METHOD_ARCHS.get(self.method, {}),
+            "schedule": SCHEDULES,
+            "sampler": SAMPLERS,
+        }
+        checks = [
+            *((key, 0 < getattr(self, key) < float("inf")) for key in positive),
+            *((key, getattr(self, key) in choices) for key, choices in known.items()),
+            *self._possible_with_method().items(),
+            ("highest_t", 0 <= self.highest_t <= self.steps),
+        ]
+        return [key for key, fine in checks if not fine]
+
+    def _possible_with_method(self) -> dict[str, bool]:
+        """Return by field whether it goes with the method: its space, what it is shown."""
+        if self.method == "latent-artifusion":
+            possible = {
+                "latent_channels": self.latent_channels > 0,
+                "factor": self.factor > 1,
+                "window": self.window % max(1, self.factor) == 0,
+                "vae_scaling": 0 < self.vae_scaling < float("inf"),
+            }
+        else:
+            possible = {"latent_channels": self.latent_channels == 0, "factor": self.factor == 1}
+        if self.method in ("conditional", "noise2noise", "cyclegan"):
+            possible |= {"context": not self.context, "highest_t": self.highest_t == 0}
+        if self.method == "noise2noise":
+            possible |= {
+                "prediction": self.prediction == "epsilon",
+                "learned_variance": not self.learned_variance,
+            }
+        return possible
+
     def network(self) -> nn.Module:
         """Return the network with fresh weights."""
         return arch_named(self.arch, self.method).build(
@@ -122,112 +156,16 @@ class ModelConfig:
         )
 
 
+DENOISER = Part(ModelConfig, "a model", "`histomend train`")
+
+
 def read_config(folder: Path) -> ModelConfig:
-    """Return the config of the model in `folder`.
+    """Return the config of the denoiser in `folder`.
 
     Raises
     ------
+    ModelNotFoundError
     WeightsError
         If the file is damaged or of another schema.
     """
-    config = config_from(folder / CONFIG, ModelConfig, "a model config")
-    _check_config(config, folder / CONFIG)
-    return config
-
-
-def method_told(folder: Path) -> str | None:
-    """Return the method that the config in a folder names, if there is one that does."""
-    try:
-        told = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    method = told.get("method") if isinstance(told, dict) else None
-    return method if isinstance(method, str) else None
-
-
-def config_from(path: Path, make: Callable[..., T], what: str) -> T:
-    """Return the settings in a JSON file.
-
-    Parameters
-    ----------
-    make : dataclass of the settings
-    what : str
-        What the file should be, for the message.
-
-    Raises
-    ------
-    WeightsError
-        If the file is damaged or of another schema.
-    """
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        version = fields.pop("schema_version")
-        if version != SCHEMA_VERSION:
-            raise WeightsError(
-                f"{path} has schema_version {version}; this Histomend reads {SCHEMA_VERSION}. "
-                "Update Histomend, or train the model again."
-            )
-        return make(**fields)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(
-            f"{path} is not {what} ({error}). Restore the file from where it came, or "
-            "train the model again."
-        ) from error
-
-
-def write_config(folder: Path, config: Any) -> None:
-    """Write the settings of a model, a dataclass that `config_from` reads, to `folder`."""
-    text = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(config)}, indent=2)
-    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
-
-
-def _check_config(config: ModelConfig, path: Path) -> None:
-    """Raise a WeightsError if a field has a value that no model can have."""
-    positive = ("steps", "channels", "window", "fast_steps", "mpp")
-    wrong = [
-        key
-        for key, default in asdict(ModelConfig("", "")).items()
-        if type(getattr(config, key)) is not type(default)
-        and not (key == "mpp" and type(config.mpp) is int)
-    ]
-    if not wrong:
-        wrong = [key for key in positive if not 0 < getattr(config, key) < float("inf")]
-    if not wrong:
-        known: dict[str, Collection[str]] = {
-            "method": METHOD_ARCHS,
-            "arch": METHOD_ARCHS.get(config.method, {}),
-            "prediction": get_args(PredictionType),
-            "schedule": SCHEDULES,
-            "sampler": SAMPLERS,
-        }
-        wrong = [key for key, choices in known.items() if getattr(config, key) not in choices]
-    if not wrong:
-        wrong = _wrong_for_method(config)
-    if not wrong and not 0 <= config.highest_t <= config.steps:
-        wrong = ["highest_t"]
-    if wrong:
-        raise WeightsError(
-            f"{path} says {wrong[0]}={getattr(config, wrong[0])!r}, which this Histomend cannot "
-            "use. The file is damaged or from a newer version: copy it again, or update."
-        )
-
-
-def _wrong_for_method(config: ModelConfig) -> list[str]:
-    """Return the fields that do not go together with the method: its space, what it is shown."""
-    if config.method == "latent-artifusion":
-        possible = {
-            "latent_channels": config.latent_channels > 0,
-            "factor": config.factor > 1,
-            "window": config.window % max(1, config.factor) == 0,
-            "vae_scaling": 0 < config.vae_scaling < float("inf"),
-        }
-    else:
-        possible = {"latent_channels": config.latent_channels == 0, "factor": config.factor == 1}
-    if config.method in ("conditional", "noise2noise", "cyclegan"):
-        possible |= {"context": not config.context, "highest_t": config.highest_t == 0}
-    if config.method == "noise2noise":
-        possible |= {
-            "prediction": config.prediction == "epsilon",
-            "learned_variance": not config.learned_variance,
-        }
-    return [key for key, fine in possible.items() if not fine]
+    return DENOISER.read(folder)

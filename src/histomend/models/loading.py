@@ -1,8 +1,8 @@
-"""Models by name or folder: found, checked, loaded, saved."""
+"""Denoisers with what belongs to them: checked, loaded, saved."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +12,20 @@ from torch import Tensor
 from histomend.diffusion.denoiser import Denoiser
 from histomend.diffusion.device import torch_device
 from histomend.diffusion.space import LatentSpace, PixelSpace, Space
-from histomend.errors import (
-    ModelMismatchError,
-    ModelNotFoundError,
-    UnsafeWeightsError,
-)
+from histomend.errors import ModelMismatchError
 from histomend.models.calibrator import (
     CALIBRATOR,
+    CALIBRATOR_PART,
     Calibrator,
     check_calibrator,
-    copy_calibrator,
     load_calibrator,
 )
-from histomend.models.config import CONFIG, ModelConfig, method_told, read_config, write_config
+from histomend.models.config import DENOISER, ModelConfig
+from histomend.models.names import locate
+from histomend.models.part import told_in
 from histomend.models.vae import VAE, check_vae, copy_vae, load_vae
-from histomend.models.weights import check_weights, fill, load_weights, save_shards
 
 UPSCALER_METHOD = "histo-diffusion"
-WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 @dataclass(frozen=True)
@@ -67,54 +63,18 @@ class Model:
         return {"name": self.name, **{key: getattr(self.config, key) for key in kept}}
 
 
-def bundled() -> list[str]:
-    """Return the names of the models that come with the package."""
-    return sorted(p.parent.name for p in WEIGHTS.glob(f"*/{CONFIG}"))
-
-
-def locate(name_or_folder: str | Path) -> Path:
-    """Return the folder of a bundled model or of the user's own.
-
-    Raises
-    ------
-    ModelNotFoundError
-        If it is neither.
-    UnsafeWeightsError
-        If a pickle (.pt, .pth, .ckpt, .bin) is named.
-    """
-    own = Path(name_or_folder)
-    if own.suffix in {".pt", ".pth", ".ckpt", ".bin", ".pkl"}:
-        raise UnsafeWeightsError(
-            f"{own} is a pickle, which can run any code when it is opened. Histomend opens "
-            "safetensors only. Convert it with safetensors.torch.save_file and name the folder."
-        )
-    if (WEIGHTS / str(name_or_folder) / CONFIG).is_file():
-        return WEIGHTS / str(name_or_folder)
-    if (own / CONFIG).is_file():
-        return own
-    if own.is_dir():
-        raise ModelNotFoundError(
-            f"The folder {own} holds no {CONFIG}, so it is not a model. Name the folder that "
-            "`histomend train` wrote (RUN/model), or one downloaded from the hub."
-        )
-    raise ModelNotFoundError(
-        f"No model is called {name_or_folder!r}: there is no such folder, and the bundled models "
-        f"are {', '.join(bundled()) or 'none'}. Name one of them, or a folder, with --model."
-    )
-
-
 def is_upscaler(folder: Path) -> bool:
     """Return whether a model's folder is an upscaler (`histomend.models.upscaler`)."""
-    return method_told(folder) == UPSCALER_METHOD
+    return told_in(folder).get("method") == UPSCALER_METHOD
 
 
-def load_model(name_or_folder: str | Path, device: str = "auto") -> Model:
-    """Load a model for inference.
+def load_denoiser(name_or_folder: str | Path, device: str = "auto") -> Model:
+    """Load a denoiser for inference, with the autoencoder or calibrator that belongs to it.
 
     Parameters
     ----------
     name_or_folder : str or Path
-        A bundled name (`bundled()`) or a folder of safetensors and config.
+        See `locate`.
     device : "auto", "cpu", "cuda", "cuda:1", "mps"
 
     Raises
@@ -132,25 +92,20 @@ def load_model(name_or_folder: str | Path, device: str = "auto") -> Model:
     folder = locate(name_or_folder)
     if is_upscaler(folder):
         raise ModelMismatchError(
-            f"{name_or_folder} is an upscaler, whose networks work together only: histomend "
-            "upscale --model, or histomend.upscale(model=...)."
+            f"{name_or_folder} is an upscaler, and a denoiser is needed here. Use it with "
+            "histomend upscale --model, or histomend.upscale(model=...)."
         )
-    config = read_config(folder)
-    check_weights(folder, config.sha256, "The model")
+    config = DENOISER.read(folder)
     # Before any tensor is read: an autoencoder that does not fit makes the rest useless.
-    vae_place = folder / VAE
     if config.latent_channels:
-        check_vae(config, vae_place)
+        check_vae(config, folder / VAE)
     if config.calibrator_sha256:
         check_calibrator(config, folder / CALIBRATOR)
-    network = config.network()
-    tensors = load_weights(folder)
-    fill(network, tensors, str(folder))
-    network.eval().requires_grad_(False).to(where)
+    _, network = DENOISER.load(folder, where)
     denoiser = Denoiser(network, config.noise_schedule(), config.prediction)
     space: Space = PixelSpace()
     if config.latent_channels:
-        space = LatentSpace(load_vae(vae_place, where))
+        space = LatentSpace(load_vae(folder / VAE, where))
     calibrator = None
     if config.calibrator_sha256:
         calibrator = load_calibrator(folder / CALIBRATOR, where)
@@ -177,17 +132,14 @@ def save_model(
     calibrator : Path, optional
         Folder of the calibrator; copied to FOLDER/calibrator. The config must have come from
         `fit_to_calibrator`.
-    half : bool
-        Store the network in fp16; what lies beside it is copied as it is.
-    shard_bytes : int, optional
-        Largest size of one file; a single tensor is never split.
+    half, shard_bytes
+        Of the network, see `Part.save`; what lies beside it is copied as it is.
 
     Raises
     ------
     ModelMismatchError, WeightsError
         If the autoencoder or the calibrator is not the one in the config, or is missing.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     if config.latent_channels:
         source = folder / VAE if vae is None else vae
         check_vae(config, source)
@@ -195,8 +147,5 @@ def save_model(
     if config.calibrator_sha256:
         source = folder / CALIBRATOR if calibrator is None else calibrator
         check_calibrator(config, source)
-        copy_calibrator(source, folder / CALIBRATOR)
-    sha256 = save_shards(folder, network_state, half=half, shard_bytes=shard_bytes)
-    config = replace(config, sha256=sha256)
-    write_config(folder, config)
-    return config
+        CALIBRATOR_PART.copy(source, folder / CALIBRATOR)
+    return DENOISER.save(folder, network_state, config, half=half, shard_bytes=shard_bytes)

@@ -13,7 +13,7 @@ from histomend.diffusion.denoiser import PredictionType
 from histomend.diffusion.schedule import Schedule
 from histomend.diffusion.space import LatentSpace
 from histomend.errors import ModelMismatchError
-from histomend.models.loading import load_model
+from histomend.models.loading import load_denoiser
 from histomend.models.stable_diffusion import StableDiffusion, is_pipeline, load_pipeline
 from histomend.models.weights import fill, load_weights, save_shards, shards, weights_sha256
 from histomend.networks.control import ControlBranch, ControlledUNet
@@ -100,7 +100,7 @@ def load_prior(name_or_folder: str | Path, device: str | torch.device = "cpu") -
     """
     if is_pipeline(name_or_folder):
         return load_pipeline(name_or_folder, device)
-    model = load_model(name_or_folder, str(device))
+    model = load_denoiser(name_or_folder, str(device))
     config = model.config
     if config.method != "latent-artifusion" or not isinstance(model.space, LatentSpace):
         raise ModelMismatchError(

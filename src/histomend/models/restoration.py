@@ -6,16 +6,15 @@ methods of their own to compare it with.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from histomend.errors import ModelMismatchError, ModelNotFoundError, SettingError, WeightsError
-from histomend.models.config import CONFIG, config_from, method_told, write_config
-from histomend.models.weights import check_weights, fill, load_weights, save_shards
+from histomend.errors import ModelMismatchError, SettingError
+from histomend.models.part import Part, told_in
 from histomend.networks.rrdb import RRDB_ARCHS, RRDBNet
 from histomend.networks.swinir import SWINIR_ARCHS, SwinIR
 
@@ -77,6 +76,16 @@ class RestorationConfig:
             )
         return make(**archs[self.arch])
 
+    def wrong(self) -> list[str]:
+        """Return the fields whose values no restoration module can have."""
+        archs = NETWORKS[self.method][1] if self.method in NETWORKS else {}
+        possible = {
+            "method": self.method in NETWORKS,
+            "arch": self.arch in archs,
+            "mpp": 0 < self.mpp < float("inf"),
+        }
+        return [key for key, fine in possible.items() if not fine]
+
 
 @dataclass(frozen=True)
 class RestorationModule:
@@ -106,20 +115,14 @@ class RestorationModule:
         return {"name": self.name, **asdict(self.config)}
 
 
+RESTORATION = Part(RestorationConfig, "a restoration module", WRITERS)
+
+
 def save_restoration(
     folder: Path, state: dict[str, Tensor], config: RestorationConfig, *, half: bool = True
 ) -> RestorationConfig:
-    """Write weights and config to `folder`, and return the config with its hash.
-
-    Parameters
-    ----------
-    half : bool
-        Store in fp16.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    config = replace(config, sha256=save_shards(folder, state, half=half))
-    write_config(folder, config)
-    return config
+    """Write weights and config to `folder`, and return the config with its hash."""
+    return RESTORATION.save(folder, state, config, half=half)
 
 
 def load_restoration(folder: Path, device: str | torch.device = "cpu") -> RestorationModule:
@@ -136,13 +139,10 @@ def load_restoration(folder: Path, device: str | torch.device = "cpu") -> Restor
     ModelMismatchError
         It is another kind of model.
     """
-    config = read_restoration_config(folder)
-    check_weights(folder, config.sha256, "The restoration module")
-    network = config.network()
-    fill(network, load_weights(folder), str(folder))
-    where = torch.device(device)
-    network.eval().requires_grad_(False).to(where)
-    return RestorationModule(str(folder), config, network, where)
+    read_restoration_config(folder)
+    config, network = RESTORATION.load(folder, device)
+    restoring = cast("RRDBNet | SwinIR", network)
+    return RestorationModule(str(folder), config, restoring, torch.device(device))
 
 
 def read_restoration_config(folder: Path) -> RestorationConfig:
@@ -150,29 +150,14 @@ def read_restoration_config(folder: Path) -> RestorationConfig:
 
     Raises
     ------
-    ModelNotFoundError
-        `folder` has no config.
-    WeightsError
-        The file is damaged.
+    ModelNotFoundError, WeightsError
     ModelMismatchError
         It is another kind of model.
     """
-    if not (folder / CONFIG).is_file():
-        raise ModelNotFoundError(
-            f"{folder} holds no restoration module: there is no {CONFIG} in it. Name a folder "
-            f"(RUN/model) that one of these wrote: {WRITERS}."
-        )
-    # Those of earlier versions do not say it.
-    method = method_told(folder) or STAGE_1
+    method = told_in(folder).get("method", STAGE_1)
     if method not in NETWORKS:
         raise ModelMismatchError(
             f"{folder} holds a model of {method}, which is no restoration module. Name a folder "
             f"(RUN/model) that one of these wrote: {WRITERS}."
         )
-    config = config_from(folder / CONFIG, RestorationConfig, "the config of a restoration module")
-    if config.arch not in NETWORKS[method][1]:
-        raise WeightsError(
-            f"{folder / CONFIG} says arch={config.arch!r}, which this Histomend does not know for "
-            f"{method}. The file is damaged or from a newer version: copy it again, or update."
-        )
-    return config
+    return RESTORATION.read(folder)

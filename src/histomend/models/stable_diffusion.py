@@ -17,13 +17,9 @@ from torch import Tensor, nn
 from histomend.diffusion.denoiser import PredictionType
 from histomend.diffusion.schedule import Schedule, linear, scaled_linear
 from histomend.diffusion.space import LatentSpace
-from histomend.errors import (
-    MissingDependencyError,
-    ModelMismatchError,
-    ModelNotFoundError,
-    WeightsError,
-)
-from histomend.models.config import CONFIG
+from histomend.errors import MissingDependencyError, ModelMismatchError, WeightsError
+from histomend.models.hub import download, is_hub_name
+from histomend.models.part import CONFIG
 from histomend.models.vae import VAE, WEIGHT_FILE, load_vae, vae_facts
 from histomend.models.weights import weights_sha256
 from histomend.networks.stable_diffusion import (
@@ -41,6 +37,14 @@ _PREDICTIONS: dict[str, PredictionType] = {
     "v_prediction": "v",
     "sample": "x0",
 }
+_PATTERNS = (
+    "*.json",
+    f"{TOKENIZER}/*",
+    f"{TEXT_ENCODER}/model.safetensors",
+    f"{UNET}/{WEIGHT_FILE}",
+    f"{VAE}/{WEIGHT_FILE}",
+    PROMPT,
+)
 _SCHEDULES = {"linear": linear, "scaled_linear": scaled_linear}
 
 
@@ -112,11 +116,12 @@ class StableDiffusion:
 
 
 def is_pipeline(name_or_folder: str | Path) -> bool:
-    """Return whether this is Stable Diffusion in diffusers' format, or a name on the hub."""
-    name, place = str(name_or_folder), Path(name_or_folder)
-    if place.is_dir():
-        return (place / INDEX).is_file() or (place / UNET / CONFIG).is_file()
-    return name.count("/") == 1 and not name.startswith(("/", ".", "~"))
+    """Return whether this is Stable Diffusion in diffusers' format, in a folder or on the hub."""
+    place = Path(name_or_folder)
+    if is_hub_name(name_or_folder):
+        # The small files are enough to tell.
+        place = download(str(name_or_folder), "prior", ["*.json"])
+    return (place / INDEX).is_file() or (place / UNET / CONFIG).is_file()
 
 
 def load_pipeline(
@@ -139,8 +144,8 @@ def load_pipeline(
         The prompt must be embedded, and transformers is not installed.
     """
     place = Path(name_or_folder)
-    if not place.is_dir():
-        place = _from_hub(str(name_or_folder))
+    if is_hub_name(name_or_folder):
+        place = download(str(name_or_folder), "Stable Diffusion", _PATTERNS)
     schedule, prediction = _noise(place / SCHEDULER / "scheduler_config.json")
     facts = vae_facts(place / VAE)
     sha256 = _sha256(place / UNET)
@@ -272,31 +277,6 @@ def _unet(folder: Path) -> Any:
             "it again."
         )
     return unet
-
-
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    weights = [f"{part}/{WEIGHT_FILE}" for part in (UNET, VAE)]
-    try:
-        return Path(
-            snapshot_download(
-                name,
-                allow_patterns=[
-                    "*.json",
-                    "*/*.json",
-                    f"{TOKENIZER}/*",
-                    f"{TEXT_ENCODER}/model.safetensors",
-                    *weights,
-                ],
-            )
-        )
-    except Exception as error:  # Any of a network's failures, or of a name's.
-        raise ModelNotFoundError(
-            f"There is no folder {name}, and no such model could be downloaded from the Hugging "
-            f"Face hub ({type(error).__name__}). Check the name and the connection, or name a "
-            "folder with Stable Diffusion in diffusers' format."
-        ) from error
 
 
 def _plain(value: Any) -> Any:

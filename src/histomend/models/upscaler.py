@@ -25,15 +25,10 @@ from histomend.diffusion.device import torch_device
 from histomend.diffusion.samplers import SAMPLERS
 from histomend.diffusion.space import LatentSpace
 from histomend.errors import ModelMismatchError, WeightsError
-from histomend.models.config import (
-    CONFIG,
-    ModelConfig,
-    config_from,
-    method_told,
-    read_config,
-    write_config,
-)
-from histomend.models.loading import UPSCALER_METHOD, WEIGHTS, is_upscaler, locate
+from histomend.models.config import ModelConfig, read_config
+from histomend.models.loading import UPSCALER_METHOD, is_upscaler
+from histomend.models.names import WEIGHTS, locate
+from histomend.models.part import Part, told_in, write_config
 from histomend.models.priors import Prior, load_prior
 from histomend.models.restoration import (
     NETWORKS,
@@ -42,7 +37,7 @@ from histomend.models.restoration import (
     load_restoration,
     read_restoration_config,
 )
-from histomend.models.stable_diffusion import is_pipeline
+from histomend.models.stable_diffusion import StableDiffusion
 
 # Side of the paper's images in px. The control holds a prior that learned on smaller fields, and
 # windows of those would have to be three along a side here, as they overlap.
@@ -100,6 +95,18 @@ class UpscalerConfig:
     sha256: str = ""
     card: dict[str, Any] = field(default_factory=dict)
 
+    def network(self) -> nn.Module:
+        """Refuse: the branch is made for a prior, see `load_upscaler`."""
+        raise NotImplementedError
+
+    def wrong(self) -> list[str]:
+        """Return the fields whose values no upscaler can have."""
+        positive = ("mpp", "window", "fast_steps", "gain")
+        possible = {key: 0 < getattr(self, key) < float("inf") for key in positive}
+        possible["sampler"] = self.sampler in SAMPLERS
+        possible["window"] = possible["window"] and self.window % UNIT == 0
+        return [key for key, fine in possible.items() if not fine]
+
     @classmethod
     def of(cls, prior: Prior, restoration: Path, **settings: Any) -> UpscalerConfig:
         """Return the config of an upscaler whose branch is trained with these.
@@ -118,6 +125,9 @@ class UpscalerConfig:
             restoration_sha256=load_restoration(restoration).config.sha256,
             **({"window": max(WINDOW, prior.window)} | settings),
         )
+
+
+UPSCALER = Part(UpscalerConfig, "an upscaler", "`histomend train control`")
 
 
 @dataclass(frozen=True)
@@ -201,36 +211,19 @@ def read_upscaler_config(folder: Path) -> UpscalerConfig:
             f"{folder} is no upscaler. Name the folder that `histomend train control` wrote "
             "(RUN/model)."
         )
-    config = config_from(folder / CONFIG, UpscalerConfig, "the config of an upscaler")
-    wrong = [
-        key
-        for key, default in asdict(UpscalerConfig("", "", "", "", "")).items()
-        if type(getattr(config, key)) is not type(default)
-        and not (key in ("mpp", "extra_noise", "gain") and type(getattr(config, key)) is int)
-    ]
-    if not wrong:
-        positive = ("mpp", "window", "fast_steps", "gain")
-        wrong = [key for key in positive if not 0 < getattr(config, key) < float("inf")]
-    if not wrong:
-        usable = {"sampler": config.sampler in SAMPLERS, "window": config.window % UNIT == 0}
-        wrong = [key for key, well in usable.items() if not well]
-    if wrong:
-        raise WeightsError(
-            f"{folder / CONFIG} says {wrong[0]}={getattr(config, wrong[0])!r}, which this "
-            "Histomend cannot use. The file is damaged or from a newer version."
-        )
-    return config
+    return UPSCALER.read(folder)
 
 
 def read_any_config(folder: Path) -> UpscalerConfig | RestorationConfig | ModelConfig:
-    """Return the config of a model of any kind.
+    """Return the config of a model that restores, of any kind.
 
     Raises
     ------
+    ModelNotFoundError
     WeightsError
         The file is damaged or of another schema.
     """
-    if method_told(folder) in NETWORKS:
+    if told_in(folder).get("method") in NETWORKS:
         return read_restoration_config(folder)
     return read_upscaler_config(folder) if is_upscaler(folder) else read_config(folder)
 
@@ -259,7 +252,7 @@ def save_upscaler(
     shutil.copytree(restoration, folder / RESTORATION, dirs_exist_ok=True)
     prior.save_branch(folder / CONTROL, branch)
     config = replace(config, prior="", sha256=prior.branch_sha256(folder / CONTROL))
-    if is_pipeline(prior_source):
+    if isinstance(prior, StableDiffusion):
         place = Path(prior_source)
         config = replace(config, prior=str(place.resolve() if place.is_dir() else prior_source))
     elif locate(prior_source).parent == WEIGHTS:

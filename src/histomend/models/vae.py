@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +13,12 @@ import torch
 from histomend.errors import (
     ModelMismatchError,
     ModelNotFoundError,
-    UnsafeWeightsError,
     WeightsError,
 )
-from histomend.models.config import CONFIG, ModelConfig
-from histomend.models.weights import is_pickle, weights_sha256
+from histomend.models.config import ModelConfig
+from histomend.models.hub import download, is_hub_name
+from histomend.models.part import CONFIG, copy_files, told_in
+from histomend.models.weights import no_pickle, weights_sha256
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -67,40 +67,17 @@ def vae_folder(name_or_folder: str | Path) -> Path:
     """
     name = str(name_or_folder)
     place = Path(name_or_folder)
-    if not place.is_dir() and name.count("/") == 1 and not name.startswith(("/", ".")):
-        place = _from_hub(name)
+    if is_hub_name(name):
+        files = [CONFIG, WEIGHT_FILE]
+        place = download(name, "autoencoder", [*files, *(f"{VAE}/{file}" for file in files)])
     for folder in (place, place / VAE):
-        if _class_name(folder) == "AutoencoderKL":
+        if told_in(folder).get("_class_name") == "AutoencoderKL":
             return folder
     raise ModelNotFoundError(
         f"{name} holds no autoencoder: there is no {CONFIG} of diffusers' AutoencoderKL in it or "
         "in its folder vae. Name the folder that `histomend train vae` wrote (RUN/model), one in "
         "diffusers' format, or a name on the Hugging Face hub (OWNER/NAME)."
     )
-
-
-def _class_name(folder: Path) -> object:
-    try:
-        fields = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return fields.get("_class_name") if isinstance(fields, dict) else None
-
-
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    files = [CONFIG, WEIGHT_FILE]
-    try:
-        return Path(
-            snapshot_download(name, allow_patterns=[*files, *(f"{VAE}/{file}" for file in files)])
-        )
-    except Exception as error:  # Any of a network's failures, or of a name's.
-        raise ModelNotFoundError(
-            f"There is no folder {name}, and no such model could be downloaded from the Hugging "
-            f"Face hub ({type(error).__name__}). Check the name and the connection, or name a "
-            "folder with an autoencoder in diffusers' format."
-        ) from error
 
 
 def vae_facts(folder: Path) -> VaeFacts:
@@ -142,20 +119,7 @@ def vae_facts(folder: Path) -> VaeFacts:
 
 def _weights(folder: Path) -> Path:
     path = folder / WEIGHT_FILE
-    if path.is_file():
-        if is_pickle(path):
-            raise UnsafeWeightsError(
-                f"{path} is a pickle with the name of a safetensors file. A pickle can run any "
-                "code when it is opened. Do not trust the place it came from."
-            )
-        return path
-    pickles = [p.name for s in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in folder.glob(s)]
-    if pickles:
-        raise UnsafeWeightsError(
-            f"{folder} holds {pickles[0]}, a pickle, in place of {WEIGHT_FILE}. A pickle can run "
-            "any code when it is opened. Ask for safetensors, or convert it yourself."
-        )
-    raise WeightsError(f"{folder} holds no {WEIGHT_FILE}. Copy or download the model again.")
+    return no_pickle([path] if path.is_file() else [], folder, WEIGHT_FILE)[0]
 
 
 def fit_to_vae(config: ModelConfig, folder: Path) -> ModelConfig:
@@ -204,10 +168,7 @@ def check_vae(config: ModelConfig, folder: Path) -> None:
 
 def copy_vae(source: Path, target: Path) -> None:
     """Copy an autoencoder, config and weights, unless it is there already."""
-    target.mkdir(parents=True, exist_ok=True)
-    for name in (CONFIG, WEIGHT_FILE):
-        if not (target / name).exists() or not (target / name).samefile(source / name):
-            shutil.copyfile(source / name, target / name)
+    copy_files([source / CONFIG, source / WEIGHT_FILE], target)
 
 
 def load_vae(name_or_folder: str | Path, device: str | torch.device = "cpu") -> AutoencoderKL:

@@ -23,7 +23,25 @@ def shards(folder: Path) -> list[Path]:
     WeightsError
         If there are none.
     """
-    found = sorted(folder.glob("model*.safetensors"))
+    return no_pickle(sorted(folder.glob("model*.safetensors")), folder, "model.safetensors")
+
+
+def no_pickle(found: list[Path], folder: Path, name: str) -> list[Path]:
+    """Return weight files as they are, if there are some and none is a pickle.
+
+    Parameters
+    ----------
+    found : list of Path
+    folder : Path
+        Where they were looked for.
+    name : str
+        What they should be called, for messages.
+
+    Raises
+    ------
+    UnsafeWeightsError, WeightsError
+        See `shards`.
+    """
     for path in found:
         if is_pickle(path):
             raise UnsafeWeightsError(
@@ -35,10 +53,10 @@ def shards(folder: Path) -> list[Path]:
     pickles = [p.name for s in ("*.pt", "*.pth", "*.bin", "*.ckpt") for p in folder.glob(s)]
     if pickles:
         raise UnsafeWeightsError(
-            f"{folder} holds {pickles[0]}, a pickle, in place of model.safetensors. A pickle can "
-            "run any code when it is opened. Ask for safetensors, or convert it yourself."
+            f"{folder} holds {pickles[0]}, a pickle, in place of {name}. A pickle can run any code "
+            "when it is opened. Ask for safetensors, or convert it yourself."
         )
-    raise WeightsError(f"{folder} holds no model.safetensors. Copy or download it again.")
+    raise WeightsError(f"{folder} holds no {name}. Copy or download the model again.")
 
 
 def is_pickle(path: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from histomend.baselines.deep_image_prior import fresh_prior
 from histomend.baselines.denoising import SIDE_PX
 from histomend.errors import ModelMismatchError, ModelNotFoundError, SettingError
-from histomend.models import Model, load_model
+from histomend.models import Model, load_denoiser
 from histomend.recipes.calibrated import calibrated_sampling
 from histomend.recipes.settings import sampling as sampling_from_noise
 from histomend.recipes.whole_field import (
@@ -83,7 +83,7 @@ def model_for(
             f"No model for {method} comes with Histomend. Name a folder that `histomend train "
             f"{METHODS[method]}` wrote (RUN/model): --model FOLDER."
         )
-    loaded = model if isinstance(model, Model) else load_model(model, device)
+    loaded = model if isinstance(model, Model) else load_denoiser(model, device)
     if loaded.config.method != METHODS[method]:
         raise ModelMismatchError(
             f"The model {loaded.name} is for {loaded.config.method}, and {method} needs one for "
@@ -95,7 +95,7 @@ def model_for(
 @lru_cache(maxsize=len(BUNDLED))
 def _bundled(name: str, device: str) -> Model:
     """Load a bundled model once for all images of a call."""
-    return load_model(name, device)
+    return load_denoiser(name, device)
 
 
 def prepared(

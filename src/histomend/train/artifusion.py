@@ -35,7 +35,7 @@ def lesson(options: ArtifusionOptions) -> MaskedDenoising:
         context=options.context,
         learned_variance=variance,
     )
-    config = starting_config(config, options.init)
+    config = starting_config(config, options)
     tiles, crop = open_sources(options), options.crop
     mixed = tiles.mixed
 

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from histomend.damage.shapes import random_mask
 from histomend.errors import SettingError, TrainingError, WeightsError
 from histomend.models import vae_facts
-from histomend.models.vae import WEIGHT_FILE
+from histomend.models.hub import is_hub_name
+from histomend.models.vae import WEIGHT_FILE, vae_folder
 from histomend.networks.autoencoder import VAE_ARCHS, Autoencoding, Pass, build_vae
 from histomend.train.adversarial import adversarial_loss
 from histomend.train.data import Crops, open_sources
@@ -103,7 +104,7 @@ class VaeTrainee:
         It may have another number of latent channels: the layers next to the latent are then
         fresh, and all others are taken over.
         """
-        path = Path(init) / WEIGHT_FILE
+        path = _first(init) / WEIGHT_FILE
         if not path.is_file():
             raise TrainingError(
                 f"There is no {WEIGHT_FILE} in {init}. Name a folder that `histomend train vae` "
@@ -203,10 +204,15 @@ def lesson(options: VaeOptions) -> VaeLesson:
     tiles = open_sources(options)
     gauge = _crops(tiles.main, held_out_rng(2), 16, crop)
     held_out = _crops(tiles.held_out, held_out_rng(), 32, crop)
-    kept = vae_facts(Path(init)).scaling if options.decoder_only and init is not None else None
+    kept = vae_facts(_first(init)).scaling if options.decoder_only and init is not None else None
     critic = options.adversarial > 0
     trainee = VaeTrainee(arch, options.channels, gauge, options.decoder_only, critic, kept)
     return VaeLesson(trainee, tiles.mixed, held_out, options)
+
+
+def _first(init: str | Path) -> Path:
+    """Return the folder of the first weights."""
+    return vae_folder(init) if is_hub_name(init) else Path(init)
 
 
 def reconstruction_loss(y: Tensor, x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:

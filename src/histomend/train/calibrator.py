@@ -49,7 +49,7 @@ class CalibratorTrainee:
 
     def weights(self, init: str | Path) -> dict[str, Tensor]:
         """Return the weights of the calibrator in the folder `init`."""
-        return load_weights(calibrator_folder(Path(init)))
+        return load_weights(calibrator_folder(init))
 
     def write(self, folder: Path, average: dict[str, Tensor]) -> None:
         """Write the averaged weights as a calibrator's folder."""

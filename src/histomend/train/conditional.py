@@ -64,5 +64,5 @@ def lesson(options: ConditionalOptions) -> PairedLesson:
         context=False,
         fast_steps=CALLS,
     )
-    config = starting_config(config, options.init)
+    config = starting_config(config, options)
     return paired_lesson(options, options.channels, config, Conditioning(config))

@@ -20,6 +20,8 @@ from histomend.diffusion.path import FixedPath
 from histomend.diffusion.samplers import dpmpp_2m
 from histomend.errors import SettingError, TrainingError
 from histomend.models import VaeFacts, fill, locate
+from histomend.models.loading import UPSCALER_METHOD
+from histomend.models.names import bundled_sampling
 from histomend.models.priors import Prior, load_prior
 from histomend.models.restoration import RestorationModule, load_restoration
 from histomend.models.upscaler import (
@@ -31,6 +33,7 @@ from histomend.models.upscaler import (
 from histomend.recipes.controlled import Controlled
 from histomend.train.channels import crops
 from histomend.train.data import Crops, Mixed, Tiles, open_sources
+from histomend.train.denoiser import chosen_sampling
 from histomend.train.latents import open_latents
 from histomend.train.lesson import Figures, Lesson, Step, drawn_seed
 from histomend.train.objective import drawn_noise
@@ -217,7 +220,7 @@ def lesson(options: ControlOptions) -> ControlLesson:
     pipeline = pipeline_named(options.degradation)
     if crop % UNIT:
         raise SettingError(f"--crop is {crop}, but must be a multiple of {UNIT}.")
-    restoration = Path(options.restoration)
+    restoration = locate(options.restoration)
     frozen = load_prior(options.prior, where)
     stage_1 = load_restoration(restoration, where)
     cleaned = Cleaned(stage_1, pipeline, options.degradation, where)
@@ -227,7 +230,8 @@ def lesson(options: ControlOptions) -> ControlLesson:
     main, further = (
         open_latents(t, space, facts, options, cleaned) for t in (tiles.main, tiles.further)
     )
-    config = UpscalerConfig.of(frozen, restoration, mpp=options.mpp)
+    sampling = bundled_sampling(UPSCALER_METHOD) | chosen_sampling(options)
+    config = UpscalerConfig.of(frozen, restoration, mpp=options.mpp, **sampling)
     return ControlLesson(
         ControlTrainee(frozen, options.prior, restoration, config, options.degradation),
         Mixed(main, further, tiles.share),

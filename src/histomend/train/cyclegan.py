@@ -115,7 +115,7 @@ def lesson(options: CycleGanOptions) -> CycleGanLesson:
     config = ModelConfig(
         "cyclegan", options.arch, mpp=options.mpp, channels=options.channels, context=False
     )
-    config = starting_config(config, options.init)
+    config = starting_config(config, options)
     config = replace(config, card=made_of | config.card)
     source = open_unpaired(options)
     trainee = CycleGanTrainee(config, crop, made_of)

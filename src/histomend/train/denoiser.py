@@ -17,10 +17,14 @@ from histomend.diffusion.path import FixedPath
 from histomend.diffusion.samplers import ddim
 from histomend.errors import TrainingError
 from histomend.models import ModelConfig, load_weights, locate, read_config, save_model
+from histomend.models.names import bundled_sampling
 from histomend.recipes.regional import Regional
+from histomend.train.comparison_options import CycleGanOptions
 from histomend.train.lesson import Figures, Lesson, Step
 from histomend.train.objective import drawn_noise
 from histomend.train.objective import loss as denoising_loss
+from histomend.train.options import ControlOptions
+from histomend.train.shared_options import DenoiserOptions
 from histomend.train.validation import noise_streams, x0_errors
 
 # (generator, count, share without context) -> x0 (count, C, h, w) and masks (count, 1, h, w).
@@ -84,16 +88,21 @@ class DenoiserTrainee:
         )
 
 
-def starting_config(config: ModelConfig, init: str | Path | None) -> ModelConfig:
-    """Return the config of a new model, or of one that starts from the weights of `init`.
+def starting_config(config: ModelConfig, options: DenoiserOptions | CycleGanOptions) -> ModelConfig:
+    """Return the config of a new model, or of one that starts from the weights of `options.init`.
+
+    It is sampled like that one, or else like the bundled model of its method, unless the options
+    say otherwise.
 
     Raises
     ------
     TrainingError
         If the weights of `init` are of another kind.
     """
+    init = options.init
+    chosen = chosen_sampling(options) if isinstance(options, DenoiserOptions) else {}
     if init is None:
-        return config
+        return replace(config, **bundled_sampling(config.method, config.channels) | chosen)
     earlier = read_config(locate(init))
     for key in (
         "method",
@@ -125,7 +134,14 @@ def starting_config(config: ModelConfig, init: str | Path | None) -> ModelConfig
         # What the earlier card states is not true of the new weights.
         sha256="",
         card={"init": str(init)},
+        **chosen,
     )
+
+
+def chosen_sampling(options: DenoiserOptions | ControlOptions) -> dict[str, Any]:
+    """Return what the options say of how a model is sampled."""
+    keys = ("sampler", "extra_noise")
+    return {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
 
 
 @dataclass(frozen=True)

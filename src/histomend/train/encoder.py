@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from histomend.damage.optical import degrade
 from histomend.evaluate.encoder import EncoderConfig, as_input, load_encoder, save_encoder
+from histomend.models import locate
 from histomend.train.comparison_options import EncoderOptions
 from histomend.train.data import Crops, Tiles, open_sources, turned, vary_stain
 from histomend.train.lesson import Figures, Lesson, Step
@@ -53,7 +54,7 @@ class EncoderTrainee:
 
     def weights(self, init: str | Path) -> dict[str, Tensor]:
         """Return the weights of the encoder in the folder `init`."""
-        return dict(load_encoder(Path(init)).network.state_dict())
+        return dict(load_encoder(locate(init)).network.state_dict())
 
     def write(self, folder: Path, average: dict[str, Tensor]) -> None:
         """Write the averaged weights as an encoder's folder."""

@@ -31,7 +31,7 @@ from histomend.errors import SettingError, TrainingError
 from histomend.evaluate.agreement import agreement, monotony
 from histomend.evaluate.encoder import in_parts
 from histomend.evaluate.iqa import IqaConfig, read_iqa, save_iqa
-from histomend.models import load_weights
+from histomend.models import load_weights, locate
 from histomend.train.comparison_options import IqaOptions
 from histomend.train.data import Crops, open_sources
 from histomend.train.lesson import Figures, Lesson, Step
@@ -58,13 +58,14 @@ class IqaTrainee:
 
     def weights(self, init: str | Path) -> dict[str, Tensor]:
         """Return the weights of the quality model in the folder `init`."""
-        found = read_iqa(Path(init)).features
+        folder = locate(init)
+        found = read_iqa(folder).features
         if found != self.config.features:
             raise TrainingError(
                 f"{init} is {f'a head on features of {found}' if found else 'a network of our own'}"
                 ": name the same --features, or start without --init."
             )
-        return load_weights(Path(init))
+        return load_weights(folder)
 
     def write(self, folder: Path, average: dict[str, Tensor]) -> None:
         """Write the averaged weights as a quality model's folder."""

@@ -41,7 +41,7 @@ def lesson(options: LatentArtifusionOptions) -> MaskedDenoising:
         mpp=options.mpp,
         context=options.context,
     )
-    config = starting_config(fit_to_vae(config, place), options.init)
+    config = starting_config(fit_to_vae(config, place), options)
     factor = config.factor
     if crop % factor or crop < 4 * factor:
         raise SettingError(

@@ -49,5 +49,5 @@ def lesson(options: Noise2NoiseOptions) -> PairedLesson:
         context=False,
         fast_steps=1,
     )
-    config = starting_config(config, options.init)
+    config = starting_config(config, options)
     return paired_lesson(options, options.channels, config, NoisyPairs())

@@ -22,12 +22,14 @@ from histomend.train.shared_options import (
     Degradation,
     DenoiserOptions,
     DrawnShare,
+    ExtraNoise,
     HighestT,
     Init,
     MixedOptions,
     Mpp,
     Prediction,
     Rate,
+    Sampler,
     Schedule,
     Stabilised,
     Unconditional,
@@ -262,3 +264,5 @@ class ControlOptions(MixedOptions):
     lr: Rate = 1e-4
     ema: Average = 0.999
     versions: Versions = 2
+    sampler: Sampler = None
+    extra_noise: ExtraNoise = None

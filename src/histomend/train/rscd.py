@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -121,10 +120,10 @@ def lesson(options: RscdOptions) -> RscdLesson:
         highest_t=highest_t,
         stabilised=options.stabilised,
     )
-    config = starting_config(config, options.init)
+    config = starting_config(config, options)
     if highest_t > config.steps:
         raise SettingError(f"--highest-t is {highest_t}, but must be from 1 to {config.steps}.")
-    beside = None if options.calibrator is None else calibrator_folder(Path(options.calibrator))
+    beside = None if options.calibrator is None else calibrator_folder(options.calibrator)
     if beside is not None:
         config = fit_to_calibrator(config, beside)
     best_share = options.best_share if options.best_after is not None else 1.0

@@ -87,6 +87,14 @@ Critic = Annotated[
         low=0,
     ),
 ]
+Sampler = Annotated[
+    Literal["ddpm", "ddim", "dpmpp_2m", "dpmpp_2m_sde"] | None,
+    Option("Sampler of the preset fast; that of --init or of the bundled model unless given."),
+]
+ExtraNoise = Annotated[
+    float | None,
+    Option("How much stronger dpmpp_2m_sde makes its noise; as with --sampler.", low=0, high=1),
+]
 Stabilised = Annotated[
     bool,
     Option("Train on a camera's stabilised values, of one channel; --extra holds RGB tissue."),
@@ -215,6 +223,8 @@ class DenoiserOptions(MixedOptions):
     shard_mb: Annotated[float | None, Option("Largest size of one weight file in MB.", low=0.1)] = (
         None
     )
+    sampler: Sampler = None
+    extra_noise: ExtraNoise = None
 
     @property
     def shard_bytes(self) -> int | None:

@@ -19,6 +19,7 @@ from histomend.damage.capture import resized, scanned
 from histomend.damage.degradations import degrade_batch, pipeline_named
 from histomend.damage.pipelines import Pipeline
 from histomend.errors import TrainingError
+from histomend.models import locate
 from histomend.models.restoration import (
     STAGE_1,
     RestorationConfig,
@@ -77,7 +78,7 @@ class RestorationTrainee:
 
         It may have been trained with or without a critic.
         """
-        module = load_restoration(Path(init))
+        module = load_restoration(locate(init))
         first, fresh = module.network, self.network()
         theirs, ours = (
             f"{type(network).__name__} of the arch {arch}"

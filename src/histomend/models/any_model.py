@@ -1,0 +1,79 @@
+"""One way to load them all: whatever `histomend train` writes, by name."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from histomend.diffusion.device import torch_device
+from histomend.models.loading import UPSCALER_METHOD
+from histomend.models.names import locate
+from histomend.models.part import told_in
+
+# By kind: the function that loads it, of a folder and a device. Modules are imported when used,
+# as two kinds of judges are known on a higher floor only.
+_LOADERS = {
+    "denoiser": ("histomend.models.loading", "load_denoiser"),
+    "upscaler": ("histomend.models.upscaler", "load_upscaler"),
+    "restoration module": ("histomend.models.restoration", "load_restoration"),
+    "calibrator": ("histomend.models.calibrator", "load_calibrator"),
+    "autoencoder": ("histomend.models.vae", "load_vae"),
+    "encoder": ("histomend.evaluate.encoder", "load_encoder"),
+    "quality model": ("histomend.evaluate.iqa", "load_iqa"),
+}
+# What each of those kinds has in its config that no other kind has, where the method is not named.
+_FIELDS = {
+    "_class_name": "autoencoder",
+    "augmented": "calibrator",
+    "blur": "quality model",
+    "degradation": "restoration module",
+    "features": "encoder",
+}
+
+
+def kind_of(folder: Path) -> str:
+    """Return which kind of model lies in a folder; "denoiser" where its config does not say."""
+    told = told_in(folder)
+    for field, kind in _FIELDS.items():
+        if field in told:
+            return kind
+    return "upscaler" if told.get("method") == UPSCALER_METHOD else "denoiser"
+
+
+def load_model(name_or_folder: str | Path, device: str = "auto") -> Any:
+    """Load any model for inference.
+
+    Parameters
+    ----------
+    name_or_folder : str or Path
+        A bundled name (`histomend models` lists them); a folder that `histomend train` wrote; or
+        OWNER/NAME on the Hugging Face hub, OWNER/NAME@REVISION for a branch, a tag or a commit.
+    device : "auto", "cpu", "cuda", "cuda:1", "mps"
+
+    Returns
+    -------
+    Model, Upscaler, RestorationModule, Calibrator, AutoencoderKL, Encoder or Iqa
+        As it is: a denoiser for `restore` and `denoise`, an upscaler for `upscale`, ...
+
+    Raises
+    ------
+    ModelNotFoundError, UnsafeWeightsError
+    HubError
+        If the hub cannot be reached, and the model is not in the local cache.
+    WeightsError
+        If the hash is not the config's, or tensors are missing or of another shape.
+    ModelMismatchError
+        If its parts do not belong together.
+    DeviceError
+        If the device is not there.
+    """
+    where = torch_device(device)
+    folder = locate(name_or_folder)
+    kind = kind_of(folder)
+    module, function = _LOADERS[kind]
+    load = getattr(import_module(module), function)
+    # These two keep the name that the user gave, for their records.
+    if kind in ("denoiser", "upscaler"):
+        return load(name_or_folder, device)
+    return load(folder, device=where)
