@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tifffile
 
 from histomend.errors import PixelSizeError, UnreadableImageError
 from histomend.image.pixels import MAX_MPP, MIN_SIDE, Pixels, Region, check_mpp, plausible_mpp
 from histomend.image.reading import SLIDE_SUFFIXES, content_kind, read_image
 from histomend.image.slides import background_colour, openers, stated_mpp
-from histomend.image.tiff import damaged, read_tiff, slide_scanner
+from histomend.image.tiff import read_tiff, slide_scanner
+from histomend.image.tiff_open import open_tiff
 
 SAME_MPP = 0.01
 """Pixel sizes that differ by less are one: scanners are calibrated no better, and averaging
@@ -298,12 +298,9 @@ def _slide_reader(path: Path, slide: Any, levels: tuple[Level, ...]) -> _Read:
 
 
 def _tiff_size(path: Path) -> tuple[int, int]:
-    try:
-        with tifffile.TiffFile(path) as file:
-            page = file.pages.first
-            return int(page.imagewidth), int(page.imagelength)
-    except Exception as error:  # damaged headers raise anything
-        raise damaged(path, error) from error
+    with open_tiff(path) as (file, _):
+        page = file.pages.first
+        return int(page.imagewidth), int(page.imagelength)
 
 
 def _tiff_reader(path: Path, width: int, height: int) -> _Read:
