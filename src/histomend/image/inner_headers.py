@@ -17,21 +17,36 @@ _JPEG = {6, 7, 33007, 34892}
 _JPEG_2000 = {33003, 33004, 33005, 34712}
 _WEBP, _PNG = {34927, 50001}, {34933}
 _JPEG_XL = {50002, 52546}
+_LARGE_TILE = 1 << 24  # pixels
 _BEGINNING, _MOST = 1 << 12, 1 << 20
 
 
-def check_compression(page: Any, where: str) -> None:
-    """Refuse a compression of which it cannot be told beforehand how much comes out.
+def check_storage(page: Any, where: str) -> None:
+    """Refuse what takes more memory than the image: odd compressions, and far too large tiles.
 
     Raises
     ------
     UnsupportedImageError
+        A compression of which it cannot be told beforehand how much comes out.
+    UnreadableImageError
+        Tiles or strips that are far larger than the image.
     """
+    rows, columns = chunk_shape(page)
+    # Tiles may reach over the border, but only a damaged header asks for far more than the image.
+    if rows * columns > max(_LARGE_TILE, 4 * int(page.imagewidth) * int(page.imagelength)):
+        raise UnreadableImageError(
+            f"{where}: the TIFF is damaged: a tile of {columns:,} x {rows:,} px in an image of "
+            f"{page.imagewidth} x {page.imagelength} px. Copy or export the file again."
+        )
     if int(page.compression) not in _RAW | _JPEG | _JPEG_2000 | _WEBP | _PNG | _JPEG_XL:
         raise UnsupportedImageError(
-            f"{where}: TIFF compressed as {page.compression!s} is not read. Save it with deflate, "
-            "LZW, JPEG or without compression."
+            f"{where}: TIFF compressed as {_name(page.compression)} is not read. Save it with "
+            "deflate, LZW, JPEG or without compression."
         )
+
+
+def _name(compression: Any) -> str:
+    return str(getattr(compression, "name", compression))
 
 
 def check_frames(

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from histomend.errors import UnsupportedImageError
-from histomend.image.inner_headers import check_compression, check_frames
+from histomend.errors import UnreadableImageError, UnsupportedImageError
+from histomend.image.inner_headers import check_frames, check_storage
 from histomend.image.pixels import Pixels, check_size
 from histomend.image.rasters import open_picture
 from histomend.image.reading import content_kind
@@ -91,11 +91,16 @@ def _tiff(path: Path, check: Callable[[int, int], None]) -> Marks:
                 f"{path}: {samples} samples of kind {page.photometric!s} per pixel are no mask. "
                 "Save it black and white."
             )
-        check_compression(page, str(path))
+        check_storage(page, str(path))
         check_frames(page, str(path))
         values = page.asarray()
         if samples > 1 and int(page.planarconfig) == 2:
             values = np.moveaxis(values, 0, -1)
+        if values.size == 0 or values.shape[:2] != (int(page.imagelength), int(page.imagewidth)):
+            raise UnreadableImageError(
+                f"{path}: the TIFF is damaged: its header does not tell how its pixels lie. Export "
+                "it again."
+            )
         if photometric == _PALETTE:
             return Marks(_expanded(values, page.colormap))
         if photometric != 0:

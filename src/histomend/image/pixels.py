@@ -223,6 +223,16 @@ def bands(height: int, row_values: int, limit: int = 1 << 24) -> Iterator[tuple[
         yield start, min(start + step, height)
 
 
+def is_grey(values: Pixels, tolerance: int = 0) -> bool:
+    """Tell whether three channels (..., H, W, 3) differ nowhere by more than a tolerance."""
+    flat = values.reshape(-1, *values.shape[-2:])
+    for start, stop in bands(flat.shape[0], flat[:1].size):
+        part = flat[start:stop]
+        if (part.max(axis=2) - part.min(axis=2)).max(initial=0) > tolerance:
+            return False
+    return True
+
+
 def check_size(
     width: int, height: int, where: str, *, hint: str = "", least: int = MIN_SIDE
 ) -> None:

@@ -75,7 +75,7 @@ def encode_png(
 
 
 def check_png(path: Path) -> None:
-    """Compare the checksums of all chunks that decide pixels, which decoders pass over.
+    """Compare the checksums of all chunks, which decoders pass over for those of pixels.
 
     Pillow stops reading when it has all pixels, before the checksum of their last bytes.
 
@@ -98,8 +98,7 @@ def check_png(path: Path) -> None:
                     f"{path}: the PNG data are truncated or damaged: the end is missing. Copy or "
                     "export the file again."
                 )
-            # Chunks that other programs may leave out begin with a small letter.
-            if not kind[0] & 32 and found != int.from_bytes(stated, "big"):
+            if found != int.from_bytes(stated, "big"):
                 raise UnreadableImageError(
                     f"{path}: the PNG data are truncated or damaged: a checksum of "
                     f"{kind.decode('latin-1')!r} is wrong. Copy or export the file again."

@@ -47,6 +47,7 @@ _PLUGINS: dict[str, Any] = {
     "AVIF": AvifImagePlugin.AvifImageFile,
 }
 _ORIENTATION_TAG = 0x0112
+_DEEP_GREY = ((16, 0), (16, 4))
 
 _TO_RGB = "PIL.Image.open(IN).convert('RGB').save(OUT)"
 GREY_REASON = (
@@ -95,6 +96,8 @@ def read_raster(path: Path, kind: str, region: Region | None, *, least: int = MI
     with open_picture(path, kind) as picture:
         if kind == "PNG" and _png_kind(path) in ((16, 2), (16, 6)):
             return _read_deep_png(path, picture, region, least)
+        if kind == "PNG" and _png_kind(path) in _DEEP_GREY:
+            raise unsupported_mode(str(path), "LA")  # Pillow takes it for colours
         return from_pillow(picture, str(path), region, lossy=_is_lossy(path, kind), least=least)
 
 
@@ -110,10 +113,11 @@ def read_grey(path: Path, kind: str, region: Region | None) -> Image | None:
     UnreadableImageError, ImageSizeError, RegionError
     """
     with open_picture(path, kind) as picture:
-        if picture.mode not in ("L", "LA") and not picture.mode.startswith("I"):
+        deep = kind == "PNG" and _png_kind(path) in _DEEP_GREY
+        if not deep and picture.mode not in ("L", "LA") and not picture.mode.startswith("I"):
             return None
         _check_header(picture, str(path), region, MIN_SIDE)
-        if kind == "PNG" and _png_kind(path)[0] == 16:  # Pillow drops bits where there is alpha
+        if deep:  # Pillow drops bits where there is alpha
             values = decode_deep_png(path.read_bytes(), str(path))
         else:
             picture.load()

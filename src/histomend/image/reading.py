@@ -23,6 +23,7 @@ from histomend.image.pixels import (
     check_mpp,
     check_region,
     check_size,
+    is_grey,
 )
 from histomend.image.rasters import (
     GREY_REASON,
@@ -118,6 +119,11 @@ def read_image(
         image = read_raster(path, kind, region, least=least)
     if given is not None and image.mpp is not None and abs(given / image.mpp - 1) > 0.05:
         notices += (f"{given:g} um/px was given and is used; the file says {image.mpp:g}",)
+    if is_grey(image.pixels):
+        notices += (
+            "red, green and blue are equal everywhere: the image is grey, and the models restore "
+            "the colours of a stain",
+        )
     return replace(
         image,
         mpp=image.mpp if given is None else given,

@@ -11,13 +11,14 @@ import numpy as np
 import tifffile
 
 from histomend.errors import UnreadableImageError, UnsupportedImageError
-from histomend.image.inner_headers import check_compression, check_frames
+from histomend.image.inner_headers import check_frames, check_storage
 from histomend.image.pixels import (
     Pixels,
     Region,
     check_mpp,
     check_region,
     check_size,
+    is_grey,
 )
 from histomend.image.rasters import ONE_BIT_REASON, orientation_notice, read_grey
 from histomend.image.reading import content_kind, read_image
@@ -28,6 +29,7 @@ from histomend.image.tiff_declared import check_declared, missing_planes
 from histomend.image.tiff_open import open_tiff
 
 _ORIENTATION = 274
+_TRACE = 4  # of 255
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ def read_stack(
     axes: str | None = None,
     mpp: float | None = None,
     region: Region | None = None,
+    flat: bool = False,
 ) -> Stack:
     """Read an image or a z-stack of one to three channels.
 
@@ -69,6 +72,8 @@ def read_stack(
         Micrometres per pixel, in place of what the file says.
     region : (x, y, w, h), optional
         The part that is wanted, in pixels; of a whole slide it has to be named.
+    flat : bool
+        Take an image of one value throughout, too.
 
     Raises
     ------
@@ -85,7 +90,7 @@ def read_stack(
     """
     path = Path(path)
     given = None if mpp is None else check_mpp(mpp, str(path))
-    found = _found(path, region)
+    found = _found(path, region, channels)
     stack = as_stack(
         found.values,
         channels=channels,
@@ -93,6 +98,7 @@ def read_stack(
         found=found.axes,
         mpp=found.mpp if given is None else given,
         source=path,
+        flat=flat,
     )
     return replace(
         stack,
@@ -104,11 +110,12 @@ def read_stack(
     )
 
 
-def _found(path: Path, region: Region | None) -> _Found:
+def _found(path: Path, region: Region | None, channels: int | None) -> _Found:
     kind = content_kind(path)
     if kind == "TIFF" and slide_scanner(path) is None:
         return _read_tiff(path, region)
-    grey = read_grey(path, kind, region) if kind in ("PNG", "JPEG") else None
+    pictures = ("PNG", "JPEG", "AVIF", "WebP")
+    grey = read_grey(path, kind, region) if kind in pictures else None
     image = read_image(path, region=region) if grey is None else grey
     notices = image.notices
     if image.alpha is not None:
@@ -116,8 +123,11 @@ def _found(path: Path, region: Region | None) -> _Found:
             *(notice for notice in notices if "transparen" not in notice),
             "the transparency (alpha) is left out",
         )
-    axes = "YXC" if grey is None else "YX"
-    return _Found(image.pixels, axes, image.mpp, notices, image.icc, image.orientation)
+    pixels, axes = image.pixels, "YXC" if grey is None else "YX"
+    # Formats that always store colours lossily give grey back with a trace of colour.
+    if grey is None and image.lossy and channels != MOST_CHANNELS and is_grey(pixels, _TRACE):
+        pixels = np.repeat(pixels[..., 1:2], MOST_CHANNELS, axis=2)
+    return _Found(pixels, axes, image.mpp, notices, image.icc, image.orientation)
 
 
 def _read_tiff(path: Path, region: Region | None) -> _Found:
@@ -129,7 +139,8 @@ def _read_tiff(path: Path, region: Region | None) -> _Found:
         # Where all pages are alike, each need not be parsed once more.
         pages = series.pages if layout is not None and layout.alike else pages_of(series)
         for page in pages:
-            _check_page(page, key if page is None or hasattr(page, "keyframe") else page, path)
+            like = key if page is None or isinstance(page, tifffile.TiffFrame) else page
+            _check_page(page, like, path)
         orientation = _orientation(key)
         values, turned, more = _light(series.asarray(maxworkers=1), key, file)
         if region is not None:
@@ -228,7 +239,7 @@ def _check_shape(series: tifffile.TiffPageSeries, path: Path) -> None:
     channels = max([1, *named]) if len(known) == len(axes) else MOST_CHANNELS
     planes = values // min(channels, MOST_CHANNELS)
     if planes > 1:
-        where = f"{path}, {planes:,} planes of {width} x {height} px"
+        where = f"{path}, {values:,} planes of {width} x {height} px"
         check_size(width, height * planes, where, least=1)
 
 
@@ -252,7 +263,7 @@ def _check_page(page: Any, like: Any, path: Path) -> None:
             f"{path}: values of type {like.dtype} are no measured light. Save the image with 8 or "
             "16 bits."
         )
-    check_compression(like, str(path))
+    check_storage(like, str(path))
     if page is None or page.is_virtual:
         return
     ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from histomend.errors import UnsupportedImageError, ValueRangeError
-from histomend.image.pixels import Intensity, Pixels, Region, bands, check_size
+from histomend.image.pixels import Intensity, Pixels, Region, check_size, is_grey
 from histomend.image.rasters import depth_notices
 from histomend.image.signals import MOST_CHANNELS, signal_range
 
@@ -126,6 +126,7 @@ def as_stack(
     found: str | None = None,
     mpp: float | None = None,
     source: Path | None = None,
+    flat: bool = False,
 ) -> Stack:
     """Check values, find their channels, and arrange them as (Z, H, W, C).
 
@@ -142,6 +143,8 @@ def as_stack(
     mpp : float or None
     source : Path, optional
         The file, for messages.
+    flat : bool
+        Take an image of one value throughout, too.
 
     Raises
     ------
@@ -175,18 +178,8 @@ def as_stack(
             "taken wrongly."
         )
     intensity = signal_range(arranged, where)
-    notices += _contents(arranged, intensity, where) + depth_notices(arranged)
+    notices += _contents(arranged, intensity, where, flat=flat) + depth_notices(arranged)
     return Stack(arranged, order, intensity, mpp, source, notices)
-
-
-def is_grey(values: Pixels) -> bool:
-    """Tell whether three channels (..., H, W, 3) hold the same values everywhere."""
-    flat = values.reshape(-1, *values.shape[-2:])
-    for start, stop in bands(flat.shape[0], flat[:1].size):
-        part = flat[start:stop]
-        if not (part[..., :1] == part[..., 1:]).all():
-            return False
-    return True
 
 
 def _given(axes: str, shape: tuple[int, ...], where: str) -> str:
@@ -244,17 +237,17 @@ def _plain(letters: list[str]) -> str:
     return "".join(named)
 
 
-def _contents(values: Pixels, intensity: Intensity, where: str) -> tuple[str, ...]:
+def _contents(values: Pixels, intensity: Intensity, where: str, *, flat: bool) -> tuple[str, ...]:
     low, high = values.min(), values.max()
-    if low == high:
+    if low == high and not flat:
         raise ValueRangeError(
             f"{where}: every value is {low}: there is nothing to restore. Check how the image was "
             "exported."
         )
     notices: tuple[str, ...] = ()
-    flat = int((values.min(axis=(1, 2)) == values.max(axis=(1, 2))).all(axis=1).sum())
-    if flat:
-        notices += (f"{flat} of {len(values)} planes hold nothing but one value",)
+    even = int((values.min(axis=(1, 2)) == values.max(axis=(1, 2))).all(axis=1).sum())
+    if even:
+        notices += (f"{even} of {len(values)} planes hold nothing but one value",)
     if high >= intensity.high:
         share = float(np.count_nonzero(values >= intensity.high)) / math.prod(values.shape)
         # White is the glass of a colour image, and no fault.

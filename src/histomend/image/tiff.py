@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 
 from histomend.errors import UnreadableImageError, UnsupportedImageError, ValueRangeError
-from histomend.image.inner_headers import check_compression, check_frames, chunk_shape
+from histomend.image.inner_headers import check_frames, check_storage, chunk_shape
 from histomend.image.pixels import (
     MIN_SIDE,
     Frame,
@@ -43,7 +43,6 @@ _SCANNERS = {
     "is_philips": "Philips TIFF",
 }
 LOSSLESS = {1, 5, 8, 32773, 32946, 34925, 50000}  # none, LZW, deflate, PackBits, LZMA, zstd
-_LARGE_TILE = 1 << 24  # pixels
 _ENCODED_COLOUR = {6, 7, 33003, 33005, 33007, 34712, 50001, 50002}  # decoders give RGB
 
 
@@ -94,7 +93,7 @@ def _read(
         region = check_region(region, width, height, where, least=least)
     notices = _check_single(file, layout, where)
     _check_kind(page, where)
-    check_compression(page, where)
+    check_storage(page, where)
     _check_complete(file, page, where)
     values = _decode(page, region, where)
     turned = page.tags.valueof(274)
@@ -193,9 +192,6 @@ def _check_complete(file: tifffile.TiffFile, page: Any, where: str) -> None:
 def _decode(page: Any, region: Region | None, where: str) -> Pixels:
     """Decode all or a region into (H, W, S), S being 1, 3 or 4, in the machine's byte order."""
     rows, columns = chunk_shape(page)
-    # Tiles may reach over the border, but only a damaged header asks for far more than the image.
-    if rows * columns > max(_LARGE_TILE, 4 * int(page.imagewidth) * int(page.imagelength)):
-        raise UnreadableImageError(f"a tile or strip of {columns} x {rows} px cannot be decoded")
     samples = int(page.samplesperpixel)
     planar = samples > 1 and int(page.planarconfig) == 2
     if region is None and not planar:
