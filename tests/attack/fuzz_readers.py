@@ -118,16 +118,22 @@ def _work(pipe: Connection, folder: Path, seed: int, start: int, stop: int) -> N
     pipe.send(None)
 
 
-def run(cases: int, seed: int, first: int = 0) -> tuple[Counter[str], list[dict[str, Any]]]:
-    """Try cases, in a process that may die or hang.
+def run(cases: int, seed: int, first: int = 0) -> tuple[Counter[str], int]:
+    """Try cases, in a process that may die or hang, and print each fault.
 
     Returns
     -------
     answers : how often each was given
-    faults : number, name, reader and what was wrong
+    faults : how many answers were wrong
     """
     answers: Counter[str] = Counter()
-    faults: list[dict[str, Any]] = []
+    faults = 0
+
+    def fault(now: tuple[Any, ...], wrong: str) -> None:
+        nonlocal faults
+        faults += 1
+        say(json.dumps({"case": now[0], "file": now[1], "reader": now[2], "wrong": wrong}))
+
     number, stop = first, first + cases
     context = multiprocessing.get_context("fork")
     with tempfile.TemporaryDirectory() as folder:
@@ -146,8 +152,7 @@ def run(cases: int, seed: int, first: int = 0) -> tuple[Counter[str], list[dict[
                         continue
                     answers[now[3]] += 1
                     if now[4]:
-                        faults.append(dict(zip(("case", "file", "reader"), now, strict=False)))
-                        faults[-1]["wrong"] = now[4]
+                        fault(now, now[4])
                 else:
                     if worker.is_alive() and now[3] is None:
                         raise EOFError
@@ -157,7 +162,7 @@ def run(cases: int, seed: int, first: int = 0) -> tuple[Counter[str], list[dict[
                 worker.join()
                 died = "hung" if worker.exitcode == -9 else f"died of signal {worker.exitcode}"
                 answers[died] += 1
-                faults.append({"case": now[0], "file": now[1], "reader": now[2], "wrong": died})
+                fault(now, died)
                 number = now[0] + 1
             worker.join()
     return answers, faults
@@ -190,9 +195,7 @@ def main() -> int:
                     traceback.print_exc()
         return 0
     answers, faults = run(options.cases, options.seed, options.first)
-    for fault in faults:
-        say(json.dumps(fault))
-    say(json.dumps({"cases": options.cases, "answers": answers, "faults": len(faults)}))
+    say(json.dumps({"cases": options.cases, "answers": answers, "faults": faults}))
     return bool(faults)
 
 

@@ -105,8 +105,9 @@ class _Walk:
             kinds.add(tuple(tags.get(tag, ()) for tag in _KIND))
             sizes.append((tags[_WIDTH][0], tags[_LENGTH][0]))
             below += tags.get(_SUB_PAGES, ())
-        for start in below:
-            self._page(start)
+        for start in dict.fromkeys(below):
+            if start >= 8 and start not in self.seen:  # some writers leave places empty
+                self._page(start)
         if max(self.pages, len(below)) > MOST_UNLIKE and (len(kinds) > 1 or below):
             raise UnsupportedImageError(
                 f"{self.path}: the file holds {self.pages:,} pages of different sizes or kinds, "
@@ -147,8 +148,10 @@ class _Walk:
             raise self._damaged(f"tag {number} lies beyond the end")
         if number not in _POSITIVE and number not in _COUNTS and number not in (_SUB_PAGES, _NDPI):
             return ()
+        if count == 0:
+            return ()
         letter = _INTEGERS.get(kind)
-        if letter is None or not 0 < count <= _MOST_VALUES.get(number, 1 << 10):
+        if letter is None or count > _MOST_VALUES.get(number, 1 << 10):
             if number == _NDPI:
                 return (1,)
             raise self._damaged(f"tag {number} holds {count:,} values of type {kind}")
