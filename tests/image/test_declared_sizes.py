@@ -220,6 +220,14 @@ def test_axes_that_cannot_be(tmp_path):
         read_stack(path)
 
 
+def test_samples_that_no_camera_has(tmp_path):
+    path = tmp_path / "a.tif"
+    values = np.ones((64, 64, 70), np.uint8)
+    tifffile.imwrite(path, values, planarconfig="contig", metadata=None)
+    with pytest.raises(UnsupportedImageError, match="70 channels"):
+        read_stack(path)
+
+
 def page(tags):
     return struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
 

@@ -30,6 +30,7 @@ from histomend.image.tiff_open import open_tiff
 
 _ORIENTATION = 274
 _TRACE = 4  # of 255
+_MOST_SAMPLES = 64  # that are decoded before they are counted once more
 
 
 @dataclass(frozen=True)
@@ -236,6 +237,11 @@ def _check_shape(series: tifffile.TiffPageSeries, path: Path) -> None:
     values = math.prod(shape) // (width * height)
     # An axis that the file does not name may turn out to be channels, of which there are three.
     named = [n for axis, n in zip(axes, shape, strict=True) if axis in "CS"]
+    if max(named, default=1) > _MOST_SAMPLES:
+        raise UnsupportedImageError(
+            f"{path}: {max(named):,} channels are no measured light of one to three. Save those "
+            "to restore, or name the axes (--axes ZYX, say) if they were taken wrongly."
+        )
     channels = max([1, *named]) if len(known) == len(axes) else MOST_CHANNELS
     planes = values // min(channels, MOST_CHANNELS)
     if planes > 1:
