@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
-from histomend.errors import RegionError
+from histomend.errors import RegionError, UnreadableImageError
 from histomend.image import read_image
 from histomend.image.pixels import Frame
 from histomend.image.scans import open_scan
@@ -100,6 +101,24 @@ def test_scans_in_parts_count_from_the_same_corner(scan_file):
         assert [(level.width, level.height) for level in scan.levels] == [(1024, 1024), (512, 512)]
         part = scan.read((100, 200, 70, 80), scan.mpp)
     assert np.array_equal(part, whole[200:280, 100:170])
+
+
+def test_tiles_of_a_slide_that_say_too_much_reach_no_library(tmp_path, monkeypatch, refused):
+    pytest.importorskip("tiffslide")
+    monkeypatch.setitem(sys.modules, "openslide", None)
+    path = tmp_path / "a.svs"
+    text = "Aperio Image Library v1\n128x128 (64x64) Q=70|AppMag = 20|MPP = 0.5"
+    values = np.random.default_rng(0).integers(0, 200, (128, 128, 3), np.uint8)
+    options = {"photometric": "rgb", "tile": (64, 64), "compression": "jpeg", "metadata": None}
+    tifffile.imwrite(path, values, description=text, **options)
+    assert read_image(path, region=(0, 0, 64, 64)).mpp == 0.5
+    data = bytearray(path.read_bytes())
+    at = data.index(b"\xff\xc0")
+    data[at + 5 : at + 9] = (40_000).to_bytes(2, "big") * 2
+    path.write_bytes(data)
+    refused(path, UnreadableImageError, "40,000 x 40,000 px", region=(0, 0, 64, 64))
+    with pytest.raises(UnreadableImageError, match="40,000"), open_scan(path):
+        pass
 
 
 def test_nothing_scanned_is_told(monkeypatch):

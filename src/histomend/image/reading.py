@@ -35,6 +35,7 @@ from histomend.image.rasters import (
 from histomend.image.regular_files import check_regular_file
 from histomend.image.slides import read_slide
 from histomend.image.tiff import read_tiff, slide_scanner
+from histomend.image.tiff_open import TIFF_MAGIC
 
 _SUFFIXES = {
     "PNG": {".png", ".apng"},
@@ -254,7 +255,7 @@ def content_kind(path: Path) -> str:
         return "PNG"
     if head.startswith(b"\xff\xd8\xff"):
         return "JPEG"
-    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+    if head[:4] in TIFF_MAGIC:
         return "TIFF"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP"

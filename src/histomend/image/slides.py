@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from histomend.errors import (
     UnreadableImageError,
     UnsupportedImageError,
 )
+from histomend.image.inner_headers import check_frames, check_storage
 from histomend.image.pixels import (
     Frame,
     Image,
@@ -24,6 +26,7 @@ from histomend.image.pixels import (
     check_region,
     plausible_mpp,
 )
+from histomend.image.tiff_open import TIFF_MAGIC, open_tiff
 
 _READERS = ("openslide", "tiffslide")
 
@@ -92,7 +95,7 @@ def openers(path: Path, scanner: str) -> list[Any]:
     try:
         import tiffslide
 
-        found.append(tiffslide.TiffSlide)
+        found.append(partial(_checked, tiffslide.TiffSlide))
     except ImportError:
         pass
     if not found:
@@ -100,6 +103,18 @@ def openers(path: Path, scanner: str) -> list[Any]:
             f'{path}: reading {scanner} files needs OpenSlide: pip install "histomend[slides]"'
         )
     return found
+
+
+def _checked(opener: Any, path: str) -> Any:
+    """Open a slide with TiffSlide, which believes what the tiles say of their size."""
+    with Path(path).open("rb") as file:
+        magic = file.read(4)
+    if magic in TIFF_MAGIC:
+        with open_tiff(Path(path)) as (tiff, layout):
+            for page in tiff.pages if layout is not None else ():
+                check_storage(page, path)
+                check_frames(page, path)
+    return opener(path)
 
 
 def _read_region(slide: Any, where: str, region: Region) -> Image:

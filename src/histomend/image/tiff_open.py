@@ -17,6 +17,8 @@ from histomend.errors import (
 )
 from histomend.image.tiff_chain import Layout, check_chain
 
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
 # What these libraries log of a damaged file stands in our message already. A program that sets up
 # logging of its own still gets it.
 for _name in ("tifffile", "imagecodecs", "tiffslide", "PIL"):
