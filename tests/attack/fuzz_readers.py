@@ -72,7 +72,7 @@ def case(files: list[tuple[str, bytes]], seed: int, number: int) -> tuple[str, b
 
 def answered(path: Path, reader: str, noise: Path) -> tuple[str, str]:
     """Let a reader have a file; return its answer, and what is wrong with that."""
-    before, started, printed = path.read_bytes(), time.monotonic(), noise.stat().st_size
+    before, started, printed = path.read_bytes(), time.process_time(), noise.stat().st_size
     answer, wrong = "read", ""
     try:
         READERS[reader](path)
@@ -88,8 +88,9 @@ def answered(path: Path, reader: str, noise: Path) -> tuple[str, str]:
         wrong = f"printed {noise.read_bytes()[printed:][:200]!r}"
     if not wrong and path.read_bytes() != before:
         wrong = "the file was changed"
-    if not wrong and time.monotonic() - started > SECONDS:
-        wrong = f"took {time.monotonic() - started:.0f} s"
+    # Of the processor: a loaded machine is no fault of the reader.
+    if not wrong and time.process_time() - started > SECONDS:
+        wrong = f"took {time.process_time() - started:.0f} s"
     return answer, wrong
 
 
@@ -146,7 +147,7 @@ def run(cases: int, seed: int, first: int = 0) -> tuple[Counter[str], int]:
             theirs.close()
             now: tuple[Any, ...] = (number, "", "", None, "")
             try:
-                while mine.poll(3 * SECONDS) and (message := mine.recv()) is not None:
+                while mine.poll(9 * SECONDS) and (message := mine.recv()) is not None:
                     now = message
                     if now[3] is None:
                         continue

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from histomend.errors import UnsupportedImageError
-from histomend.image.pixels import Pixels
+from histomend.image.pixels import Pixels, bands
 from histomend.image.signals import MOST_CHANNELS
 from histomend.image.stack_reading import read_stack
 
@@ -47,10 +47,14 @@ def read_tile(path: Path | str, *, grey: bool = False) -> Pixels:
             "channel, or of red, green and blue: save each plane to a file of its own."
         )
     values = stack.values[0]
-    if grey and channels == MOST_CHANNELS:
-        values = (values @ np.asarray(_LUMA, np.float32))[..., None]
-    top = 65_535 if grey else 255
-    share = top / stack.intensity.high
-    if share == 1 and values.dtype.kind == "u":
+    luma = grey and channels == MOST_CHANNELS
+    share = np.float32((65_535 if grey else 255) / stack.intensity.high)
+    if share == 1 and not luma and values.dtype.kind == "u":
         return values
-    return np.rint(values * np.float32(share)).astype(np.uint16 if grey else np.uint8)
+    out = np.empty((*values.shape[:2], 1 if grey else 3), np.uint16 if grey else np.uint8)
+    for start, stop in bands(values.shape[0], values[:1].size):
+        part = values[start:stop]
+        if luma:
+            part = (part @ np.asarray(_LUMA, np.float32))[..., None]
+        out[start:stop] = np.rint(part * share)
+    return out
