@@ -27,8 +27,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "src"))  # where Histomend is not installed
-
 from mutations import mutated
 from seeds import SHAPE, seeds
 
