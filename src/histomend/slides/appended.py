@@ -29,7 +29,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-
 from histomend.errors import JobError, OutputError
 from histomend.image.pixels import Pixels, Region, check_region
 from histomend.image.reading import file_sha256
@@ -173,7 +172,7 @@ class AppendedSlide:
             The disk is full.
         """
         finest = self.levels[0]
-        x, y, w, h = check_region(region, finest.width, finest.height, str(self._source))
+        x, y, w, h = check_region(region, finest.width, finest.height, str(self._source), least=1)
         self._open_patches().add((x, y, w, h), pixels, mask)
 
     def finish(self, fields: dict[str, str] | None = None) -> AppendedReport:

@@ -101,7 +101,7 @@ def _cells(
     found = patches.compose((x * factor, y * factor, w * factor, h * factor))
     if found is None:
         return None
-    masked = found[1].reshape(h, factor, w, factor).any((1, 3))
+    masked = np.asarray(found[1].reshape(h, factor, w, factor).any((1, 3)))
     rows, columns = np.flatnonzero(masked.any(1)), np.flatnonzero(masked.any(0))
     top, bottom = int(rows[0]), int(rows[-1]) + 1
     left, right = int(columns[0]), int(columns[-1]) + 1

@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from histomend.errors import UnsupportedImageError
 from histomend.image.pixels import Pixels
-from histomend.slides.jpeg_coefficients import Component, JpegTile, fit_huffman, write_tile
+from histomend.slides.jpeg_coefficients import write_tile
+from histomend.slides.jpeg_stream import JpegTile
 
 Mask = npt.NDArray[np.bool_]
 _Float = npt.NDArray[np.float64]
@@ -64,17 +65,13 @@ def edit_jpeg(tile: JpegTile, target: Pixels, mask: Mask, *, ycbcr: bool, where:
     UnsupportedImageError
         No tables that may be used can hold the new coefficients.
     """
-    wanted = [
-        _wanted(tile, component, target, index, mask, ycbcr=ycbcr)
-        for index, component in enumerate(tile.components)
-    ]
+    wanted = _wanted(tile, target, mask, ycbcr=ycbcr)
     free = [slot for slot in range(4) if ("q", slot) not in tile.reserved]
     # Coarser steps where a coefficient would not fit the format; at last the tile's own tables.
     for step in (*_STEPS, None) if free else (None,):
         edited = _requantised(tile, wanted, step, free)
         try:
-            _choose_huffman(edited)
-            return write_tile(edited)
+            return write_tile(edited, _free_huffman(edited))
         except ValueError:
             continue
     raise UnsupportedImageError(
@@ -87,29 +84,48 @@ def touched_mcus(tile: JpegTile, mask: Mask) -> Mask:
     """Return (MCUs down, MCUs across): which of them hold a pixel of a mask."""
     (width, height), (across, down) = tile.mcu, tile.grid
     padding = (0, down * height - mask.shape[0]), (0, across * width - mask.shape[1])
-    return np.pad(mask, padding).reshape(down, height, across, width).any((1, 3))
+    cells = np.pad(mask, padding).reshape(down, height, across, width)
+    return np.asarray(cells.any((1, 3)))
 
 
 def _wanted(
-    tile: JpegTile, c: Component, target: Pixels, index: int, mask: Mask, *, ycbcr: bool
-) -> tuple[Mask, _Float]:
-    """Return which blocks of a component change, and their coefficients before quantisation."""
+    tile: JpegTile, target: Pixels, mask: Mask, *, ycbcr: bool
+) -> list[tuple[Mask, _Float]]:
+    """Return which blocks of each component change, and their coefficients before quantisation."""
     (width, height), (across, down) = tile.mcu, tile.grid
-    fx, fy = width // (8 * c.h), height // (8 * c.v)
-    rows, columns = down * c.v * 8, across * c.h * 8
-    beyond = (0, rows * fy - mask.shape[0]), (0, columns * fx - mask.shape[1])
-    whole = np.pad(mask, beyond, mode="edge")
-    changed = whole if fx == fy == 1 else _reached(whole, fx, fy)
-    blocks = changed.reshape(rows // 8, 8, columns // 8, 8).any((1, 3))
-    if not blocks.any():
-        return blocks, np.zeros((0, 64))
-    plane = np.pad(_plane(target, index, ycbcr=ycbcr), beyond, mode="edge")
-    if fx > 1 or fy > 1:
-        plane = plane.reshape(rows, fy, columns, fx).mean((1, 3))
-    old = (c.blocks[blocks] * tile.quantisers[c.quantiser]) @ _INVERSE
-    inside = _blocked(changed)[blocks]
-    new = np.where(inside, _blocked(plane)[blocks], old)
-    return blocks, new @ _FORWARD
+    beyond = (0, down * height - mask.shape[0]), (0, across * width - mask.shape[1])
+    mask = np.pad(mask, beyond, mode="edge")
+    # Only whole MCUs around the mask are looked at.
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    top, bottom = rows[0] // height, rows[-1] // height + 1
+    left, right = columns[0] // width, columns[-1] // width + 1
+    box = slice(top * height, bottom * height), slice(left * width, right * width)
+    rgb = target[box].astype(np.float64)
+    short = [(0, s.stop - s.start - n) for s, n in zip(box, rgb.shape[:2], strict=True)]
+    rgb = np.pad(rgb, (*short, (0, 0)), mode="edge")
+    out = []
+    for index, c in enumerate(tile.components):
+        fx, fy = width // (8 * c.h), height // (8 * c.v)
+        changed = (mask if fx == fy == 1 else _reached(mask, fx, fy))[
+            top * c.v * 8 : bottom * c.v * 8, left * c.h * 8 : right * c.h * 8
+        ]
+        plane = _averaged(_plane(rgb, index, ycbcr=ycbcr), fx, fy)
+        inner = slice(top * c.v, bottom * c.v), slice(left * c.h, right * c.h)
+        inside = _blocked(changed)
+        touched = inside.any(2)
+        old = (c.blocks[inner][touched] * tile.quantisers[c.quantiser]) @ _INVERSE
+        new = np.where(inside[touched], _blocked(plane)[touched], old)
+        blocks = np.zeros(c.blocks.shape[:2], np.bool_)
+        blocks[inner] = touched
+        out.append((blocks, new @ _FORWARD))
+    return out
+
+
+def _averaged(plane: _Float, fx: int, fy: int) -> _Float:
+    if fx == fy == 1:
+        return plane
+    parts = [plane[dy::fy, dx::fx] for dy in range(fy) for dx in range(fx)]
+    return np.asarray(sum(parts[1:], parts[0]) / len(parts))
 
 
 def _reached(mask: Mask, fx: int, fy: int) -> Mask:
@@ -126,11 +142,12 @@ def _reached(mask: Mask, fx: int, fy: int) -> Mask:
     return out
 
 
-def _plane(target: Pixels, index: int, *, ycbcr: bool) -> _Float:
+def _plane(rgb: _Float, index: int, *, ycbcr: bool) -> _Float:
     """Return one component of pixels, around zero."""
     if not ycbcr:
-        return target[..., index] - 128.0
-    plane = target @ YCBCR[index]
+        return rgb[..., index] - 128.0
+    r, g, b = YCBCR[index]
+    plane = r * rgb[..., 0] + g * rgb[..., 1] + b * rgb[..., 2]
     return plane - 128.0 if index == 0 else plane
 
 
@@ -170,11 +187,10 @@ def _divisors(tile: JpegTile, step: int) -> npt.NDArray[np.int32]:
     return np.array([largest[value] for value in common.tolist()], np.int32)
 
 
-def _choose_huffman(tile: JpegTile) -> None:
-    """Fit Huffman tables in the slots that are free; without any, keep the tile's own."""
+def _free_huffman(tile: JpegTile) -> dict[tuple[int, int], int] | None:
+    """Return free slots for Huffman tables; without any, the tile keeps its own."""
     pairs = sorted({(c.dc, c.ac) for c in tile.components})
     free = [slot for slot in range(4) if ("h", slot) not in tile.reserved]
     if len(free) >= len(pairs):
-        fit_huffman(tile, dict(zip(pairs, free, strict=False)))
-    elif free:
-        fit_huffman(tile, dict.fromkeys(pairs, free[0]))
+        return dict(zip(pairs, free, strict=False))
+    return dict.fromkeys(pairs, free[0]) if free else None

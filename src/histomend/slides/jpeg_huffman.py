@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,8 +43,8 @@ def codes(table: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
 
 
 @lru_cache(maxsize=64)
-def windows(table: bytes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Return symbol and length in bits of the code at the start of any 16 bits; length 0: none.
+def windows(table: bytes) -> npt.NDArray[np.uint16]:
+    """Return, for any 16 bits, symbol + 256 * length in bits of the code that they begin with.
 
     Raises
     ------
@@ -51,17 +52,16 @@ def windows(table: bytes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
         If the table is no prefix code.
     """
     word_of, length_of = codes(table)
-    symbol_at, length_at = np.zeros(1 << 16, np.uint8), np.zeros(1 << 16, np.uint8)
+    found = np.zeros(1 << 16, np.uint16)
     for symbol in table[16:]:
         length = int(length_of[symbol])
         first = int(word_of[symbol]) << (16 - length)
-        symbol_at[first : first + (1 << (16 - length))] = symbol
-        length_at[first : first + (1 << (16 - length))] = length
-    return symbol_at, length_at
+        found[first : first + (1 << (16 - length))] = symbol + 256 * length
+    return found
 
 
 @lru_cache(maxsize=64)
-def strides(table: bytes, shift: int, *, ac: bool) -> npt.NDArray[np.int64]:
+def ac_strides(table: bytes, shift: int) -> npt.NDArray[Any]:
     """Return how far each 16 bits lead: bits to the next symbol, and coefficients << `shift`.
 
     Raises
@@ -69,13 +69,27 @@ def strides(table: bytes, shift: int, *, ac: bool) -> npt.NDArray[np.int64]:
     ValueError
         If the table is no prefix code.
     """
-    symbol, length = (part.astype(np.int64) for part in windows(table))
-    if not ac:
-        return length + symbol + (1 << shift)
+    found = windows(table).astype(np.int64)
+    symbol, length = found & 255, found >> 8
     size, run = symbol & 15, symbol >> 4
     # Of the symbols without a value only 15/0 (a run of 16 zeros) leaves the block open.
     over = np.where((size > 0) | (run == 15), run + 1, END_OF_BLOCK)
-    return length + size + (np.where(length == 0, END_OF_BLOCK, over) << shift)
+    over = np.where(length == 0, END_OF_BLOCK, over)
+    return (length + size + (over << shift)).astype(np.int32 if shift <= 24 else np.int64)
+
+
+@lru_cache(maxsize=16)
+def dc_strides(table: bytes, shift: int) -> list[int]:
+    """Return the same for DC symbols, of which there are few: as a list, quick to look up in.
+
+    Raises
+    ------
+    ValueError
+        If the table is no prefix code.
+    """
+    found = windows(table).astype(np.int64)
+    lengths: list[int] = ((found & 255) + (found >> 8) + (1 << shift)).tolist()
+    return lengths
 
 
 def shortest(frequencies: npt.NDArray[np.int64]) -> bytes:

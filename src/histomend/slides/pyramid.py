@@ -99,7 +99,9 @@ def write_pyramid(
     if min(size) < 1 or max(size) >= 1 << 31:
         raise ImageSizeError(f"{target}: an image of {width} x {height} px cannot be written.")
     if samples not in (1, 3) or kind not in (np.dtype(np.uint8), np.dtype(np.uint16)):
-        raise UnsupportedImageError(f"{target}: {samples} values of {kind} are no pixels of a slide.")
+        raise UnsupportedImageError(
+            f"{target}: {samples} values of {kind} are no pixels of a slide."
+        )
     if not lossless and kind != np.dtype(np.uint8):
         raise SettingError(f"{target}: JPEG holds 8 bits, the pixels have 16. Write it losslessly.")
     if not 1 <= quality <= 100:
@@ -217,7 +219,12 @@ class _PyramidWriter:
         )
 
     def _entries(
-        self, number: int, writer: DirectoryWriter, mpp: float | None, icc: bytes | None, text: bytes
+        self,
+        number: int,
+        writer: DirectoryWriter,
+        mpp: float | None,
+        icc: bytes | None,
+        text: bytes,
     ) -> list[Entry]:
         level, codec = self._levels[number], self._codec
         bits = [8 * self._dtype.itemsize] * self._samples
