@@ -131,7 +131,12 @@ def _make(
             text = OME.encode() if kind == "ome" and factor == 1 else None
             if kind == "jpeg2000":
                 text = APERIO.replace("JPEG/RGB", "J2K").encode()
-                own |= {"compression": 33005, "shape": level.shape, "dtype": np.uint8}
+                own |= {
+                    "subfiletype": 0,
+                    "compression": 33005,
+                    "shape": level.shape,
+                    "dtype": np.uint8,
+                }
                 coded = [
                     imagecodecs.jpeg2k_encode(t, level=40, codecformat="J2K", reversible=False)
                     for t in tiles_of(level, side)
@@ -217,7 +222,9 @@ def _libtiff(path: Path) -> list[np.ndarray]:
     with path.open("rb") as file:
         tiff = TiffStructure(file, str(path))
         kinds = [tiff.number(directory, 259, 1) for directory in tiff.chain]
-    return [imagecodecs.tiff_decode(data, index=i) for i, kind in enumerate(kinds) if kind < 33000]
+    if max(kinds) > 33000:  # libtiff knows no JPEG 2000
+        return []
+    return [imagecodecs.tiff_decode(data, index=i) for i in range(len(kinds))]
 
 
 READERS = {
