@@ -38,7 +38,14 @@ from histomend.slides.description import check_fields, restored_description, sof
 from histomend.slides.faded_levels import new_tile
 from histomend.slides.jpeg_edit import Mask
 from histomend.slides.patches import Patches
-from histomend.slides.tiff_levels import STRIP_TAGS, TILE_TAGS, Level, LevelPixels, pyramid_levels
+from histomend.slides.tiff_levels import (
+    STRIP_TAGS,
+    TILE_TAGS,
+    Level,
+    LevelPixels,
+    check_places,
+    pyramid_levels,
+)
 from histomend.slides.tiff_structure import Directory, Entry, TiffStructure
 from histomend.slides.tiff_writing import (
     CLASSIC_LIMIT,
@@ -127,6 +134,7 @@ class AppendedSlide:
             self._state = self._stat()
             self.tiff = TiffStructure(self._file, str(self._source))
             self.levels = pyramid_levels(self.tiff)
+            check_places(self.tiff)
             check_slide_target(self._source, self._target, force=force)
             codec = self.levels[0].codec
             kind = codec.dtype.newbyteorder("=")

@@ -148,9 +148,6 @@ def _level(tiff: TiffStructure, directory: Directory, factor: int) -> Level:
             f"{where}: {expected} tiles are needed for its size, and it lists {len(offsets)} "
             f"places and {len(counts)} lengths. Copy or export the file again."
         )
-    beyond = np.flatnonzero((offsets > tiff.size) | (counts > tiff.size - offsets))
-    if len(beyond):
-        raise tiff.damaged(f"tile {int(beyond[0])} lies beyond its end")
     return Level(
         directory, width, height, tile_width, tile_height, factor, codec, offsets, counts, strips
     )
@@ -184,6 +181,24 @@ def _codec(tiff: TiffStructure, directory: Directory, where: str) -> TileCodec:
     )
     check_supported(codec, where)
     return codec
+
+
+def check_places(tiff: TiffStructure) -> None:
+    """Check that the tiles and strips of all images lie in the file, labels and macros too.
+
+    In a file that is cut short they would come to lie in what is appended.
+
+    Raises
+    ------
+    UnreadableImageError
+    """
+    for directory in tiff.directories:
+        for place, length in (TILE_TAGS, STRIP_TAGS):
+            offsets, counts = tiff.numbers(directory, place), tiff.numbers(directory, length)
+            if len(counts) == len(offsets) and len(offsets):
+                beyond = (offsets > tiff.size) | (counts > tiff.size - offsets)
+                if beyond.any():
+                    raise tiff.damaged(f"tile {int(beyond.argmax())} lies beyond its end")
 
 
 class LevelPixels:
