@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test lint bench clean
+.PHONY: help setup setup-dev demo test lint attack bench clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -44,6 +44,9 @@ lint: $(DEV_STAMP) ## Check style, types and the floors
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+attack: $(DEV_STAMP) ## Damage files of every kind, for long, and see what the readers answer
+	$(ONE_THREAD) $(BIN)/python tests/attack/fuzz_readers.py $(ARGS)
 
 bench: $(CORE_STAMP) ## Measure speed on this machine, as ratios
 	$(BIN)/python benchmarks/speed.py $(ARGS)

@@ -179,10 +179,10 @@ def test_third_coordinates_and_open_rings_are_fine():
         ({"type": "Point", "coordinates": [1, 2]}, "Point"),
         ({"hello": 1}, "Polygon"),
         ("text", "Polygon"),
-        (polygon([(0, 0), (1, 1)]), "three points"),
+        (polygon([(0, 0), (1, 1)]), "an area.*1 empty polygon"),
         (polygon([("a", 0), (1, 1), (2, 2)]), "malformed"),
         (polygon([(float("nan"), 0), (1, 1), (2, 2)]), "no pixel positions"),
-        ({"type": "Polygon", "coordinates": None}, "malformed"),
+        ({"type": "Polygon", "coordinates": None}, "an area.*1 empty polygon"),
         ({"type": "Polygon", "coordinates": [[1, 2, 3]]}, "malformed"),
         (polygon([(900, 900), (990, 900), (990, 990)]), "none of its 1 polygon"),
     ],
@@ -193,7 +193,7 @@ def test_geojson_that_is_no_mask(obj, word):
 
 def test_files_that_are_no_geojson(tmp_path):
     path = tmp_path / "m.geojson"
-    refused("m.geojson.*No such file", read_mask, path, (90, 120))
+    refused("m.geojson.*no such file", read_mask, path, (90, 120))
     for text in ("", "{", '{"type": "FeatureColl', "[" * 100_000):
         path.write_text(text)
         refused("m.geojson", read_mask, path, (90, 120))

@@ -222,7 +222,7 @@ def test_saturation_is_told_but_not_of_white_glass():
     values[:16] = 65535
     assert any("25 % of the values are saturated" in n for n in as_stack(values).notices)
     white = np.full((64, 80, 3), 255, np.uint8)
-    white[:8] = 100
+    white[:8] = (100, 90, 80)
     assert as_stack(white).notices == ()
 
 

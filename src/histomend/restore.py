@@ -21,7 +21,7 @@ from histomend.errors import MaskError, ModelMismatchError, ModelNotFoundError, 
 from histomend.image import Image, as_image
 from histomend.image.pixels import Region
 from histomend.ledger import Ledger, build_ledger
-from histomend.masks import check_mask, read_mask
+from histomend.masks import check_mask, load_mask, share_notice
 from histomend.models import Model, bundled, load_denoiser
 from histomend.recipes.regional import Regional
 from histomend.recipes.settings import sampling
@@ -127,13 +127,13 @@ def prepare(
             f"for {method} on RGB. Choose another --model or --method."
         )
     chosen = sampling(preset, config, steps, sampler)
-    shape = source.pixels.shape[:2]
+    said: tuple[str, ...] = ()
     if mask is None:
         from histomend.detect.threshold import detect as detect_artifacts
 
         found = detect_artifacts(source.pixels, mpp=source.mpp)
     else:
-        found = _mask(mask, (shape[0], shape[1]), source.region)
+        found, said = _mask(mask, source)
     scale, notices = _scale(source, config.mpp)
     plan = make_plan(found, config.window, scale, config.factor)
     plan = mark_bare(plan, source.pixels, found)
@@ -146,7 +146,7 @@ def prepare(
         )
     if detect and not found.any():
         notices = (*notices, "No artifact was found: the image is returned as it is.")
-    return Job(source, found, loaded, chosen, plan, (*source.notices, *notices))
+    return Job(source, found, loaded, chosen, plan, (*source.notices, *said, *notices))
 
 
 def restore(
@@ -335,14 +335,18 @@ def sample_field(
         return to_uint8(loaded.space.decode(x)[..., :size, :size])
 
 
-def _mask(mask: Any, shape: tuple[int, int], region: Region | None) -> npt.NDArray[np.bool_]:
+def _mask(mask: Any, source: Image) -> tuple[npt.NDArray[np.bool_], tuple[str, ...]]:
+    """Return a mask that can be used, and what the user should know of it."""
+    shape = (source.height, source.width)
     if isinstance(mask, str | Path):
         # Annotations of a slide are in the slide's own coordinates.
-        origin = region[:2] if region is not None else (0, 0)
-        return check_mask(read_mask(Path(mask), shape, origin=origin), shape)
+        origin = source.region[:2] if source.region is not None else (0, 0)
+        read = load_mask(Path(mask), shape, origin=origin, frame=source.frame)
+        return check_mask(read.mask, shape), read.notices
     if isinstance(mask, PilImage.Image):
         mask = np.asarray(mask.convert("L")) > 127
-    return check_mask(mask, shape)
+    checked = check_mask(mask, shape)
+    return checked, share_notice(checked)
 
 
 def _scale(source: Image, model_mpp: float) -> tuple[float, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import math
 import re
 from collections.abc import Iterator
@@ -35,6 +36,29 @@ Pixels = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
+class Frame:
+    """The whole of which a region is a part.
+
+    Coordinates begin at the top left corner of what was scanned, as in QuPath. Some scanners put
+    that on a larger canvas, from whose corner OpenSlide and the tools built on it count.
+
+    Parameters
+    ----------
+    width, height : int
+        Of what was scanned, in pixels at full resolution.
+    offset : (x, y)
+        Where that begins on the canvas.
+    canvas : (width, height) or None
+        Size of the canvas; None where there is no larger one.
+    """
+
+    width: int
+    height: int
+    offset: tuple[int, int] = (0, 0)
+    canvas: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
 class Image:
     """An RGB image in memory, with what is known of the file that it came from.
 
@@ -58,6 +82,10 @@ class Image:
         The colour profile of the source, written back as it was.
     region : (x, y, w, h) or None
         The part of the source that this is, in its pixels; None for all of it.
+    orientation : int
+        How the file asks viewers to turn it (TIFF and EXIF tag 274); 1 is not at all.
+    frame : Frame or None
+        What the region was taken out of; None for arrays.
     """
 
     pixels: Pixels
@@ -69,6 +97,8 @@ class Image:
     lossy: bool = False
     icc: bytes | None = None
     region: Region | None = None
+    orientation: int = 1
+    frame: Frame | None = None
 
     @property
     def height(self) -> int:
@@ -193,6 +223,16 @@ def bands(height: int, row_values: int, limit: int = 1 << 24) -> Iterator[tuple[
         yield start, min(start + step, height)
 
 
+def is_grey(values: Pixels, tolerance: int = 0) -> bool:
+    """Tell whether three channels (..., H, W, 3) differ nowhere by more than a tolerance."""
+    flat = values.reshape(-1, *values.shape[-2:])
+    for start, stop in bands(flat.shape[0], flat[:1].size):
+        part = flat[start:stop]
+        if (part.max(axis=2) - part.min(axis=2)).max(initial=0) > tolerance:
+            return False
+    return True
+
+
 def check_size(
     width: int, height: int, where: str, *, hint: str = "", least: int = MIN_SIDE
 ) -> None:
@@ -284,13 +324,24 @@ def plausible_mpp(mpp: float | None) -> float | None:
 
 _METRES = {
     "m": 1.0, "mm": 1e-3, "cm": 1e-2, "µm": 1e-6, "μm": 1e-6, "um": 1e-6, "nm": 1e-9,
-    "inch": 0.0254, "in": 0.0254, "micron": 1e-6, "microns": 1e-6, "\\u00B5m": 1e-6,
+    "pm": 1e-12, "å": 1e-10, "in": 0.0254, "inch": 0.0254, "inches": 0.0254,
+    "micron": 1e-6, "microns": 1e-6, "micrometer": 1e-6, "micrometers": 1e-6, "micrometre": 1e-6,
+    "micrometres": 1e-6, "millimeter": 1e-3, "millimetre": 1e-3, "centimeter": 1e-2,
+    "centimetre": 1e-2, "nanometer": 1e-9, "nanometre": 1e-9,
 }  # fmt: skip
 
 
 def length_um(value: float, unit: str) -> float | None:
-    """Convert a length with a unit as microscope files spell it to micrometres."""
-    metres = _METRES.get(unit.strip()) or _METRES.get(unit.strip().lower())
+    """Convert a length with a unit as microscope files spell it to micrometres.
+
+    XML entities (``&#181;m``, ``&micro;m``) and the escapes of Java and Python (``\\u00B5m``)
+    are resolved first, however often they were applied.
+    """
+    for _ in range(3):
+        unit = html.unescape(unit)
+    unit = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found.group(1), 16)), unit).strip()
+    # ImageJ writes a byte of Latin-1, and readers that expect UTF-8 put U+FFFD for it.
+    metres = _METRES.get(unit.replace("\ufffd", "µ").lower())
     return None if metres is None else value * metres * 1e6
 
 
@@ -300,15 +351,15 @@ def ome_mpp(xml: str) -> float | None:
     A regular expression rather than an XML parser: files come from anywhere, and entity
     expansion in a parser is a way to exhaust memory.
     """
-    found = re.search(r'\bPhysicalSizeX="([^"]+)"', xml)
-    if found is None:
-        return None
-    unit = re.search(r'\bPhysicalSizeXUnit="([^"]+)"', xml)
+    pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", xml)
+    said = dict(
+        re.findall(r"""\b(PhysicalSizeX(?:Unit)?)\s*=\s*["']([^"']*)["']""", (pixels or [""])[0])
+    )
     try:
-        value = float(found.group(1))
-    except ValueError:
+        value = float(said["PhysicalSizeX"])
+    except (KeyError, ValueError):
         return None
-    return plausible_mpp(length_um(value, unit.group(1) if unit else "µm"))
+    return plausible_mpp(length_um(value, said.get("PhysicalSizeXUnit", "µm")))
 
 
 def check_rgb(pixels: Pixels, task: str, *, hint: str, deep: bool = False, least: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""PNG in 8 and 16 bit RGB(A): a streaming encoder, and 16-bit decoding.
+"""PNG in 8 and 16 bit RGB(A): a streaming encoder, checksums, and 16-bit decoding.
 
 Pillow cannot write 16-bit RGB and holds 4 bytes per pixel of its own; the encoder holds a band
 of rows. Chunks and filters: PNG specification (third edition), sections 9 and 11.
@@ -9,12 +9,13 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from histomend.errors import MissingDependencyError
+from histomend.errors import MissingDependencyError, UnreadableImageError
 from histomend.image.pixels import Pixels, bands
 
 _PAETH = 4
@@ -71,6 +72,39 @@ def encode_png(
         above = raw[-1:]
     _chunk(file, b"IDAT", deflate.flush())
     _chunk(file, b"IEND", b"")
+
+
+def check_png(path: Path) -> None:
+    """Compare the checksums of all chunks, which decoders pass over for those of pixels.
+
+    Pillow stops reading when it has all pixels, before the checksum of their last bytes.
+
+    Raises
+    ------
+    UnreadableImageError
+        A checksum is wrong, or the file ends before IEND.
+    """
+    with path.open("rb") as file:
+        file.seek(8)
+        while True:
+            head = file.read(8)
+            length, kind = struct.unpack(">I4s", head) if len(head) == 8 else (0, b"")
+            found, left = zlib.crc32(kind), length
+            while left and (part := file.read(min(left, 1 << 20))):
+                found, left = zlib.crc32(part, found), left - len(part)
+            stated = file.read(4)
+            if len(head) < 8 or left or len(stated) < 4:
+                raise UnreadableImageError(
+                    f"{path}: the PNG data are truncated or damaged: the end is missing. Copy or "
+                    "export the file again."
+                )
+            if found != int.from_bytes(stated, "big"):
+                raise UnreadableImageError(
+                    f"{path}: the PNG data are truncated or damaged: a checksum of "
+                    f"{kind.decode('latin-1')!r} is wrong. Copy or export the file again."
+                )
+            if kind == b"IEND":
+                return
 
 
 def decode_deep_png(data: bytes, where: str) -> Pixels:

@@ -14,7 +14,6 @@ from PIL import (
     AvifImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
-    TiffImagePlugin,
     WebPImagePlugin,
 )
 
@@ -27,6 +26,7 @@ from histomend.errors import (
 )
 from histomend.image.pixels import (
     MIN_SIDE,
+    Frame,
     Image,
     Pixels,
     Region,
@@ -35,7 +35,8 @@ from histomend.image.pixels import (
     check_size,
     plausible_mpp,
 )
-from histomend.image.png import decode_deep_png
+from histomend.image.png import check_png, decode_deep_png
+from histomend.image.regular_files import check_regular_file
 
 # The plugins are called directly: PIL.Image.open refuses more than 179 megapixels through one
 # setting for the whole process, which is the caller's to choose and not ours to change.
@@ -44,9 +45,9 @@ _PLUGINS: dict[str, Any] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "WebP": WebPImagePlugin.WebPImageFile,
     "AVIF": AvifImagePlugin.AvifImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,  # for masks; colour images go through tifffile
 }
 _ORIENTATION_TAG = 0x0112
+_DEEP_GREY = ((16, 0), (16, 4))
 
 _TO_RGB = "PIL.Image.open(IN).convert('RGB').save(OUT)"
 GREY_REASON = (
@@ -93,9 +94,46 @@ def read_raster(path: Path, kind: str, region: Region | None, *, least: int = MI
     UnreadableImageError, UnsupportedImageError, ImageSizeError, RegionError
     """
     with open_picture(path, kind) as picture:
-        if kind == "PNG" and _is_deep_png(path):
+        if kind == "PNG" and _png_kind(path) in ((16, 2), (16, 6)):
             return _read_deep_png(path, picture, region, least)
+        if kind == "PNG" and _png_kind(path) in _DEEP_GREY:
+            raise unsupported_mode(str(path), "LA")  # Pillow takes it for colours
         return from_pillow(picture, str(path), region, lossy=_is_lossy(path, kind), least=least)
+
+
+def read_grey(path: Path, kind: str, region: Region | None) -> Image | None:
+    """Read a grey PNG or JPEG in 8 or 16 bit, with or without transparency.
+
+    Returns
+    -------
+    Image, of which `pixels` is (H, W); None if the file is not grey
+
+    Raises
+    ------
+    UnreadableImageError, ImageSizeError, RegionError
+    """
+    with open_picture(path, kind) as picture:
+        deep = kind == "PNG" and _png_kind(path) in _DEEP_GREY
+        if not deep and picture.mode not in ("L", "LA") and not picture.mode.startswith("I"):
+            return None
+        _check_header(picture, str(path), region, MIN_SIDE)
+        if deep:  # Pillow drops bits where there is alpha
+            values = decode_deep_png(path.read_bytes(), str(path))
+        else:
+            picture.load()
+            values = np.asarray(picture)
+        x, y, w, h = region or (0, 0, picture.width, picture.height)
+        values = values[y : y + h, x : x + w].reshape(h, w, -1)
+        alpha = np.ascontiguousarray(values[..., 1]) if values.shape[2] == 2 else None
+        return Image(
+            np.ascontiguousarray(values[..., 0]),
+            _density_mpp(picture.info.get("dpi")),
+            alpha,
+            notices=_orientation_notice(picture),
+            lossy=kind == "JPEG",
+            icc=picture.info.get("icc_profile") or None,
+            orientation=_orientation(picture),
+        )
 
 
 @contextmanager
@@ -108,7 +146,10 @@ def open_picture(path: Path, kind: str) -> Iterator[PIL.Image.Image]:
     ------
     UnreadableImageError, ImageSizeError, ResourceError
     """
+    check_regular_file(path)
     try:
+        if kind == "PNG":
+            check_png(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels decide
             with _PLUGINS[kind](path) as picture:
@@ -166,6 +207,8 @@ def from_pillow(
         notices=notices + alpha_notices(alpha),
         lossy=lossy,
         icc=picture.info.get("icc_profile") or None,
+        orientation=_orientation(picture),
+        frame=Frame(picture.width, picture.height),
     )
 
 
@@ -195,11 +238,15 @@ def _check_header(picture: PIL.Image.Image, where: str, region: Region | None, l
         check_region(region, picture.width, picture.height, where, least=least)
 
 
-def _orientation_notice(picture: PIL.Image.Image) -> tuple[str, ...]:
+def _orientation(picture: PIL.Image.Image) -> int:
     if "exif" not in picture.info and not isinstance(picture, JpegImagePlugin.JpegImageFile):
-        return ()
-    turned = picture.getexif().get(_ORIENTATION_TAG, 1)
-    return orientation_notice(turned)
+        return 1
+    tag = picture.getexif().get(_ORIENTATION_TAG, 1)
+    return tag if isinstance(tag, int) and 1 <= tag <= 8 else 1
+
+
+def _orientation_notice(picture: PIL.Image.Image) -> tuple[str, ...]:
+    return orientation_notice(_orientation(picture))
 
 
 def orientation_notice(tag: Any) -> tuple[str, ...]:
@@ -229,11 +276,11 @@ def _is_lossy(path: Path, kind: str) -> bool:
     return True
 
 
-def _is_deep_png(path: Path) -> bool:
+def _png_kind(path: Path) -> tuple[int, int]:
+    """Return bit depth and colour type (0 grey, 2 RGB, 4 grey and 6 RGB with alpha) of IHDR."""
     with path.open("rb") as file:
         header = file.read(26)
-    # IHDR: bit depth at byte 24, colour type at 25 (2 is RGB, 6 is RGB with alpha).
-    return header[24] == 16 and header[25] in (2, 6)
+    return header[24], header[25]
 
 
 def _read_deep_png(
@@ -251,6 +298,8 @@ def _read_deep_png(
         alpha,
         notices=_orientation_notice(picture) + alpha_notices(alpha) + depth_notices(pixels),
         icc=picture.info.get("icc_profile") or None,
+        orientation=_orientation(picture),
+        frame=Frame(picture.width, picture.height),
     )
 
 

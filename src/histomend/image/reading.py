@@ -10,7 +10,6 @@ import numpy as np
 import PIL.Image
 
 from histomend.errors import (
-    InputError,
     UnreadableImageError,
     UnsupportedImageError,
     ValueRangeError,
@@ -24,6 +23,7 @@ from histomend.image.pixels import (
     check_mpp,
     check_region,
     check_size,
+    is_grey,
 )
 from histomend.image.rasters import (
     GREY_REASON,
@@ -32,8 +32,10 @@ from histomend.image.rasters import (
     from_pillow,
     read_raster,
 )
+from histomend.image.regular_files import check_regular_file
 from histomend.image.slides import read_slide
 from histomend.image.tiff import read_tiff, slide_scanner
+from histomend.image.tiff_open import TIFF_MAGIC
 
 _SUFFIXES = {
     "PNG": {".png", ".apng"},
@@ -118,6 +120,11 @@ def read_image(
         image = read_raster(path, kind, region, least=least)
     if given is not None and image.mpp is not None and abs(given / image.mpp - 1) > 0.05:
         notices += (f"{given:g} um/px was given and is used; the file says {image.mpp:g}",)
+    if is_grey(image.pixels):
+        notices += (
+            "red, green and blue are equal everywhere: the image is grey, and the models restore "
+            "the colours of a stain",
+        )
     return replace(
         image,
         mpp=image.mpp if given is None else given,
@@ -248,7 +255,7 @@ def content_kind(path: Path) -> str:
         return "PNG"
     if head.startswith(b"\xff\xd8\xff"):
         return "JPEG"
-    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+    if head[:4] in TIFF_MAGIC:
         return "TIFF"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP"
@@ -266,21 +273,14 @@ def content_kind(path: Path) -> str:
 
 
 def _head(path: Path) -> bytes:
+    check_regular_file(path)
     try:
-        if path.is_dir():
-            raise UnreadableImageError(f"{path}: is a folder, not an image file.")
-        if not path.exists():
-            raise UnreadableImageError(f"{path}: there is no such file. Check the path.")
-        if not path.is_file():
-            raise UnreadableImageError(f"{path}: is no regular file (a device or a pipe).")
         with path.open("rb") as file:
             head = file.read(132)
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
-        reason = getattr(error, "strerror", None) or str(error)
+    except OSError as error:
         raise UnreadableImageError(
-            f"{path}: cannot be opened ({reason}). Check the permissions and the path."
+            f"{path}: cannot be opened ({error.strerror or error}). Check the permissions and the "
+            "path."
         ) from error
     if not head:
         raise UnreadableImageError(f"{path}: the file is empty (0 bytes). Copy or export it again.")
@@ -313,6 +313,7 @@ def _name_notice(path: Path, kind: str) -> tuple[str, ...]:
 
 def file_sha256(path: Path) -> str:
     """Return the hash of a file's bytes, 64 hexadecimal digits."""
+    check_regular_file(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -11,13 +11,27 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tifffile
 
 from histomend.errors import PixelSizeError, UnreadableImageError
-from histomend.image.pixels import MAX_MPP, MIN_SIDE, Pixels, Region, check_mpp, plausible_mpp
+from histomend.image.pixels import (
+    MAX_MPP,
+    MIN_SIDE,
+    Frame,
+    Pixels,
+    Region,
+    check_mpp,
+    plausible_mpp,
+)
 from histomend.image.reading import SLIDE_SUFFIXES, content_kind, read_image
-from histomend.image.slides import background_colour, openers, stated_mpp
-from histomend.image.tiff import damaged, read_tiff, slide_scanner
+from histomend.image.slides import (
+    background_colour,
+    openers,
+    slide_frame,
+    stated_mpp,
+    unscanned,
+)
+from histomend.image.tiff import read_tiff, slide_scanner
+from histomend.image.tiff_open import open_tiff
 
 SAME_MPP = 0.01
 """Pixel sizes that differ by less are one: scanners are calibrated no better, and averaging
@@ -213,14 +227,15 @@ def open_scan(path: Path, *, source_mpp: float | None = None) -> Iterator[Scan]:
         scanner = found[0] if found else None
     if scanner is not None:
         with _opened(path, scanner) as slide:
+            frame = slide_frame(slide)
             levels = tuple(
-                Level(round(float(factor), 9), int(width), int(height))
+                _level(round(float(factor), 9), int(width), int(height), frame)
                 for factor, (width, height) in zip(
                     slide.level_downsamples, slide.level_dimensions, strict=True
                 )
             )
             mpp = _known_mpp(path, stated_mpp(slide.properties), source_mpp)
-            yield Scan(path, mpp, levels, _slide_reader(path, slide, levels))
+            yield Scan(path, mpp, levels, _slide_reader(path, slide, levels, frame))
         return
     if kind == "TIFF":
         width, height = _tiff_size(path)
@@ -274,36 +289,38 @@ def _opened(path: Path, scanner: str) -> Iterator[Any]:
     )
 
 
-def _slide_reader(path: Path, slide: Any, levels: tuple[Level, ...]) -> _Read:
+def _level(factor: float, width: int, height: int, frame: Frame) -> Level:
+    """Return a level, cut to what was scanned where that lies on a larger canvas."""
+    if frame.canvas is None:
+        return Level(factor, width, height)
+    return Level(factor, max(1, int(frame.width / factor)), max(1, int(frame.height / factor)))
+
+
+def _slide_reader(path: Path, slide: Any, levels: tuple[Level, ...], frame: Frame) -> _Read:
     background = np.array(background_colour(slide), np.uint8)
 
     def read(level: int, region: Region) -> Pixels:
         x, y, w, h = region
         factor = levels[level].factor
         try:
-            values = np.asarray(
-                slide.read_region((round(x * factor), round(y * factor)), level, (w, h))
-            )
+            corner = (round(x * factor) + frame.offset[0], round(y * factor) + frame.offset[1])
+            values = np.asarray(slide.read_region(corner, level, (w, h)))
         except Exception as error:  # each library has its own tree of errors
             raise UnreadableImageError(
                 f"{path}: level {level} cannot be decoded at x={x}, y={y} ({error}). Copy or "
                 "export the file again, or leave it out."
             ) from error
-        pixels = np.ascontiguousarray(values[..., :3])
-        if values.shape[2] == 4:  # places that were never scanned are transparent
-            pixels[values[..., 3] == 0] = background
+        pixels = values[..., :3].copy()  # what a library gives may be read-only
+        pixels[unscanned(values, frame)] = background
         return pixels
 
     return read
 
 
 def _tiff_size(path: Path) -> tuple[int, int]:
-    try:
-        with tifffile.TiffFile(path) as file:
-            page = file.pages.first
-            return int(page.imagewidth), int(page.imagelength)
-    except Exception as error:  # damaged headers raise anything
-        raise damaged(path, error) from error
+    with open_tiff(path) as (file, _):
+        page = file.pages.first
+        return int(page.imagewidth), int(page.imagelength)
 
 
 def _tiff_reader(path: Path, width: int, height: int) -> _Read:

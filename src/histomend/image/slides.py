@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,19 @@ from histomend.errors import (
     UnreadableImageError,
     UnsupportedImageError,
 )
-from histomend.image.pixels import Image, Region, bands, check_region, plausible_mpp
+from histomend.image.inner_headers import check_frames, check_storage
+from histomend.image.pixels import (
+    Frame,
+    Image,
+    Pixels,
+    Region,
+    bands,
+    check_region,
+    plausible_mpp,
+)
+from histomend.image.tiff_open import TIFF_MAGIC, open_tiff
+
+_READERS = ("openslide", "tiffslide")
 
 
 def read_slide(
@@ -27,6 +42,7 @@ def read_slide(
     scanner : str
         The kind of file, for messages ("Aperio SVS").
     region : (x, y, w, h) in level 0 pixels, or None, which is refused
+        Counted from the corner of what was scanned (`Frame`), as in QuPath.
     size : (width, height) of level 0, if known without opening the slide
 
     Raises
@@ -47,8 +63,10 @@ def read_slide(
     problems: list[str] = []
     for opener in openers(path, scanner):
         try:
-            with opener(str(path)) as slide:
-                return _read_region(slide, str(path), region)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of odd metadata; the pixels decide
+                with opener(str(path)) as slide:
+                    return _read_region(slide, str(path), region)
         except HistomendError:
             raise
         except Exception as error:  # each library has its own tree of errors
@@ -77,7 +95,7 @@ def openers(path: Path, scanner: str) -> list[Any]:
     try:
         import tiffslide
 
-        found.append(tiffslide.TiffSlide)
+        found.append(partial(_checked, tiffslide.TiffSlide))
     except ImportError:
         pass
     if not found:
@@ -87,37 +105,110 @@ def openers(path: Path, scanner: str) -> list[Any]:
     return found
 
 
+def _checked(opener: Any, path: str) -> Any:
+    """Open a slide with TiffSlide, which believes what the tiles say of their size."""
+    with Path(path).open("rb") as file:
+        magic = file.read(4)
+    if magic in TIFF_MAGIC:
+        with open_tiff(Path(path)) as (tiff, layout):
+            for page in tiff.pages if layout is not None else ():
+                check_storage(page, path)
+                check_frames(page, path)
+    return opener(path)
+
+
 def _read_region(slide: Any, where: str, region: Region) -> Image:
-    width, height = slide.dimensions
-    x, y, w, h = check_region(region, int(width), int(height), where)
+    frame = slide_frame(slide)
+    x, y, w, h = check_region(region, frame.width, frame.height, where)
+    left, top = x + frame.offset[0], y + frame.offset[1]
     background = np.array(background_colour(slide), np.uint8)
     pixels = np.empty((h, w, 3), np.uint8)
+    bare = 0
     for start, stop in bands(h, w * 4):
-        part = np.asarray(slide.read_region((x, y + start), 0, (w, stop - start)))
+        part = np.asarray(slide.read_region((left, top + start), 0, (w, stop - start)))
         pixels[start:stop] = part[..., :3]
-        if part.shape[2] == 4:  # places that were never scanned are transparent
-            pixels[start:stop][part[..., 3] == 0] = background
+        empty = unscanned(part, frame)
+        bare += int(np.count_nonzero(empty))
+        pixels[start:stop][empty] = background
     stated = stated_mpp(slide.properties)
     mpp = plausible_mpp(stated)
-    notices: tuple[str, ...] = ()
+    notices = canvas_notice(frame) + _bare_notice(bare / (w * h))
     if mpp != stated and mpp is None:
-        notices = (f"the slide says {stated:g} um/px, which is no pixel size of tissue in detail",)
-    return Image(pixels, mpp, notices=notices, lossy=True, icc=_icc(slide))
+        notices += (f"the slide says {stated:g} um/px, which is no pixel size of tissue in detail",)
+    return Image(pixels, mpp, notices=notices, lossy=True, icc=_icc(slide), frame=frame)
+
+
+def slide_frame(slide: Any) -> Frame:
+    """Return what was scanned of a slide, and where that lies on its canvas."""
+    width, height = (int(side) for side in slide.dimensions)
+    found = []
+    for key in ("x", "y", "width", "height"):
+        said = [slide.properties.get(f"{reader}.bounds-{key}") for reader in _READERS]
+        value = _number(next((v for v in said if v is not None), None))
+        found.append(-1 if value is None or not math.isfinite(value) else int(value))
+    x, y, w, h = found
+    if min(x, y) < 0 or min(w, h) < 1 or x + w > width or y + h > height:
+        return Frame(width, height)
+    if (w, h) == (width, height):
+        return Frame(width, height)
+    return Frame(w, h, (x, y), (width, height))
+
+
+def canvas_notice(frame: Frame) -> tuple[str, ...]:
+    """Say from where pixels of a slide are counted, if its scan lies on a larger canvas."""
+    if frame.canvas is None:
+        return ()
+    (x, y), (width, height) = frame.offset, frame.canvas
+    return (
+        f"the scan ({frame.width} x {frame.height} px) begins at x={x}, y={y} of the slide's "
+        f"canvas ({width} x {height} px): regions, masks and GeoJSON count from there, as in "
+        f"QuPath; for OpenSlide add {x},{y}",
+    )
+
+
+def unscanned(values: Pixels, frame: Frame) -> Pixels:
+    """Return (H, W) bool: places that were never scanned, in what a library read."""
+    if values.shape[2] == 4:  # OpenSlide leaves them transparent
+        return np.asarray(values[..., 3] == 0)
+    if frame.canvas is None:
+        return np.zeros(values.shape[:2], bool)
+    return np.asarray((values == 0).all(axis=2))  # TiffSlide leaves them at 0
+
+
+def _bare_notice(share: float) -> tuple[str, ...]:
+    if share == 0:
+        return ()
+    if share == 1:
+        return (
+            "nothing was scanned in this region: it is filled with the colour of the background",
+        )
+    return (
+        f"{100 * share:.1f} % of the region were never scanned, and are filled with the colour of "
+        "the background",
+    )
 
 
 def background_colour(slide: Any) -> tuple[int, int, int]:
     """Return the colour of places that were never scanned, white unless the slide says more."""
-    colour = slide.properties.get("openslide.background-color") or "FFFFFF"
-    return int(colour[0:2], 16), int(colour[2:4], 16), int(colour[4:6], 16)
+    colour = str(slide.properties.get("openslide.background-color") or "")
+    try:
+        red, green, blue = bytes.fromhex(colour)
+    except ValueError:
+        return 255, 255, 255
+    return red, green, blue
 
 
 def stated_mpp(properties: Any) -> float | None:
     """Return micrometres per pixel of level 0 as a slide states them, plausible or not."""
-    for key in ("openslide.mpp-x", "tiffslide.mpp-x"):
-        value = properties.get(key)
-        if value is not None:
-            return float(value)
-    return None
+    said = (_number(properties.get(f"{reader}.mpp-x")) for reader in _READERS)
+    return next((value for value in said if value is not None), None)
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def _icc(slide: Any) -> bytes | None:

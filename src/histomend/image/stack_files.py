@@ -1,4 +1,4 @@
-"""Images and z-stacks to denoise, from files and back into files of the same kind.
+"""Images and z-stacks that were denoised, back into files of the kind that they came from.
 
 A TIFF is written page by page as its source was: order, type, compression, tiles, resolution and
 descriptions (OME-XML among them) are taken over, and only the values are new.
@@ -11,92 +11,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import PIL.Image
 import tifffile
 
-from histomend.errors import (
-    HistomendError,
-    MissingDependencyError,
-    ResourceError,
-    SettingError,
-    UnreadableImageError,
-    UnsupportedImageError,
-)
-from histomend.image.pixels import Pixels, check_mpp
-from histomend.image.rasters import ONE_BIT_REASON, open_picture
-from histomend.image.reading import content_kind, read_image
-from histomend.image.stacks import Stack, as_stack
-from histomend.image.tiff import LOSSLESS, damaged, page_mpp, slide_scanner
-from histomend.image.tiff_chain import check_chain
+from histomend.errors import SettingError, UnreadableImageError
+from histomend.image.reading import content_kind
+from histomend.image.stack_reading import pages_of, read_stack
+from histomend.image.stacks import Stack
+from histomend.image.tiff import LOSSLESS
 from histomend.image.writing import BIG_TIFF, check_output, write_atomically, write_image
+
+__all__ = ["read_stack", "write_stack"]
 
 _SOFTWARE = "Histomend"
 _DEFLATE = 8
-_GREY_PNG = ("L", "I;16", "I;16B", "I")
 # Tags that are copied byte by byte: ImageJ's counts and contents of labels, colours and regions.
 _COPIED = (50838, 50839)
 _DESCRIPTION, _SOFTWARE_TAG, _DATE, _ICC = 270, 305, 306, 34675
-
-
-def read_stack(
-    path: Path | str,
-    *,
-    channels: int | None = None,
-    axes: str | None = None,
-    mpp: float | None = None,
-) -> Stack:
-    """Read an image or a z-stack of one to three channels.
-
-    TIFF, OME-TIFF and ImageJ's TIFF may hold channels first or last, on one page or on many.
-    Other files are read as one grey image (PNG) or one colour image.
-
-    Parameters
-    ----------
-    path : Path
-    channels : int, optional
-        How many channels there have to be. Where the file does not say what its pages are, pages
-        of this number are taken for channels.
-    axes : str, optional
-        The order in the file, in place of what it says: ZCYX, CYX, YXC, say.
-    mpp : float, optional
-        Micrometres per pixel, in place of what the file says.
-
-    Raises
-    ------
-    UnreadableImageError
-        Missing, truncated or damaged.
-    UnsupportedImageError
-        Pages of different sizes, a wrong number of channels, colours that are no measured light,
-        a whole slide, or an order that cannot be known.
-    ValueRangeError
-        NaN, negative values, floats outside [0, 1], one value throughout.
-    ImageSizeError, PixelSizeError, MissingDependencyError
-    """
-    path = Path(path)
-    given = None if mpp is None else check_mpp(mpp, str(path))
-    kind = content_kind(path)
-    notices: tuple[str, ...] = ()
-    if kind == "TIFF" and slide_scanner(path) is None:
-        values, found, own, notices = _read_tiff(path)
-    else:
-        grey = _grey_png(path) if kind == "PNG" else None
-        if grey is not None:
-            values, own, found = *grey, "YX"
-        else:
-            image = read_image(path)
-            values, own, found, notices = image.pixels, image.mpp, "YXC", image.notices
-            if image.alpha is not None:
-                notices += ("the transparency (alpha) is left out",)
-    stack = as_stack(
-        values,
-        channels=channels,
-        axes=axes,
-        found=found,
-        mpp=own if given is None else given,
-        source=path,
-    )
-    return Stack(**{**vars(stack), "notices": notices + stack.notices})
 
 
 def write_stack(path: Path | str, stack: Stack, *, force: bool = False) -> None:
@@ -125,6 +56,8 @@ def write_stack(path: Path | str, stack: Stack, *, force: bool = False) -> None:
         return
     source = stack.source
     like = source if source is not None and content_kind(source) == "TIFF" else None
+    if stack.region is not None:  # pages of another size than the source's
+        like = None
 
     def encode(file: BinaryIO) -> None:
         if like is None:
@@ -133,91 +66,6 @@ def write_stack(path: Path | str, stack: Stack, *, force: bool = False) -> None:
             _write_like(file, stack, like)
 
     write_atomically(path, encode)
-
-
-def _read_tiff(path: Path) -> tuple[Pixels, str, float | None, tuple[str, ...]]:
-    """Return values, axes, mpp and notices."""
-    try:
-        with tifffile.TiffFile(path) as file:
-            check_chain(file, path)
-            series, notices = _only_series(file, path)
-            for page in _pages(series):
-                _check_page(page, path)
-            mpp = page_mpp(file, file.pages.first)
-            return series.asarray(maxworkers=1), series.axes, mpp, notices
-    except HistomendError:
-        raise
-    except MemoryError as error:
-        raise ResourceError(f"{path}: not enough memory to decode the stack") from error
-    except Exception as error:  # decoders raise anything on damaged bytes
-        if "imagecodecs" in str(error):
-            raise MissingDependencyError(
-                f"{path}: this kind of TIFF needs imagecodecs: pip install imagecodecs"
-            ) from error
-        raise damaged(path, error) from error
-
-
-def _pages(series: tifffile.TiffPageSeries) -> list[Any]:
-    """Return the pages with all their tags; those that ImageJ leaves out are like the first."""
-    return [
-        series.keyframe if page is None or page.is_virtual else page.aspage()
-        for page in series.pages
-    ]
-
-
-def _only_series(
-    file: tifffile.TiffFile, path: Path
-) -> tuple[tifffile.TiffPageSeries, tuple[str, ...]]:
-    first, *others = file.series
-    others = [series for series in others if not series.keyframe.is_reduced]
-    if others:
-        sizes = " and ".join(f"{s.sizes['width']}x{s.sizes['height']}" for s in (first, others[0]))
-        raise UnsupportedImageError(
-            f"{path}: the file holds pages of different sizes or kinds ({sizes} px, "
-            f"{1 + len(others)} sets). The planes of a stack must be alike: save each set to a "
-            "file of its own."
-        )
-    if any(page is None for page in first.pages) or first.is_multifile:
-        raise UnreadableImageError(
-            f"{path}: the description speaks of {first.shape} values ({first.axes}), but some of "
-            "the planes are missing, or are in other files. Export the stack to one file again."
-        )
-    if len(first.levels) > 1 or len(file.series) > 1:
-        return first, ("only full-resolution pages were read; smaller ones are not written again",)
-    return first, ()
-
-
-def _check_page(page: Any, path: Path) -> None:
-    bits = page.bitspersample
-    photometric, compression = int(page.photometric), int(page.compression)
-    if bits == 1:
-        raise UnsupportedImageError(f"{path}: {ONE_BIT_REASON}.")
-    if photometric not in (1, 2) and not (photometric == 6 and compression == 7):
-        raise UnsupportedImageError(
-            f"{path}: pixels of kind {page.photometric!s} are no measured light. Save the image "
-            "as grey or RGB, without a palette."
-        )
-    if page.dtype is None or bits != 8 * page.dtype.itemsize or int(page.imagedepth) != 1:
-        raise UnsupportedImageError(
-            f"{path}: {bits} bits per sample are not read. Save the image with 8 or 16."
-        )
-    ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)]
-    if not ends or max(ends) > page.parent.filehandle.size:
-        raise UnreadableImageError(
-            f"{path}: the TIFF is truncated: the pixels of page {page.index + 1} need "
-            f"{max(ends, default=0):,} bytes and the file has {page.parent.filehandle.size:,}. "
-            "Copy or export the file again."
-        )
-
-
-def _grey_png(path: Path) -> tuple[Pixels, float | None] | None:
-    """Return the values (H, W) and mpp of a grey PNG; None for another one."""
-    with open_picture(path, "PNG") as picture:
-        if picture.mode not in _GREY_PNG:
-            return None
-        picture.load()
-        values = np.asarray(picture)
-    return values.astype(np.uint8 if values.dtype == np.uint8 else np.uint16), None
 
 
 def _write_png(path: Path, stack: Stack, *, force: bool) -> None:
@@ -265,7 +113,7 @@ def _write_like(file: BinaryIO, stack: Stack, like: Path) -> None:
     """Write the values on pages like those of the file `like`."""
     values = stack.axes.restored(stack.values)
     with tifffile.TiffFile(like) as source:
-        pages = _pages(source.series[0])
+        pages = pages_of(source.series[0])
         shape = pages[0].shape
         if math.prod(stack.axes.shape) != len(pages) * math.prod(shape):
             raise UnreadableImageError(

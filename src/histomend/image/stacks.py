@@ -7,20 +7,24 @@ either. Here they are always (Z, H, W, C), and `Axes` remembers the way back.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from histomend.errors import UnsupportedImageError, ValueRangeError
-from histomend.image.pixels import Intensity, Pixels, check_size
+from histomend.image.pixels import Intensity, Pixels, Region, check_size, is_grey
 from histomend.image.rasters import depth_notices
 from histomend.image.signals import MOST_CHANNELS, signal_range
 
 # Axes that say nothing about themselves, in tifffile's letters.
-_UNKNOWN = set("IQ")
+UNKNOWN_AXES = frozenset("IQ")
 # From this share of values at the upper end on, users are told.
 SATURATED_SHARE = 0.01
+GREY_NOTICE = (
+    "red, green and blue are equal everywhere: the image is grey, and counts as one channel unless "
+    "a model of three is named"
+)
 
 
 @dataclass(frozen=True)
@@ -33,21 +37,27 @@ class Axes:
         One letter per axis: Y and X; C or S for channels; whatever else counts planes.
     shape : tuple of int
         As long as `letters`.
+    grey : bool
+        The channels of the file are equal, and here is one of them.
     """
 
     letters: str
     shape: tuple[int, ...]
+    grey: bool = False
 
     def arranged(self, values: Pixels) -> Pixels:
         """Return values of `shape` as (Z, H, W, C)."""
         moved = np.transpose(values, self._order())
         channels = moved.shape[-1] if self._channel() is not None else 1
         height, width = (self.shape[self.letters.index(letter)] for letter in "YX")
-        return moved.reshape(-1, height, width, channels)
+        arranged = moved.reshape(-1, height, width, channels)
+        return arranged[..., :1] if self.grey else arranged
 
     def restored(self, values: Pixels) -> Pixels:
         """Return values (Z, H, W, C) in the order of the file."""
         order = self._order()
+        if self.grey:
+            values = np.repeat(values, MOST_CHANNELS, axis=3)
         moved = values.reshape([self.shape[k] for k in order])
         return np.ascontiguousarray(np.transpose(moved, np.argsort(order)))
 
@@ -81,6 +91,14 @@ class Stack:
     source : Path or None
     notices : tuple of str
         What the user should be told.
+    icc : bytes or None
+        The colour profile of the file.
+    orientation : int
+        How the file asks viewers to turn it (TIFF and EXIF tag 274); 1 is not at all.
+    white_is_zero : bool
+        The file stores light upside down; `values` have been turned the right way.
+    region : (x, y, w, h) or None
+        The part of the file that this is; None for all of it.
     """
 
     values: Pixels
@@ -89,6 +107,10 @@ class Stack:
     mpp: float | None = None
     source: Path | None = None
     notices: tuple[str, ...] = ()
+    icc: bytes | None = None
+    orientation: int = 1
+    white_is_zero: bool = False
+    region: Region | None = None
 
     @property
     def channels(self) -> int:
@@ -104,6 +126,7 @@ def as_stack(
     found: str | None = None,
     mpp: float | None = None,
     source: Path | None = None,
+    flat: bool = False,
 ) -> Stack:
     """Check values, find their channels, and arrange them as (Z, H, W, C).
 
@@ -120,6 +143,8 @@ def as_stack(
     mpp : float or None
     source : Path, optional
         The file, for messages.
+    flat : bool
+        Take an image of one value throughout, too.
 
     Raises
     ------
@@ -137,6 +162,11 @@ def as_stack(
         letters, notices = _resolved(found or "", values.shape, channels, where)
     order = Axes(letters, values.shape)
     arranged = order.arranged(values)
+    if arranged.shape[3] == MOST_CHANNELS and is_grey(arranged):
+        notices += (GREY_NOTICE,)
+        if channels != MOST_CHANNELS:
+            order = replace(order, grey=True)
+            arranged = arranged[..., :1]
     arranged = np.ascontiguousarray(arranged, dtype=arranged.dtype.newbyteorder("="))
     planes, height, width, there = arranged.shape
     for rows in (height, planes * height):
@@ -148,7 +178,7 @@ def as_stack(
             "taken wrongly."
         )
     intensity = signal_range(arranged, where)
-    notices += _contents(arranged, intensity, where) + depth_notices(arranged)
+    notices += _contents(arranged, intensity, where, flat=flat) + depth_notices(arranged)
     return Stack(arranged, order, intensity, mpp, source, notices)
 
 
@@ -170,12 +200,12 @@ def _resolved(
         raise UnsupportedImageError(f"{where}: values of shape {shape} are no image.")
     letters = list(found or "Q" * (len(shape) - 2) + "YX")
     few = range(1, MOST_CHANNELS + 1)
-    guessed = all(letter in _UNKNOWN | {"Y", "X"} for letter in letters)
+    guessed = all(letter in UNKNOWN_AXES | {"Y", "X"} for letter in letters)
     if guessed and len(shape) > 2 and shape[-1] in few and min(shape[-3:-1]) > MOST_CHANNELS:
         # No image is 3 px wide: the last axis counts channels.
         letters[-3:] = ["Y", "X", "C"]
     if not {"C", "S"} & set(letters):
-        open_axes = [k for k, letter in enumerate(letters) if letter in _UNKNOWN]
+        open_axes = [k for k, letter in enumerate(letters) if letter in UNKNOWN_AXES]
         likely = [k for k in open_axes if shape[k] == channels] if channels else []
         likely = likely or [k for k in open_axes if 2 <= shape[k] <= MOST_CHANNELS]
         if channels == 1:
@@ -198,26 +228,26 @@ def _resolved(
 def _plain(letters: list[str]) -> str:
     """Name axes that count planes, each by a letter of its own."""
     free = iter("ZTPRHAEVKM")
-    taken = set(letters) - _UNKNOWN
+    taken = set(letters) - UNKNOWN_AXES
     named = []
     for letter in letters:
-        if letter in _UNKNOWN:
+        if letter in UNKNOWN_AXES:
             letter = next(other for other in free if other not in taken)
         named.append(letter)
     return "".join(named)
 
 
-def _contents(values: Pixels, intensity: Intensity, where: str) -> tuple[str, ...]:
+def _contents(values: Pixels, intensity: Intensity, where: str, *, flat: bool) -> tuple[str, ...]:
     low, high = values.min(), values.max()
-    if low == high:
+    if low == high and not flat:
         raise ValueRangeError(
             f"{where}: every value is {low}: there is nothing to restore. Check how the image was "
             "exported."
         )
     notices: tuple[str, ...] = ()
-    flat = int((values.min(axis=(1, 2)) == values.max(axis=(1, 2))).all(axis=1).sum())
-    if flat:
-        notices += (f"{flat} of {len(values)} planes hold nothing but one value",)
+    even = int((values.min(axis=(1, 2)) == values.max(axis=(1, 2))).all(axis=1).sum())
+    if even:
+        notices += (f"{even} of {len(values)} planes hold nothing but one value",)
     if high >= intensity.high:
         share = float(np.count_nonzero(values >= intensity.high)) / math.prod(values.shape)
         # White is the glass of a colour image, and no fault.

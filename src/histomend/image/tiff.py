@@ -9,16 +9,11 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from histomend.errors import (
-    HistomendError,
-    MissingDependencyError,
-    ResourceError,
-    UnreadableImageError,
-    UnsupportedImageError,
-    ValueRangeError,
-)
+from histomend.errors import UnreadableImageError, UnsupportedImageError, ValueRangeError
+from histomend.image.inner_headers import check_frames, check_storage, chunk_shape
 from histomend.image.pixels import (
     MIN_SIDE,
+    Frame,
     Image,
     Pixels,
     Region,
@@ -37,6 +32,8 @@ from histomend.image.rasters import (
     depth_notices,
     orientation_notice,
 )
+from histomend.image.tiff_chain import Layout
+from histomend.image.tiff_open import open_tiff
 
 _SCANNERS = {
     "is_svs": "Aperio SVS",
@@ -46,7 +43,6 @@ _SCANNERS = {
     "is_philips": "Philips TIFF",
 }
 LOSSLESS = {1, 5, 8, 32773, 32946, 34925, 50000}  # none, LZW, deflate, PackBits, LZMA, zstd
-_LARGE_TILE = 1 << 24  # pixels
 _ENCODED_COLOUR = {6, 7, 33003, 33005, 33007, 34712, 50001, 50002}  # decoders give RGB
 
 
@@ -61,14 +57,11 @@ def slide_scanner(path: Path) -> tuple[str, int, int] | None:
     ------
     UnreadableImageError
     """
-    try:
-        with tifffile.TiffFile(path) as file:
-            for flag, name in _SCANNERS.items():
-                if getattr(file, flag):
-                    page = file.pages.first
-                    return name, int(page.imagewidth), int(page.imagelength)
-    except Exception as error:  # damaged headers raise anything
-        raise damaged(path, error) from error
+    with open_tiff(path) as (file, _):
+        for flag, name in _SCANNERS.items():
+            if getattr(file, flag):
+                page = file.pages.first
+                return name, int(page.imagewidth), int(page.imagelength)
     return None
 
 
@@ -83,29 +76,13 @@ def read_tiff(path: Path, region: Region | None, *, least: int = MIN_SIDE) -> Im
     UnreadableImageError, UnsupportedImageError, ValueRangeError, ImageSizeError, RegionError,
     MissingDependencyError
     """
-    try:
-        with tifffile.TiffFile(path) as file:
-            return _read(file, path, region, least)
-    except HistomendError:
-        raise
-    except MemoryError as error:
-        raise ResourceError(f"{path}: not enough memory to decode the image") from error
-    except Exception as error:  # decoders raise anything on damaged bytes
-        if "imagecodecs" in str(error):
-            raise MissingDependencyError(
-                f"{path}: this kind of TIFF needs imagecodecs: pip install imagecodecs"
-            ) from error
-        raise damaged(path, error) from error
+    with open_tiff(path) as (file, layout):
+        return _read(file, layout, path, region, least)
 
 
-def damaged(path: Path, error: Exception) -> UnreadableImageError:
-    """Return what to raise when decoding a TIFF failed."""
-    return UnreadableImageError(
-        f"{path}: the TIFF data are truncated or damaged ({error}). Copy or export the file again."
-    )
-
-
-def _read(file: tifffile.TiffFile, path: Path, region: Region | None, least: int) -> Image:
+def _read(
+    file: tifffile.TiffFile, layout: Layout | None, path: Path, region: Region | None, least: int
+) -> Image:
     page = file.pages.first
     where = str(path)
     width, height = int(page.imagewidth), int(page.imagelength)
@@ -114,11 +91,14 @@ def _read(file: tifffile.TiffFile, path: Path, region: Region | None, least: int
         check_size(width, height, where, hint=hint, least=least)
     else:
         region = check_region(region, width, height, where, least=least)
-    notices = _check_single(file, where)
+    notices = _check_single(file, layout, where)
     _check_kind(page, where)
+    check_storage(page, where)
     _check_complete(file, page, where)
-    values = _decode(page, region)
-    notices += orientation_notice(page.tags.valueof(274))
+    values = _decode(page, region, where)
+    turned = page.tags.valueof(274)
+    orientation = turned if isinstance(turned, int) and 1 <= turned <= 8 else 1
+    notices += orientation_notice(orientation)
     if int(page.photometric) == 3:
         values = _expand_palette(values, page.colormap)
         notices += ("the palette was expanded to RGB",)
@@ -135,23 +115,20 @@ def _read(file: tifffile.TiffFile, path: Path, region: Region | None, least: int
         alpha,
         notices=notices + alpha_notices(alpha) + depth_notices(pixels),
         lossy=int(page.compression) not in LOSSLESS,
-        icc=_icc(page),
+        icc=page_icc(page),
+        orientation=orientation,
+        frame=Frame(width, height),
     )
 
 
-def _check_single(file: tifffile.TiffFile, where: str) -> tuple[str, ...]:
+def _check_single(file: tifffile.TiffFile, layout: Layout | None, where: str) -> tuple[str, ...]:
     """Refuse stacks and channels; smaller pages (pyramid levels, thumbnails) are passed over."""
-    first = file.pages.first
     planes = 1
     if file.is_imagej and file.imagej_metadata:
         planes = int(file.imagej_metadata.get("images", 1))
-    smaller = 0
-    pages: list[Any] = list(file.pages)
-    for page in pages[1:]:
-        if page.imagewidth >= first.imagewidth or page.imagelength >= first.imagelength:
-            planes += 1
-        else:
-            smaller += 1
+    (width, height), *others = layout.sizes if layout else [(1, 1)]
+    smaller = sum(w < width and h < height for w, h in others)
+    planes += len(others) - smaller
     if planes > 1:
         raise UnsupportedImageError(
             f"{where}: the file holds {planes} full-size pages (a z-stack, a time series or "
@@ -198,7 +175,7 @@ def _check_kind(page: Any, where: str) -> None:
 def _check_complete(file: tifffile.TiffFile, page: Any, where: str) -> None:
     size = file.filehandle.size
     ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)]
-    rows, columns = _chunk(page)
+    rows, columns = chunk_shape(page)
     needed = math.ceil(int(page.imagelength) / rows) * math.ceil(int(page.imagewidth) / columns)
     if len(ends) < needed:
         raise UnreadableImageError(
@@ -212,22 +189,13 @@ def _check_complete(file: tifffile.TiffFile, page: Any, where: str) -> None:
         )
 
 
-def _chunk(page: Any) -> tuple[int, int]:
-    """Give (height, width) of a tile or strip."""
-    if page.is_tiled:
-        return int(page.tilelength), int(page.tilewidth)
-    return min(int(page.rowsperstrip), int(page.imagelength)), int(page.imagewidth)
-
-
-def _decode(page: Any, region: Region | None) -> Pixels:
+def _decode(page: Any, region: Region | None, where: str) -> Pixels:
     """Decode all or a region into (H, W, S), S being 1, 3 or 4, in the machine's byte order."""
-    rows, columns = _chunk(page)
-    # Tiles may reach over the border, but only a damaged header asks for far more than the image.
-    if rows * columns > max(_LARGE_TILE, 4 * int(page.imagewidth) * int(page.imagelength)):
-        raise UnreadableImageError(f"a tile or strip of {columns} x {rows} px cannot be decoded")
+    rows, columns = chunk_shape(page)
     samples = int(page.samplesperpixel)
     planar = samples > 1 and int(page.planarconfig) == 2
     if region is None and not planar:
+        check_frames(page, where)
         values: Pixels = page.asarray()
         if values.ndim == 2:
             values = values[..., None]
@@ -242,6 +210,7 @@ def _decode(page: Any, region: Region | None) -> Pixels:
         for row in range(y // rows, (y + h - 1) // rows + 1)
         for column in range(x // columns, (x + w - 1) // columns + 1)
     ]
+    check_frames(page, where, wanted)
     out = np.zeros((h, w, samples), page.dtype.newbyteorder("="))
     extra: dict[str, Any] = {"_fullsize": False}
     if int(page.compression) in (6, 7, 33007):
@@ -275,9 +244,10 @@ def _expand_palette(indices: Pixels, colormap: Any) -> Pixels:
     return out
 
 
-def _icc(page: Any) -> bytes | None:
+def page_icc(page: Any) -> bytes | None:
+    """Return the colour profile of a page; None if there is none, or what is there is no bytes."""
     value = page.tags.valueof(34675)
-    return bytes(value) if value else None
+    return value if isinstance(value, bytes) and value else None
 
 
 def page_mpp(file: tifffile.TiffFile, page: Any) -> float | None:
@@ -287,12 +257,12 @@ def page_mpp(file: tifffile.TiffFile, page: Any) -> float | None:
         if found is not None:
             return found
     resolution = page.tags.valueof(282)
-    if not resolution or not resolution[0] or not resolution[1]:
+    if not isinstance(resolution, tuple) or len(resolution) != 2 or not all(resolution):
         return None
     per_unit = resolution[0] / resolution[1]
     if file.is_imagej and file.imagej_metadata:
         unit = str(file.imagej_metadata.get("unit", ""))
     else:
-        unit = {2: "inch", 3: "cm"}.get(int(page.tags.valueof(296, 2)), "")
+        unit = {2: "inch", 3: "cm"}.get(page.tags.valueof(296, 2), "")
     length = length_um(1.0, unit)
     return None if length is None else plausible_mpp(length / per_unit)

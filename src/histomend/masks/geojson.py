@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,13 @@ from scipy import ndimage
 
 from histomend.errors import MaskError
 from histomend.masks.geometry import EIGHT, Mask, bounding_box
-from histomend.masks.polygons import fill_polygon, trace_labels
+from histomend.masks.polygons import PolygonFiller, trace_labels
 
+Ring = npt.NDArray[np.float64]
+
+_WITHOUT_AREA = ("Point", "MultiPoint", "LineString", "MultiLineString")
+_UNCLASSIFIED = "Unclassified"
+_REMEDY = "In QuPath, export closed annotations as GeoJSON."
 _ARTIFACT = {"name": "Artifact", "color": [255, 0, 180]}
 
 
@@ -55,11 +62,12 @@ def geojson_to_mask(
     shape: tuple[int, int],
     *,
     origin: tuple[int, int] = (0, 0),
+    classes: Sequence[str] | None = None,
     where: str = "the GeoJSON",
 ) -> Mask:
     """Fill the polygons of a GeoJSON object: a pixel is masked if its centre lies inside.
 
-    All polygons count, whatever their class; what reaches over the border is cut off.
+    What reaches over the border is cut off. See `fill_geojson`, which also says what was read.
 
     Parameters
     ----------
@@ -68,6 +76,8 @@ def geojson_to_mask(
     shape : (height, width)
     origin : (x, y)
         Subtracted from all coordinates, for a region of a larger image.
+    classes : sequence of str, optional
+        Names of the classes that count, by default all.
     where : str
         Named in messages.
 
@@ -78,21 +88,57 @@ def geojson_to_mask(
     Raises
     ------
     MaskError
-        No GeoJSON, no polygons in it, or none that covers a pixel of the image.
+        No GeoJSON, no shape with an area in it, none of a class, or none that covers a pixel.
     """
+    return fill_geojson(obj, shape, origin=origin, classes=classes, where=where)[0]
+
+
+def fill_geojson(
+    obj: Any,
+    shape: tuple[int, int],
+    *,
+    origin: tuple[int, int] = (0, 0),
+    classes: Sequence[str] | None = None,
+    where: str = "the GeoJSON",
+) -> tuple[Mask, tuple[str, ...]]:
+    """Do what `geojson_to_mask` does, and say which classes were joined and what has no area.
+
+    Returns
+    -------
+    mask : (H, W) bool
+    notices : tuple of str
+    """
+    found = _Shapes(where)
+    found.collect(obj, "", 0)
+    chosen = found.of(classes)
     mask = np.zeros(shape, dtype=bool)
-    polygons: list[Any] = []
-    _collect(obj, polygons, where, 0)
-    for polygon in polygons:
-        rings = _rings(polygon, where)
-        fill_polygon(mask, [ring - np.asarray(origin, dtype=float) for ring in rings])
-    if polygons and not mask.any():
+    filler = PolygonFiller(mask)
+    offset = np.asarray(origin, dtype=float)
+    for rings in chosen:
+        filler.add([ring - offset for ring in rings])
+    filler.finish()
+    if chosen and not mask.any():
         raise MaskError(
-            f"{where}: none of its {len(polygons)} polygon(s) covers a pixel of the image or "
+            f"{where}: none of its {len(chosen)} polygon(s) covers a pixel of the image or "
             f"region, which is {shape[1]} x {shape[0]} px. Are the coordinates in pixels at full "
             "resolution, and of this image?"
         )
-    return mask
+    return mask, found.notices(classes)
+
+
+def is_tissue_outline(obj: Any) -> bool:
+    """Tell whether a GeoJSON object is the tissue that TRIDENT found: numbered, without classes."""
+    features = obj.get("features") if isinstance(obj, dict) else None
+    return (
+        isinstance(features, list)
+        and bool(features)
+        and all(
+            isinstance(feature, dict)
+            and isinstance(feature.get("properties"), dict)
+            and "tissue_id" in feature["properties"]
+            for feature in features
+        )
+    )
 
 
 def _feature(number: int, pieces: list[list[list[list[int]]]]) -> dict[str, Any]:
@@ -111,40 +157,134 @@ def _feature(number: int, pieces: list[list[list[list[int]]]]) -> dict[str, Any]
     }
 
 
-def _collect(obj: Any, polygons: list[Any], where: str, depth: int) -> None:
-    """Find all polygons, however deep they are wrapped."""
-    if depth > 8:
-        raise MaskError(f"{where}: nested too deeply to be GeoJSON.")
-    if isinstance(obj, list):
-        for item in obj:
-            _collect(item, polygons, where, depth + 1)
-        return
-    kind = obj.get("type") if isinstance(obj, dict) else None
-    if kind == "FeatureCollection":
-        _collect(obj.get("features", []), polygons, where, depth + 1)
-    elif kind == "GeometryCollection":
-        _collect(obj.get("geometries", []), polygons, where, depth + 1)
-    elif kind == "Feature":
-        _collect(obj.get("geometry"), polygons, where, depth + 1)
-    elif kind == "Polygon":
-        polygons.append(obj.get("coordinates"))
-    elif kind == "MultiPolygon" and isinstance(obj.get("coordinates"), list):
-        polygons.extend(obj["coordinates"])
-    else:
-        raise MaskError(
-            f"{where}: a mask needs Polygon or MultiPolygon shapes, found {kind or type(obj)}. "
-            "In QuPath, export closed annotations as GeoJSON."
+class _Shapes:
+    """The polygons of a GeoJSON object with their classes, and what has no area."""
+
+    def __init__(self, where: str):
+        self.where = where
+        self.polygons: list[tuple[str, list[Ring]]] = []
+        self.passed: Counter[str] = Counter()
+
+    def collect(self, obj: Any, name: str, depth: int) -> None:
+        """Find all polygons, however deep they are wrapped."""
+        if depth > 8:
+            raise MaskError(f"{self.where}: nested too deeply to be GeoJSON.")
+        if isinstance(obj, list):
+            for item in obj:
+                self.collect(item, name, depth + 1)
+            return
+        kind = obj.get("type") if isinstance(obj, dict) else None
+        if obj is None and depth:
+            self.passed["feature without a shape"] += 1
+        elif kind == "FeatureCollection":
+            self.collect(obj.get("features") or [], name, depth + 1)
+        elif kind == "GeometryCollection":
+            self.collect(obj.get("geometries") or [], name, depth + 1)
+        elif kind == "Feature":
+            self.collect(obj.get("geometry"), _class_of(obj), depth + 1)
+        elif kind == "Polygon":
+            self._take(obj.get("coordinates"), name)
+        elif kind == "MultiPolygon":
+            parts = obj.get("coordinates") or []
+            if not isinstance(parts, list):
+                raise self._malformed("no list")
+            if not parts:
+                self.passed["empty polygon"] += 1
+            for part in parts:
+                self._take(part, name)
+        elif kind in _WITHOUT_AREA:
+            self.passed[kind] += 1
+        else:
+            raise MaskError(
+                f"{self.where}: a mask needs Polygon or MultiPolygon shapes, found "
+                f"{_plain(str(kind or type(obj).__name__))}. {_REMEDY}"
+            )
+
+    def of(self, classes: Sequence[str] | None) -> list[list[Ring]]:
+        """Return the polygons of some classes; names count without their case."""
+        if not self.polygons and self.passed:
+            raise MaskError(
+                f"{self.where}: a mask needs Polygon or MultiPolygon shapes that have an area, and "
+                f"there is only {_listed(self.passed)}. {_REMEDY}"
+            )
+        if not classes:
+            return [rings for _, rings in self.polygons]
+        wanted = {name.strip().casefold() for name in classes}
+        chosen = [rings for name, rings in self.polygons if name.casefold() in wanted]
+        if not chosen:
+            raise MaskError(
+                f"{self.where}: no shape is of class {', '.join(classes)}. There is "
+                f"{_listed(self._classes()) or 'none at all'}."
+            )
+        return chosen
+
+    def notices(self, classes: Sequence[str] | None) -> tuple[str, ...]:
+        """Say which classes were joined, and what was passed over."""
+        said: tuple[str, ...] = ()
+        found = self._classes()
+        if classes and len(found) > 1:
+            said += (f"of {self.where} only the class {', '.join(classes)} counts",)
+        elif len(found) > 1:
+            said += (
+                f"{self.where} holds shapes of several classes, which were joined: "
+                f"{_listed(found)}; choose with --class",
+            )
+        if self.passed:
+            said += (f"what has no area in {self.where} was passed over: {_listed(self.passed)}",)
+        return said
+
+    def _classes(self) -> Counter[str]:
+        return Counter(name or _UNCLASSIFIED for name, _ in self.polygons)
+
+    def _take(self, polygon: Any, name: str) -> None:
+        if polygon in (None, [], {}, ""):
+            self.passed["empty polygon"] += 1
+            return
+        if not isinstance(polygon, list):
+            raise self._malformed("no list")
+        rings = [self._ring(points) for points in polygon]
+        if rings[0] is None:
+            self.passed["empty polygon"] += 1
+            return
+        whole = [ring for ring in rings if ring is not None]
+        if len(whole) < len(rings):
+            self.passed["empty hole"] += len(rings) - len(whole)
+        self.polygons.append((name or _UNCLASSIFIED, whole))
+
+    def _ring(self, points: Any) -> Ring | None:
+        """Return (N, 2) corners; None if there are fewer than three."""
+        if points in (None, [], {}, ""):
+            return None
+        try:
+            ring = np.array([point[:2] for point in points], dtype=float)
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
+            raise self._malformed(str(error)) from error
+        if ring.ndim != 2 or ring.shape[1] != 2:
+            raise self._malformed("points are (x, y)")
+        if not np.isfinite(ring).all() or np.abs(ring).max() > 1e9:
+            raise MaskError(f"{self.where}: a polygon has coordinates that are no pixel positions.")
+        return ring if len(ring) >= 3 else None
+
+    def _malformed(self, reason: str) -> MaskError:
+        return MaskError(
+            f"{self.where}: a polygon's coordinates are malformed ({_plain(reason)}). {_REMEDY}"
         )
 
 
-def _rings(polygon: Any, where: str) -> list[npt.NDArray[np.float64]]:
-    try:
-        rings = [np.array([point[:2] for point in ring], dtype=float) for ring in polygon]
-    except (TypeError, ValueError, KeyError) as error:
-        raise MaskError(f"{where}: a polygon's coordinates are malformed ({error}).") from error
-    for ring in rings:
-        if ring.ndim != 2 or ring.shape[0] < 3 or ring.shape[1] != 2:
-            raise MaskError(f"{where}: a polygon needs rings of at least three points (x, y).")
-        if not np.isfinite(ring).all() or np.abs(ring).max() > 1e9:
-            raise MaskError(f"{where}: a polygon has coordinates that are no pixel positions.")
-    return rings
+def _class_of(feature: dict[str, Any]) -> str:
+    """Return the class of a feature as QuPath writes it: one name, or several of a derived one."""
+    properties = feature.get("properties")
+    said = properties.get("classification") if isinstance(properties, dict) else None
+    if isinstance(said, dict):
+        names = said.get("names")
+        said = ": ".join(map(str, names)) if isinstance(names, list) else said.get("name")
+    return _plain(said) if isinstance(said, str) else ""
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+
+
+def _plain(text: str) -> str:
+    """Return a text from a file as it can be shown anywhere: no control signs, no half letters."""
+    return "".join(c if c.isprintable() else "?" for c in text)[:200]

@@ -59,6 +59,17 @@ def check_mask(mask: npt.ArrayLike, shape: tuple[int, int]) -> Mask:
     return values
 
 
+def share_notice(mask: Mask) -> tuple[str, ...]:
+    """Return what to say of a mask over more than half of the image: most likely it is inverted."""
+    share = float(np.count_nonzero(mask)) / max(1, mask.size)
+    if share <= 0.5:
+        return ()
+    return (
+        f"the mask marks {100 * share:.0f} % of the image. White is to be restored: is the mask "
+        "inverted?",
+    )
+
+
 def label_regions(mask: Mask, *, merge_px: int = 0) -> tuple[Labels, list[Box]]:
     """Number the regions of a mask.
 

@@ -7,9 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from histomend.image.pixels import bands
 from histomend.masks.geometry import Labels, Mask
 
 Ring = npt.NDArray[np.int64]
+# Most cuts of edges with rows that are held at a time; each takes about 100 bytes.
+_MOST_CUTS = 1 << 20
+# Cuts per pixel of its box from which on a polygon is drawn there as a whole.
+_DENSE = 8
+# Polygons that may overlap before 16 bits no longer count them.
+_MOST_RUNS = 30_000
 _STEPS = np.array([[0, 1], [1, 0], [0, -1], [-1, 0]])  # (dy, dx): east, south, west, north
 
 
@@ -109,44 +116,112 @@ def _pixel_beside(edge: Ring) -> tuple[int, int]:
     return y + dy, x + dx
 
 
-def fill_polygon(mask: Mask, rings: list[npt.NDArray[np.float64]]) -> None:
-    """Mark the pixels whose centres lie inside a polygon (even-odd rule), in place.
+class PolygonFiller:
+    """Marks the pixels whose centres lie inside polygons, in memory that only the mask decides.
+
+    Within a polygon the even-odd rule holds, so that inner rings are holes; polygons are joined.
+    What lies outside the mask is cut off. The work grows with the rows that edges cross, and not
+    with the area.
 
     Parameters
     ----------
     mask : (H, W) bool
-    rings : list of (N, 2) float
-        Corners (x, y); the outer ring and the holes; closed or not. What lies outside the mask
-        is cut off.
+        Is marked in place; complete after `finish`.
     """
-    starts = np.concatenate(rings)
-    ends = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
-    height, width = mask.shape
-    # Rows and columns of pixel centres between the extremes, within the mask.
-    first = np.ceil(starts.min(axis=0) - 0.5).astype(int)
-    last = np.ceil(starts.max(axis=0) - 0.5).astype(int)
-    left, top = max(0, int(first[0])), max(0, int(first[1]))
-    right, bottom = min(width, int(last[0])), min(height, int(last[1]))
-    if left >= right or top >= bottom:
-        return
-    rows, columns = _crossings(starts, ends, top, bottom)
-    columns = np.clip(columns - left, 0, right - left)
-    rows, columns = rows - top, columns
-    flat, times = np.unique(rows * (right - left + 1) + columns, return_counts=True)
-    toggles = np.zeros((bottom - top, right - left + 1), np.uint8)
-    toggles.reshape(-1)[flat[times % 2 == 1]] = 1
-    np.bitwise_xor.accumulate(toggles, axis=1, out=toggles)
-    mask[top:bottom, left:right] |= toggles[:, :-1].astype(bool)
+
+    def __init__(self, mask: Mask):
+        self.mask = mask
+        # Where runs of marked pixels begin (+1) and end (-1) in each row.
+        self._changes: npt.NDArray[np.int16] | None = None
+        self._runs = 0
+
+    def add(self, rings: list[npt.NDArray[np.float64]]) -> None:
+        """Mark a polygon.
+
+        Parameters
+        ----------
+        rings : list of (N, 2) float
+            Corners (x, y); the outer ring and the holes; closed or not.
+        """
+        starts = np.concatenate(rings)
+        ends = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
+        height, width = self.mask.shape
+        # Rows and columns of pixel centres between the extremes, within the mask.
+        first = np.ceil(starts.min(axis=0) - 0.5).astype(np.int64)
+        last = np.ceil(starts.max(axis=0) - 0.5).astype(np.int64)
+        left, top = max(0, int(first[0])), max(0, int(first[1]))
+        right, bottom = min(width, int(last[0])), min(height, int(last[1]))
+        if left >= right or top >= bottom:
+            return
+        begin, stop = (
+            np.clip(np.ceil(extreme(starts[:, 1], ends[:, 1]) - 0.5), top, bottom).astype(np.int64)
+            for extreme in (np.minimum, np.maximum)
+        )
+        cuts = int((stop - begin).sum())
+        area = (bottom - top) * (right - left)
+        if cuts > _MOST_CUTS or cuts * _DENSE >= area:
+            self._toggle(starts, ends, begin, stop, (left, top, right, bottom))
+        else:
+            rows, columns = _crossings(starts, ends, begin, stop)
+            self._run(rows, np.clip(columns, left, right))
+
+    def finish(self) -> None:
+        """Mark what was added so far."""
+        if self._changes is None:
+            return
+        for start, stop in bands(self.mask.shape[0], self.mask.shape[1] + 1):
+            part = self._changes[start:stop]
+            np.add.accumulate(part, axis=1, out=part)
+            self.mask[start:stop] |= part[:, :-1] > 0
+            part[:] = 0
+        self._runs = 0
+
+    def _run(self, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]) -> None:
+        height, width = self.mask.shape
+        if self._changes is None:
+            self._changes = np.zeros((height, width + 1), np.int16)
+        # In order along each row, every second cut leaves the polygon.
+        cuts = np.sort(rows * (width + 1) + columns)
+        flat = self._changes.reshape(-1)
+        np.add.at(flat, cuts[::2], np.int16(1))
+        np.add.at(flat, cuts[1::2], np.int16(-1))
+        self._runs += 1  # one polygon covers no place twice
+        if self._runs > _MOST_RUNS:
+            self.finish()
+
+    def _toggle(
+        self,
+        starts: npt.NDArray[np.float64],
+        ends: npt.NDArray[np.float64],
+        begin: npt.NDArray[np.int64],
+        stop: npt.NDArray[np.int64],
+        box: tuple[int, int, int, int],
+    ) -> None:
+        left, top, right, bottom = box
+        toggles = np.zeros((bottom - top, right - left + 1), np.uint8)
+        flat = toggles.reshape(-1)
+        total = np.cumsum(stop - begin)
+        edge = 0
+        while edge < len(total):
+            done = int(total[edge - 1]) if edge else 0
+            # At least one edge, which crosses each row at most once.
+            until = max(edge + 1, int(np.searchsorted(total, done + _MOST_CUTS, side="right")))
+            part = slice(edge, until)
+            rows, columns = _crossings(starts[part], ends[part], begin[part], stop[part])
+            columns = np.clip(columns - left, 0, right - left)
+            np.bitwise_xor.at(flat, (rows - top) * (right - left + 1) + columns, np.uint8(1))
+            edge = until
+        np.bitwise_xor.accumulate(toggles, axis=1, out=toggles)
+        self.mask[top:bottom, left:right] |= toggles[:, :-1].astype(bool)
 
 
 def _crossings(
-    starts: npt.NDArray[np.float64], ends: npt.NDArray[np.float64], top: int, bottom: int
+    starts: npt.NDArray[np.float64],
+    ends: npt.NDArray[np.float64],
+    begin: npt.NDArray[np.int64],
+    stop: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Cut the edges with the rows' centre lines: row, and first column right of the cut."""
-    lowest = np.minimum(starts[:, 1], ends[:, 1])
-    highest = np.maximum(starts[:, 1], ends[:, 1])
-    begin = np.clip(np.ceil(lowest - 0.5), top, bottom).astype(np.int64)
-    stop = np.clip(np.ceil(highest - 0.5), top, bottom).astype(np.int64)
+    """Cut edges with the centre lines of their rows: row, and first column right of the cut."""
     counts = stop - begin
     edge = np.repeat(np.arange(len(counts)), counts)
     rows = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + begin[edge]

@@ -1,0 +1,288 @@
+"""A new slide from plain pixels: a tiled pyramidal BigTIFF that all readers open.
+
+OpenSlide finds the levels of a TIFF in its chain of directories, readers of OME-TIFF in tag 330 of
+the first one. Here the same directories stand in both.
+
+>>> write_pyramid(target, (width, height), rows, mpp=0.25)      # rows(start, stop) -> pixels
+
+Rows are asked for from the top down, a row of tiles at a time, and all levels are made on the way,
+so that memory holds two rows of tiles of each level. A level is half the one before; what does not
+divide is dropped, as Aperio does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+from xml.sax.saxutils import quoteattr
+
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+
+from histomend.errors import ImageSizeError, SettingError, UnsupportedImageError
+from histomend.image.pixels import Pixels, check_mpp
+from histomend.image.writing import check_target, write_atomically
+from histomend.slides.description import check_fields, restored_description
+from histomend.slides.tiff_structure import SUB_DIRECTORIES, Directory, Entry
+from histomend.slides.tiff_writing import DirectoryWriter, header, write_chain
+from histomend.slides.tile_edit import DEFLATE, JPEG, TileCodec
+
+TILE = 256
+_COARSEST = 512  # px; no level is made of one that has no longer side
+_SOFTWARE = b"Histomend\0"
+_CHUNK = 4096  # px that are averaged at once
+_FIXED = 8  # bits behind the point while levels are averaged from levels
+
+Rows = Callable[[int, int], Pixels]
+
+
+@dataclass
+class _Level:
+    width: int
+    height: int
+    offsets: list[int] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    waiting: list[Pixels] = field(default_factory=list)  # fixed point
+
+
+def write_pyramid(
+    target: Path | str,
+    size: tuple[int, int],
+    rows: Rows,
+    *,
+    mpp: float | None,
+    samples: int = 3,
+    dtype: npt.DTypeLike = np.uint8,
+    lossless: bool = False,
+    quality: int = 90,
+    icc: bytes | None = None,
+    name: str = "",
+    fields: dict[str, str] | None = None,
+    force: bool = False,
+) -> None:
+    """Write a pyramid; the file appears complete or not at all.
+
+    Parameters
+    ----------
+    target : Path
+    size : (width, height)
+    rows : function
+        ``rows(start, stop)`` gives these rows, (stop - start, width, samples) of `dtype`.
+    mpp : float or None
+        Micrometres per pixel.
+    samples : int
+        3 (RGB) or 1.
+    dtype : uint8 or uint16
+    lossless : bool
+        Deflate with prediction, in place of JPEG without subsampled colour.
+    quality : int
+        Of JPEG, 1 to 100.
+    icc : bytes or None
+        Colour profile.
+    name : str
+        Of the image, in the OME-XML.
+    fields : dict of str to str or None
+        What the description is to say besides "Restored, not for diagnosis"; None for neither.
+    force : bool
+        An existing target may be replaced.
+
+    Raises
+    ------
+    SettingError, ImageSizeError, UnsupportedImageError, PixelSizeError, OutputError
+    """
+    target = Path(target)
+    width, height = size
+    kind = np.dtype(dtype)
+    if min(size) < 1 or max(size) >= 1 << 31:
+        raise ImageSizeError(f"{target}: an image of {width} x {height} px cannot be written.")
+    if samples not in (1, 3) or kind not in (np.dtype(np.uint8), np.dtype(np.uint16)):
+        raise UnsupportedImageError(
+            f"{target}: {samples} values of {kind} are no pixels of a slide."
+        )
+    if not lossless and kind != np.dtype(np.uint8):
+        raise SettingError(f"{target}: JPEG holds 8 bits, the pixels have 16. Write it losslessly.")
+    if not 1 <= quality <= 100:
+        raise SettingError(f"quality: {quality} is not between 1 and 100")
+    if mpp is not None:
+        mpp = check_mpp(mpp, str(target))
+    check_fields(fields or {})
+    check_target(target, force=force)
+    writer = _PyramidWriter(size, samples, kind, quality=None if lossless else quality)
+    text = _ome_xml(size, samples, kind, mpp, name)
+    if fields is not None:
+        text = restored_description(text, fields, identity="", source="", target="") or text
+    write_atomically(target, lambda file: writer.write(file, rows, str(target), mpp, icc, text))
+
+
+class _PyramidWriter:
+    def __init__(
+        self, size: tuple[int, int], samples: int, dtype: np.dtype[np.generic], quality: int | None
+    ) -> None:
+        self._samples, self._dtype, self._quality = samples, dtype, quality
+        self._levels = [_Level(*size)]
+        while max(self._levels[-1].width, self._levels[-1].height) > _COARSEST:
+            last = self._levels[-1]
+            self._levels.append(_Level(max(1, last.width // 2), max(1, last.height // 2)))
+        colours = 1 if samples == 1 else 2 if quality is None else 6
+        kind = DEFLATE if quality is None else JPEG
+        predictor = 2 if quality is None else 1
+        self._codec = TileCodec(kind, colours, samples, dtype.newbyteorder("<"), predictor)
+
+    def write(
+        self,
+        file: BinaryIO,
+        rows: Rows,
+        where: str,
+        mpp: float | None,
+        icc: bytes | None,
+        text: bytes,
+    ) -> None:
+        writer = DirectoryWriter(file, 16, "<", big=True)
+        width, height = self._levels[0].width, self._levels[0].height
+        for start in range(0, height, TILE):
+            stop = min(start + TILE, height)
+            part = np.asarray(rows(start, stop))
+            if self._samples == 1 and part.ndim == 2:
+                part = part[..., None]
+            if part.shape != (stop - start, width, self._samples) or part.dtype != self._dtype:
+                raise UnsupportedImageError(
+                    f"{where}: rows {start} to {stop} are {part.shape} {part.dtype}, and must be "
+                    f"{(stop - start, width, self._samples)} {self._dtype}."
+                )
+            self._add(0, part, writer)
+        for number, level in enumerate(self._levels):
+            if level.waiting:
+                self._add(number, np.concatenate(level.waiting), writer)
+        directories = [Directory(number, {}) for number in range(len(self._levels))]
+        if len(directories) > 1:
+            directories[0].children[SUB_DIRECTORIES] = directories[1:]
+        first = write_chain(
+            writer, directories, lambda d: self._entries(d.offset, writer, mpp, icc, text)
+        )
+        file.seek(0)
+        file.write(header("<", True, first))
+
+    def _add(self, number: int, part: Pixels, writer: DirectoryWriter) -> None:
+        """Write a row of tiles of a level, and hand its average on to the next level."""
+        level = self._levels[number]
+        level.waiting = []
+        pixels = self._rounded(part) if number else part
+        for left in range(0, level.width, TILE):
+            tile = pixels[:, left : left + TILE]
+            beyond = (0, TILE - tile.shape[0]), (0, TILE - tile.shape[1]), (0, 0)
+            data = self._encode(np.pad(tile, beyond, mode="edge"))
+            level.offsets.append(writer.put(data, 2))
+            level.counts.append(len(data))
+        if number + 1 == len(self._levels):
+            return
+        coarser = self._levels[number + 1]
+        half = self._averaged(level, coarser, part, 0 if number else _FIXED)
+        if len(half):
+            coarser.waiting.append(half)
+        if sum(len(rows) for rows in coarser.waiting) >= TILE:
+            self._add(number + 1, np.concatenate(coarser.waiting), writer)
+
+    def _rounded(self, part: Pixels) -> Pixels:
+        return ((part.astype(np.uint32) + (1 << _FIXED >> 1)) >> _FIXED).astype(self._dtype)
+
+    def _averaged(self, level: _Level, coarser: _Level, part: Pixels, shift: int) -> Pixels:
+        """Average cells of 2 x 2 px, `shift` bits more precisely than they are."""
+        # A side of one pixel stays one pixel.
+        down, across = min(2, level.height), min(2, level.width)
+        height, area = part.shape[0] // down, np.uint32(down * across)
+        kind = np.uint16 if self._dtype.itemsize == 1 else np.uint32
+        out = np.zeros((height, coarser.width, self._samples), kind)
+        for left in range(0, coarser.width, _CHUNK):
+            width = min(_CHUNK, coarser.width - left)
+            cells = part[: height * down, left * across : (left + width) * across]
+            cells = cells.reshape(height, down, width, across, self._samples)
+            total = cells.sum((1, 3), dtype=np.uint32) << np.uint32(shift)
+            out[:, left : left + width] = (total + area // 2) // area
+        return out
+
+    def _encode(self, tile: Pixels) -> bytes:
+        if self._quality is None:
+            return self._codec.encode(tile)
+        if self._samples == 1:
+            return bytes(imagecodecs.jpeg8_encode(tile[..., 0], level=self._quality))
+        return bytes(
+            imagecodecs.jpeg8_encode(
+                tile,
+                level=self._quality,
+                colorspace="RGB",
+                outcolorspace="YCBCR",
+                subsampling="444",
+            )
+        )
+
+    def _entries(
+        self,
+        number: int,
+        writer: DirectoryWriter,
+        mpp: float | None,
+        icc: bytes | None,
+        text: bytes,
+    ) -> list[Entry]:
+        level, codec = self._levels[number], self._codec
+        bits = [8 * self._dtype.itemsize] * self._samples
+        entries = [
+            _numbers(254, 4, int(number > 0)),
+            _numbers(256, 4, level.width),
+            _numbers(257, 4, level.height),
+            _numbers(258, 3, *bits),
+            _numbers(259, 3, codec.compression),
+            _numbers(262, 3, codec.photometric),
+            _numbers(277, 3, self._samples),
+            _numbers(284, 3, 1),
+            Entry(305, 2, len(_SOFTWARE), _SOFTWARE),
+            _numbers(322, 3, TILE),
+            _numbers(323, 3, TILE),
+            writer.offsets(324, np.array(level.offsets, np.int64)),
+            writer.offsets(325, np.array(level.counts, np.int64)),
+        ]
+        if codec.predictor != 1:
+            entries.append(_numbers(317, 3, codec.predictor))
+        if codec.photometric == 6:
+            entries.append(_numbers(530, 3, 1, 1))
+            entries.append(_numbers(532, 5, 0, 1, 255, 1, 128, 1, 255, 1, 128, 1, 255, 1))
+        if number == 0:
+            entries.append(Entry(270, 2, len(text) + 1, text + b"\0"))
+        if mpp is not None:
+            scale = self._levels[0].width / level.width
+            per_cm = round(10_000_000 / (mpp * scale))  # in thousandths
+            entries += [_numbers(tag, 5, per_cm, 1000) for tag in (282, 283)]
+            entries.append(_numbers(296, 3, 3))
+        if icc:
+            entries.append(Entry(34675, 7, len(icc), icc))
+        return entries
+
+
+def _numbers(tag: int, kind: int, *values: int) -> Entry:
+    data = np.array(values, "<u2" if kind == 3 else "<u4").tobytes()
+    return Entry(tag, kind, len(values) // (2 if kind == 5 else 1), data)
+
+
+def _ome_xml(
+    size: tuple[int, int], samples: int, dtype: np.dtype[np.generic], mpp: float | None, name: str
+) -> bytes:
+    space = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    physical = ""
+    if mpp is not None:
+        physical = "".join(
+            f' PhysicalSize{axis}="{mpp!r}" PhysicalSize{axis}Unit="µm"' for axis in "XY"
+        )
+    xml = (
+        '<?xml version="1.0" encoding="UTF-8"?>'
+        f'<OME xmlns="{space}" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
+        f'xsi:schemaLocation="{space} {space}/ome.xsd" Creator="Histomend">'
+        f'<Image ID="Image:0" Name={quoteattr(name)}>'
+        f'<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="{dtype}" SizeX="{size[0]}" '
+        f'SizeY="{size[1]}" SizeC="{samples}" SizeZ="1" SizeT="1" BigEndian="false" '
+        f'Interleaved="true"{physical}>'
+        f'<Channel ID="Channel:0:0" SamplesPerPixel="{samples}"/>'
+        '<TiffData IFD="0" PlaneCount="1"/></Pixels></Image></OME>'
+    )
+    return xml.encode("utf-8")
