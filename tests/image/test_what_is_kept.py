@@ -73,6 +73,14 @@ def test_equal_colours_go_back_as_colours(tmp_path):
     assert any("grey" in notice for notice in read_image(path).notices)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_equal_colours_of_a_picture_go_back_as_colours(tmp_path, suffix):
+    path, output = tmp_path / "a.png", tmp_path / f"b{suffix}"
+    PIL.Image.fromarray(smooth()).convert("RGB").save(path)
+    write_stack(output, read_stack(path))
+    assert np.array_equal(read_image(output).pixels, read_image(path).pixels)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_grey_with_transparency_keeps_all_its_bits(tmp_path, dtype):
     imagecodecs = pytest.importorskip("imagecodecs")
