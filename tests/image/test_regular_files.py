@@ -1,9 +1,12 @@
 """Only regular files are read: nothing waits for ever, and the machine's reasons are named."""
 
+import json
 import os
 import socket
 from pathlib import Path
 
+import numpy as np
+import PIL.Image
 import pytest
 
 from histomend.errors import HistomendError, LedgerError, MaskError, UnreadableImageError
@@ -106,6 +109,25 @@ def test_every_room_raises_its_own_kind(tmp_path):
     assert read_at_most(path, 10, LedgerError) == b"0123456789"
     with pytest.raises(LedgerError, match="at most"):
         read_at_most(path, 9, LedgerError, "a ledger")
+
+
+def test_names_that_are_no_text_are_read_and_stay_out_of_notices(tmp_path):
+    """Notices are kept in ledgers, which are UTF-8."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/gef\xe4\xdf.geojson"))
+    square = [[10, 10], [60, 10], [60, 60], [10, 60]]
+    shapes = [
+        {"type": "Polygon", "coordinates": [square]},
+        {"type": "Point", "coordinates": [1, 1]},
+    ]
+    try:
+        path.write_text(json.dumps(shapes))
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 only")
+    (notice,) = load_mask(path, (90, 120)).notices
+    notice.encode("utf-8")
+    picture = path.with_suffix(".png")
+    PIL.Image.fromarray(np.arange(6400, dtype=np.uint8).reshape(80, 80)).save(picture)
+    assert read_stack(picture).values.shape == (1, 80, 80, 1)
 
 
 def test_masks_are_found_beside_their_image(tmp_path):

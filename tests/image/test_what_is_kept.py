@@ -52,6 +52,13 @@ def test_a_grey_picture_is_one_channel_whatever_its_kind(tmp_path, suffix, optio
     assert (GREY_NOTICE in stack.notices) == three
 
 
+def test_notices_of_a_grey_field_do_not_contradict_each_other(tmp_path):
+    path = tmp_path / "a.png"
+    see_through = np.stack([smooth(), smooth(), smooth(), smooth()], axis=-1)
+    PIL.Image.fromarray(see_through).save(path)
+    assert read_stack(path).notices == ("the transparency (alpha) is left out", GREY_NOTICE)
+
+
 def test_equal_colours_go_back_as_colours(tmp_path):
     path = tmp_path / "a.tif"
     values = np.repeat(smooth()[..., None], 3, axis=2)
@@ -64,6 +71,14 @@ def test_equal_colours_go_back_as_colours(tmp_path):
     assert read_stack(path, channels=3).channels == 3
     assert as_stack(values).channels == 1
     assert any("grey" in notice for notice in read_image(path).notices)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_equal_colours_of_a_picture_go_back_as_colours(tmp_path, suffix):
+    path, output = tmp_path / "a.png", tmp_path / f"b{suffix}"
+    PIL.Image.fromarray(smooth()).convert("RGB").save(path)
+    write_stack(output, read_stack(path))
+    assert np.array_equal(read_image(output).pixels, read_image(path).pixels)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

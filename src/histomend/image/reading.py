@@ -52,6 +52,10 @@ SLIDE_SUFFIXES = {
     ".dcm": "DICOM",
     ".czi": "Zeiss CZI",
 }
+EQUAL_COLOURS = (
+    "red, green and blue are equal everywhere: the image is grey, and the models restore the "
+    "colours of a stain"
+)
 _OTHERS = {
     b"GIF8": "GIF",
     b"BM": "BMP",
@@ -121,10 +125,7 @@ def read_image(
     if given is not None and image.mpp is not None and abs(given / image.mpp - 1) > 0.05:
         notices += (f"{given:g} um/px was given and is used; the file says {image.mpp:g}",)
     if is_grey(image.pixels):
-        notices += (
-            "red, green and blue are equal everywhere: the image is grey, and the models restore "
-            "the colours of a stain",
-        )
+        notices += (EQUAL_COLOURS,)
     return replace(
         image,
         mpp=image.mpp if given is None else given,

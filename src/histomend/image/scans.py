@@ -277,6 +277,8 @@ def _opened(path: Path, scanner: str) -> Iterator[Any]:
     for opener in openers(path, scanner):
         try:
             slide = opener(str(path))
+            # Some libraries open what they cannot describe.
+            _ = slide.level_downsamples, slide.level_dimensions, slide_frame(slide)
         except Exception as error:  # each library has its own tree of errors
             problems.append(str(error) or type(error).__name__)
             continue

@@ -110,7 +110,7 @@ def _checked(opener: Any, path: str) -> Any:
     with Path(path).open("rb") as file:
         magic = file.read(4)
     if magic in TIFF_MAGIC:
-        with open_tiff(Path(path)) as (tiff, layout):
+        with open_tiff(Path(path), slide=True) as (tiff, layout):
             for page in tiff.pages if layout is not None else ():
                 check_storage(page, path)
                 check_frames(page, path)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import PIL.Image
 import tifffile
 
@@ -75,8 +76,9 @@ def _write_png(path: Path, stack: Stack, *, force: bool) -> None:
             f"{path}: PNG holds one image of one or three channels in 8 or 16 bits, and this is "
             f"{planes} planes of {channels} in {dtype}. Write .tif."
         )
-    if channels == 3:
-        write_image(path, stack.values[0], mpp=stack.mpp, force=force)
+    if channels == 3 or stack.axes.grey:
+        values = np.repeat(stack.values[0], 3 // channels, axis=2)
+        write_image(path, values, mpp=stack.mpp, force=force)
         return
 
     def encode(file: BinaryIO) -> None:
@@ -89,7 +91,8 @@ def _write_png(path: Path, stack: Stack, *, force: bool) -> None:
 def _write_fresh(file: BinaryIO, stack: Stack) -> None:
     """Write what did not come from a TIFF, with its axes named for other readers."""
     values = stack.axes.restored(stack.values)
-    colour = stack.channels == 3
+    samples = 3 if stack.axes.grey else stack.channels
+    colour = samples == 3
     letters = stack.axes.letters
     if colour and letters.endswith("C"):
         letters = letters[:-1] + "S"
@@ -98,7 +101,7 @@ def _write_fresh(file: BinaryIO, stack: Stack) -> None:
         writer.write(
             values,
             photometric="rgb" if colour and letters.endswith("S") else "minisblack",
-            planarconfig="contig" if letters[-1] in "CS" and stack.channels > 1 else None,
+            planarconfig="contig" if letters[-1] in "CS" and samples > 1 else None,
             compression="zlib",
             predictor=True,
             resolution=per_cm,

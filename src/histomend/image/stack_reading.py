@@ -20,8 +20,13 @@ from histomend.image.pixels import (
     check_size,
     is_grey,
 )
-from histomend.image.rasters import ONE_BIT_REASON, orientation_notice, read_grey
-from histomend.image.reading import content_kind, read_image
+from histomend.image.rasters import (
+    ONE_BIT_REASON,
+    alpha_notices,
+    orientation_notice,
+    read_grey,
+)
+from histomend.image.reading import EQUAL_COLOURS, content_kind, read_image
 from histomend.image.signals import MOST_CHANNELS
 from histomend.image.stacks import UNKNOWN_AXES, Stack, as_stack
 from histomend.image.tiff import page_icc, page_mpp, slide_scanner
@@ -118,12 +123,11 @@ def _found(path: Path, region: Region | None, channels: int | None) -> _Found:
     pictures = ("PNG", "JPEG", "AVIF", "WebP")
     grey = read_grey(path, kind, region) if kind in pictures else None
     image = read_image(path, region=region) if grey is None else grey
-    notices = image.notices
+    # What holds for a stained image only, or that the transparency is kept, would contradict.
+    said = [EQUAL_COLOURS, *alpha_notices(image.alpha)]
+    notices = tuple(notice for notice in image.notices if notice not in said)
     if image.alpha is not None:
-        notices = (
-            *(notice for notice in notices if "transparen" not in notice),
-            "the transparency (alpha) is left out",
-        )
+        notices += ("the transparency (alpha) is left out",)
     pixels, axes = image.pixels, "YXC" if grey is None else "YX"
     # Formats that always store colours lossily give grey back with a trace of colour.
     if grey is None and image.lossy and channels != MOST_CHANNELS and is_grey(pixels, _TRACE):

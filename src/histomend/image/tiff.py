@@ -57,10 +57,11 @@ def slide_scanner(path: Path) -> tuple[str, int, int] | None:
     ------
     UnreadableImageError
     """
-    with open_tiff(path) as (file, _):
+    with open_tiff(path, slide=True) as (file, layout):
+        page = file.pages.first
         for flag, name in _SCANNERS.items():
-            if getattr(file, flag):
-                page = file.pages.first
+            # Where pages are linked as in NDPI, nothing but its own reader knows the way.
+            if getattr(file, flag) or (layout is None and flag == "is_ndpi"):
                 return name, int(page.imagewidth), int(page.imagelength)
     return None
 

@@ -14,6 +14,7 @@ from histomend.errors import (
     MissingDependencyError,
     ResourceError,
     UnreadableImageError,
+    UnsupportedImageError,
 )
 from histomend.image.tiff_chain import Layout, check_chain
 
@@ -26,17 +27,24 @@ for _name in ("tifffile", "imagecodecs", "tiffslide", "PIL"):
 
 
 @contextmanager
-def open_tiff(path: Path) -> Iterator[tuple[tifffile.TiffFile, Layout | None]]:
+def open_tiff(
+    path: Path, *, slide: bool = False
+) -> Iterator[tuple[tifffile.TiffFile, Layout | None]]:
     """Open a TIFF whose pages are whole; whatever decoding raises becomes one of our errors.
 
     Other files that its description names are never opened. With the file comes what was found
-    of its pages, which is None for NDPI.
+    of its pages, which is None for NDPI; that is opened as a `slide` only.
 
     Raises
     ------
     UnreadableImageError, UnsupportedImageError, MissingDependencyError, ResourceError
     """
     layout = check_chain(path)
+    if layout is None and not slide:
+        raise UnsupportedImageError(
+            f"{path}: this is a whole slide (Hamamatsu NDPI), of which only regions are read. Save "
+            "the part that is wanted as PNG or TIFF."
+        )
     try:
         with tifffile.TiffFile(path, _multifile=False) as file:
             yield file, layout

@@ -183,8 +183,8 @@ def _from_geojson(
     return ~tissue, (
         *notices,
         *said,
-        f"{path} outlines the tissue (TRIDENT): what it leaves out is to be restored, the glass "
-        "around included",
+        "the GeoJSON outlines the tissue (TRIDENT): what it leaves out is to be restored, the "
+        "glass around included",
     )
 
 
@@ -278,7 +278,7 @@ def _load_json(path: Path) -> tuple[Any, tuple[str, ...]]:
             text = data.decode(json.detect_encoding(data))
         except UnicodeDecodeError:
             text = data.decode("cp1252", errors="replace")
-            notices = (f"{path} is not in UTF-8; it was read as Windows-1252",)
+            notices = ("the GeoJSON is not in UTF-8; it was read as Windows-1252",)
         return json.loads(text.removeprefix("\ufeff")), notices
     except (ValueError, RecursionError) as error:
         raise MaskError(f"{path}: cannot be read as GeoJSON ({error}).") from error

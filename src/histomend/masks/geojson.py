@@ -223,14 +223,14 @@ class _Shapes:
         said: tuple[str, ...] = ()
         found = self._classes()
         if classes and len(found) > 1:
-            said += (f"of {self.where} only the class {', '.join(classes)} counts",)
+            said += (f"of the GeoJSON only the class {', '.join(classes)} counts",)
         elif len(found) > 1:
             said += (
-                f"{self.where} holds shapes of several classes, which were joined: "
+                f"the GeoJSON holds shapes of several classes, which were joined: "
                 f"{_listed(found)}; choose with --class",
             )
         if self.passed:
-            said += (f"what has no area in {self.where} was passed over: {_listed(self.passed)}",)
+            said += (f"what has no area in the GeoJSON was passed over: {_listed(self.passed)}",)
         return said
 
     def _classes(self) -> Counter[str]:
