@@ -239,3 +239,9 @@ READERS = {
 def reader(request: pytest.FixtureRequest) -> Callable[[Path], list[np.ndarray]]:
     """Return what reads all levels of a slide; none where the reader does not know the kind."""
     return READERS[request.param]
+
+
+@pytest.fixture(scope="session")
+def readers() -> dict[str, Callable[[Path], list[np.ndarray]]]:
+    """Return all readers by name."""
+    return READERS

@@ -194,6 +194,28 @@ def test_the_order_of_pieces_changes_no_byte(make_slide: Any, blob: Any, tmp_pat
     assert files[0] == files[1]
 
 
+def test_tiles_can_be_edited_while_others_are_still_to_come(
+    make_slide: Any, blob: Any, tmp_path: Path
+) -> None:
+    slide = make_slide(tmp_path / "a.svs")
+    places = ((20, 10), (300, 60), (60, 170), (200, 300))
+    files = []
+    for name, settles in (("one", False), ("two", True)):
+        target = tmp_path / name / "out.svs"
+        target.parent.mkdir()
+        with AppendedSlide(slide, target) as out:
+            for seed, (x, y) in enumerate(places):
+                if settles:
+                    out.settle(y)
+                out.put(*blob(out, x, y, seed=seed))
+            if settles:
+                with pytest.raises(RegionError, match="settled"):
+                    out.put(*blob(out, 0, 299))
+            out.finish()
+        files.append(target.read_bytes())
+    assert files[0] == files[1]
+
+
 def test_levels_follow_the_faded_delta(make_slide: Any, tmp_path: Path) -> None:
     slide = make_slide(tmp_path / "raw.tif", "raw")
     target = tmp_path / "out.tif"

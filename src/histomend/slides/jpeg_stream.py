@@ -170,6 +170,8 @@ def unsupported(where: str, kind: str) -> UnsupportedImageError:
 
 
 def _read_scan_header(payload: bytes, tile: JpegTile, where: str) -> None:
+    if not tile.components:
+        raise damaged(where, "its scan has no frame")
     if payload[0] != len(tile.components):
         raise unsupported(where, "in several scans")
     for name, slots in struct.iter_unpack("BB", payload[1 : 1 + 2 * payload[0]]):

@@ -15,6 +15,7 @@ import zlib
 from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -57,10 +58,7 @@ class Patches:
     def __init__(self, folder: Path, samples: int, dtype: npt.DTypeLike) -> None:
         self._samples, self._dtype = samples, np.dtype(dtype)
         self._folder = folder
-        try:
-            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by `close`)
-        except OSError as error:
-            raise self._full(error) from error
+        self._file = open_spool(folder)
         self._end = 0
         self._kept: list[_Kept] = []
         self._cells: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
@@ -71,8 +69,8 @@ class Patches:
         """Drop everything."""
         self._file.close()
 
-    def add(self, region: Region, pixels: Pixels, mask: Mask) -> None:
-        """Keep the pixels under a mask.
+    def add(self, region: Region, pixels: Pixels, mask: Mask) -> Region | None:
+        """Keep the pixels under a mask; return the smallest region that holds them, if any.
 
         Parameters
         ----------
@@ -103,7 +101,7 @@ class Patches:
             )
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         if not len(rows):
-            return
+            return None
         top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
         mask = mask[top:bottom, left:right]
         packed = zlib.compress(np.packbits(mask).tobytes(), 1)
@@ -113,18 +111,25 @@ class Patches:
             self._file.seek(self._end)
             self._file.write(packed + values)
         except OSError as error:
-            raise self._full(error) from error
+            raise full_disk(self._folder, error) from error
         digest = hashlib.sha256(packed + values).digest()
         kept = _Kept(tight, self._end, len(packed), len(values), digest)
         self._end += len(packed) + len(values)
         for cell in _cells(tight):
             self._cells[cell].append(len(self._kept))
         self._kept.append(kept)
+        return tight
 
-    @property
-    def regions(self) -> list[Region]:
-        """Where there are new pixels, in pixels of level 0."""
-        return [kept.region for kept in self._kept]
+    def extent(self, region: Region) -> Region | None:
+        """Return the smallest rectangle that holds all new pixels of a region; None without any."""
+        x, y, w, h = region
+        found = [self._kept[n].region for n in self._touching(region)]
+        if not found:
+            return None
+        left, top = max(x, min(r[0] for r in found)), max(y, min(r[1] for r in found))
+        right = min(x + w, max(r[0] + r[2] for r in found))
+        bottom = min(y + h, max(r[1] + r[3] for r in found))
+        return left, top, right - left, bottom - top
 
     def compose(self, region: Region) -> tuple[Pixels, Mask] | None:
         """Return the new pixels of a region, and where they are; None without any.
@@ -136,8 +141,7 @@ class Patches:
         mask : (h, w) bool
         """
         x, y, w, h = region
-        found = {number for cell in _cells(region) for number in self._cells.get(cell, ())}
-        touching = [n for n in found if _overlap(region, self._kept[n].region)]
+        touching = self._touching(region)
         if not touching:
             return None
         pixels: Pixels = np.zeros((h, w, self._samples), self._dtype)
@@ -149,8 +153,12 @@ class Patches:
             here = slice(y0 - y, y1 - y), slice(x0 - x, x1 - x)
             there = slice(y0 - py, y1 - py), slice(x0 - px, x1 - px)
             mask[here] |= own[there]
-            pixels[here][own[there]] = values[there][own[there]]
+            np.copyto(pixels[here], values[there], where=own[there][..., None])
         return (pixels, mask) if mask.any() else None
+
+    def _touching(self, region: Region) -> list[int]:
+        found = {number for cell in _cells(region) for number in self._cells.get(cell, ())}
+        return [n for n in found if _overlap(region, self._kept[n].region)]
 
     def _load(self, number: int) -> tuple[Mask, Pixels]:
         if number in self._cache:
@@ -170,11 +178,26 @@ class Patches:
             self._cached -= self._cache.popitem(last=False)[1][1].nbytes
         return mask, pixels
 
-    def _full(self, error: OSError) -> OutputError:
-        return OutputError(
-            f"{self._folder}: new pixels cannot be kept there ({error.strerror or error}). "
-            "Free some space, or choose another folder for the output."
-        )
+
+def open_spool(folder: Path) -> BinaryIO:
+    """Open a file that has no name and vanishes with the process.
+
+    Raises
+    ------
+    OutputError
+    """
+    try:
+        return cast(BinaryIO, tempfile.TemporaryFile(dir=folder))
+    except OSError as error:
+        raise full_disk(folder, error) from error
+
+
+def full_disk(folder: Path, error: OSError) -> OutputError:
+    """Return the error that says that new pixels cannot be kept in a folder."""
+    return OutputError(
+        f"{folder}: new pixels cannot be kept there ({error.strerror or error}). "
+        "Free some space, or choose another folder for the output."
+    )
 
 
 def _cells(region: Region) -> list[tuple[int, int]]:
