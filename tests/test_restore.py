@@ -10,6 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from histomend.diffusion.noise import further_seed
 from histomend.errors import (
     ImageSizeError,
     MaskError,
@@ -18,7 +19,7 @@ from histomend.errors import (
     SettingError,
     ValueRangeError,
 )
-from histomend.ledger import undo, verify
+from histomend.ledger import ledger_mask, undo, verify
 from histomend.models import Model, load_model
 from histomend.restore import describe, prepare, restore, sample_field
 
@@ -159,6 +160,48 @@ def test_samples_give_an_uncertainty_inside_the_mask_only(
     assert 0 < result.uncertainty[mask].mean() < 0.5
     assert (result.image.pixels == single.image.pixels).all()
     assert single.uncertainty is None
+
+
+def test_the_uncertainty_is_the_standard_deviation_of_the_samples(
+    model: Model, tissue: np.ndarray
+) -> None:
+    mask, settings_ = spot((512, 512)), {"model": model, "steps": 1, "mpp": 0.5}
+    deep = tissue.astype(np.uint16) * 257
+    samples = [
+        restore(deep, mask, seed=further_seed(4, k), **settings_).image.pixels / 65535
+        for k in range(3)
+    ]
+    expected = np.std(samples, axis=0, ddof=1).mean(-1)
+    found = restore(deep, mask, seed=4, samples=3, **settings_).uncertainty
+    assert found is not None
+    np.testing.assert_allclose(found[mask], expected[mask], atol=0.004)
+    assert expected[mask].mean() > 0.02
+
+
+@pytest.mark.parametrize(
+    ("mpp", "scale"), [(0.37, 0.74), (0.39, 1.0), (0.64, 1.0), (0.66, 1.32), (0.9, 1.8)]
+)
+def test_pixel_sizes_up_to_thirty_percent_off_are_left(
+    model: Model, tissue: np.ndarray, mpp: float, scale: float
+) -> None:
+    job = prepare(tissue, spot((512, 512)), model=model, mpp=mpp)
+    assert describe(job)["scale"] == pytest.approx(scale)
+
+
+def test_the_ledger_run_again_gives_the_same_bytes(model: Model, tissue: np.ndarray) -> None:
+    first = restore(tissue, spot((512, 512)), model=model, steps=2, mpp=0.5, seed=6)
+    ledger = first.ledger
+    again = restore(
+        tissue,
+        ledger_mask(ledger),
+        method=ledger.method,
+        model=ledger.model["name"],
+        mpp=ledger.source.mpp,
+        seed=ledger.seed,
+        **{key: ledger.settings[key] for key in ("preset", "steps", "sampler", "samples")},
+    )
+    assert again.image.pixels.tobytes() == first.image.pixels.tobytes()
+    assert again.ledger.output_pixels_sha256 == ledger.output_pixels_sha256
 
 
 def test_the_ledger_takes_everything_back(model: Model, tissue: np.ndarray) -> None:
