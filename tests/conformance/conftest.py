@@ -16,33 +16,6 @@ from histomend.networks.cyclegan import Generator
 from histomend.networks.rrdb import RRDB_ARCHS, RRDBNet
 from histomend.networks.swinir import SWINIR_ARCHS
 
-# What is not yet alike, by test: in which tasks or methods. To become empty.
-EVERYWHERE = {"restore", "denoise", "upscale"}
-DRIFT = {
-    "test_a_dry_run_says_what_would_be_done_and_does_nothing": EVERYWHERE,
-    "test_a_lossy_output_needs_consent": EVERYWHERE,
-    "test_a_region_is_worked_on_by_itself": {"denoise", "upscale"},
-    "test_another_pixel_size_than_the_models_is_told": {"denoise", "upscale"},
-    "test_it_is_undone_or_it_is_said_why_not": {"denoise", "upscale"},
-    "test_it_says_that_it_is_not_for_diagnosis": {"denoise"},
-    "test_json_is_all_that_is_printed": EVERYWHERE,
-    "test_no_output_takes_the_place_of_any_input": {"restore"},
-    "test_the_batch_does_not_change_a_byte": {"upscale"},
-    "test_the_colour_profile_is_kept": {"denoise"},
-    "test_the_record_is_verified_and_a_change_is_found": {"denoise", "upscale"},
-    "test_the_record_run_again_gives_the_same_bytes": EVERYWHERE,
-    "test_the_record_says_what_was_done": EVERYWHERE,
-    "test_transparency_is_kept_or_refused_but_never_lost": {"denoise"},
-}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Expect what is not yet alike to fail, and be told when it no longer does."""
-    for item in items:
-        test = item.originalname if isinstance(item, pytest.Function) else ""
-        if test in DRIFT and item.cls.task in DRIFT[test]:
-            item.add_marker(pytest.mark.xfail(strict=True, reason="drifted apart"))
-
 
 @pytest.fixture(scope="session")
 def untrained_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:

@@ -111,14 +111,14 @@ def outputs(
 
     def restored(model: Path, where: np.ndarray = mask, **more: Any) -> np.ndarray:
         result = histomend.restore(part, where, model=model, **{"mpp": 0.5, **options, **more})
-        return result.image.pixels[48:80, 48:80]
+        return result.pixels[48:80, 48:80]
 
     def denoised(**more: Any) -> np.ndarray:
         return histomend.denoise(part, **options, **more).pixels[40:72, 40:72]
 
     def enlarged(**more: Any) -> np.ndarray:
         found = histomend.upscale(part[:40, :48], scale=2, **options, **more)
-        return found.image.pixels[24:56, 24:56]
+        return found.pixels[24:56, 24:56]
 
     upscaler = {"model": untrained_upscaler}
     return {

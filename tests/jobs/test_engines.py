@@ -50,7 +50,6 @@ def part(tissue: np.ndarray) -> np.ndarray:
     return tissue[:256, :256].copy()
 
 
-@pytest.mark.xfail(strict=True, reason="the thread count is set for the whole process")
 def test_two_jobs_at_once_give_their_own_bytes_and_leave_the_threads_alone(
     model: Model, field_model: Model, part: np.ndarray, mask: np.ndarray
 ) -> None:
@@ -118,7 +117,6 @@ class Greedy(nn.Module):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB.")
 
 
-@pytest.mark.xfail(strict=True, reason="not translated yet")
 @pytest.mark.parametrize("device", ["cpu", "other"])
 def test_too_little_memory_is_an_error_that_says_what_to_do(
     model: Model, part: np.ndarray, mask: np.ndarray, device: str

@@ -6,14 +6,17 @@ descriptions (OME-XML among them) are taken over, and only the values are new.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import PIL.Image
 import tifffile
+from PIL.PngImagePlugin import PngInfo
 
 from histomend.errors import (
     HistomendError,
@@ -24,8 +27,9 @@ from histomend.errors import (
     UnsupportedImageError,
 )
 from histomend.image.pixels import Pixels, check_mpp
-from histomend.image.rasters import ONE_BIT_REASON, open_picture
-from histomend.image.reading import content_kind, read_image
+from histomend.image.rasters import ONE_BIT_REASON, density_mpp, open_picture
+from histomend.image.reading import SAME_MPP, content_kind, file_sha256, read_image
+from histomend.image.signals import MOST_CHANNELS
 from histomend.image.stacks import Stack, as_stack
 from histomend.image.tiff import LOSSLESS, damaged, page_mpp, slide_scanner
 from histomend.image.tiff_chain import check_chain
@@ -76,18 +80,21 @@ def read_stack(
     path = Path(path)
     given = None if mpp is None else check_mpp(mpp, str(path))
     kind = content_kind(path)
+    about: dict[str, Any] = {}
     notices: tuple[str, ...] = ()
     if kind == "TIFF" and slide_scanner(path) is None:
-        values, found, own, notices = _read_tiff(path)
+        values, found, own, about["icc"], notices = _read_tiff(path)
     else:
         grey = _grey_png(path) if kind == "PNG" else None
         if grey is not None:
-            values, own, found = *grey, "YX"
+            values, own, about["icc"] = grey
+            found = "YX"
         else:
             image = read_image(path)
             values, own, found, notices = image.pixels, image.mpp, "YXC", image.notices
-            if image.alpha is not None:
-                notices += ("the transparency (alpha) is left out",)
+            about = {"icc": image.icc, "alpha": image.alpha, "lossy": image.lossy}
+    if given is not None and own is not None and abs(given / own - 1) > SAME_MPP:
+        notices += (f"{given:g} um/px was given and is used; the file says {own:g}",)
     stack = as_stack(
         values,
         channels=channels,
@@ -96,10 +103,17 @@ def read_stack(
         mpp=own if given is None else given,
         source=path,
     )
-    return Stack(**{**vars(stack), "notices": notices + stack.notices})
+    return replace(stack, notices=notices + stack.notices, sha256=file_sha256(path), **about)
 
 
-def write_stack(path: Path | str, stack: Stack, *, force: bool = False) -> None:
+def write_stack(
+    path: Path | str,
+    stack: Stack,
+    *,
+    note: str | None = None,
+    lossy: bool = False,
+    force: bool = False,
+) -> None:
     """Write an image or a stack; the file appears complete or not at all.
 
     Parameters
@@ -109,6 +123,10 @@ def write_stack(path: Path | str, stack: Stack, *, force: bool = False) -> None:
         laid out as that is; its compression becomes deflate if it was lossy.
     stack : Stack
         As `read_stack` gave it, with new values.
+    note : str or None
+        Stored in the file's metadata, beside what stands there already.
+    lossy : bool
+        Accept JPEG, for a single RGB image.
     force : bool
         Replace an existing file; never the source.
 
@@ -119,32 +137,44 @@ def write_stack(path: Path | str, stack: Stack, *, force: bool = False) -> None:
     OutputError
     """
     path = Path(path)
-    check_output(path, force=force, source=stack.source)
-    if path.suffix.lower() == ".png":
-        _write_png(path, stack, force=force)
-        return
-    source = stack.source
+    check_output(path, force=force, lossy=lossy, source=stack.source)
+    source, suffix = stack.source, path.suffix.lower()
     like = source if source is not None and content_kind(source) == "TIFF" else None
+    if suffix not in (".tif", ".tiff"):
+        _check_picture(path, stack)
+    # A TIFF of a picture is laid out as that of any other verb; arrays keep their axes.
+    if stack.channels == MOST_CHANNELS and (
+        suffix not in (".tif", ".tiff") or (source is not None and like is None)
+    ):
+        write_image(
+            path, stack.values[0], alpha=stack.alpha, mpp=stack.mpp, icc=stack.icc, note=note,
+            lossy=lossy, force=force,
+        )  # fmt: skip
+        return
 
     def encode(file: BinaryIO) -> None:
-        if like is None:
-            _write_fresh(file, stack)
+        if suffix == ".png":
+            _write_grey_png(file, stack, note)
+        elif like is not None and stack.region is None:
+            _write_like(file, stack, like, note)
         else:
-            _write_like(file, stack, like)
+            _write_fresh(file, stack, note)
 
     write_atomically(path, encode)
 
 
-def _read_tiff(path: Path) -> tuple[Pixels, str, float | None, tuple[str, ...]]:
-    """Return values, axes, mpp and notices."""
+def _read_tiff(path: Path) -> tuple[Pixels, str, float | None, bytes | None, tuple[str, ...]]:
+    """Return values, axes, mpp, colour profile and notices."""
     try:
         with tifffile.TiffFile(path) as file:
             check_chain(file, path)
             series, notices = _only_series(file, path)
             for page in _pages(series):
                 _check_page(page, path)
-            mpp = page_mpp(file, file.pages.first)
-            return series.asarray(maxworkers=1), series.axes, mpp, notices
+            first = file.pages.first
+            icc = first.tags.valueof(_ICC)
+            values = series.asarray(maxworkers=1)
+            return values, series.axes, page_mpp(file, first), icc and bytes(icc), notices
     except HistomendError:
         raise
     except MemoryError as error:
@@ -210,38 +240,41 @@ def _check_page(page: Any, path: Path) -> None:
         )
 
 
-def _grey_png(path: Path) -> tuple[Pixels, float | None] | None:
-    """Return the values (H, W) and mpp of a grey PNG; None for another one."""
+def _grey_png(path: Path) -> tuple[Pixels, float | None, bytes | None] | None:
+    """Return the values (H, W), mpp and colour profile of a grey PNG; None for another one."""
     with open_picture(path, "PNG") as picture:
         if picture.mode not in _GREY_PNG:
             return None
         picture.load()
-        values = np.asarray(picture)
-    return values.astype(np.uint8 if values.dtype == np.uint8 else np.uint16), None
+        values, mpp = np.asarray(picture), density_mpp(picture.info.get("dpi"))
+        icc = picture.info.get("icc_profile")
+    return values.astype(np.uint8 if values.dtype == np.uint8 else np.uint16), mpp, icc
 
 
-def _write_png(path: Path, stack: Stack, *, force: bool) -> None:
+def _check_picture(path: Path, stack: Stack) -> None:
     planes, channels, dtype = len(stack.values), stack.channels, stack.values.dtype
-    if planes > 1 or channels == 2 or dtype.kind == "f":
+    grey = "" if path.suffix.lower() == ".png" else " (JPEG of three)"
+    if planes > 1 or channels == 2 or dtype.kind == "f" or (grey and channels == 1):
         raise SettingError(
-            f"{path}: PNG holds one image of one or three channels in 8 or 16 bits, and this is "
-            f"{planes} planes of {channels} in {dtype}. Write .tif."
+            f"{path}: PNG holds one image of one or three channels in 8 or 16 bits{grey}, and this "
+            f"is {planes} planes of {channels} in {dtype}. Write .tif."
         )
-    if channels == 3:
-        write_image(path, stack.values[0], mpp=stack.mpp, force=force)
-        return
-
-    def encode(file: BinaryIO) -> None:
-        dpi = None if stack.mpp is None else (25_400 / stack.mpp,) * 2
-        PIL.Image.fromarray(stack.values[0, ..., 0]).save(file, "PNG", dpi=dpi)
-
-    write_atomically(path, encode)
 
 
-def _write_fresh(file: BinaryIO, stack: Stack) -> None:
+def _write_grey_png(file: BinaryIO, stack: Stack, note: str | None) -> None:
+    dpi = None if stack.mpp is None else (25_400 / stack.mpp,) * 2
+    text = PngInfo()
+    text.add_text("Software", _SOFTWARE)
+    if note:
+        text.add_itxt("Comment", note)
+    picture = PIL.Image.fromarray(stack.values[0, ..., 0])
+    picture.save(file, "PNG", dpi=dpi, pnginfo=text, icc_profile=stack.icc)
+
+
+def _write_fresh(file: BinaryIO, stack: Stack, note: str | None) -> None:
     """Write what did not come from a TIFF, with its axes named for other readers."""
-    values = stack.axes.restored(stack.values)
-    colour = stack.channels == 3
+    values = stack.axes.to_original(stack.values)
+    colour = stack.channels == MOST_CHANNELS
     letters = stack.axes.letters
     if colour and letters.endswith("C"):
         letters = letters[:-1] + "S"
@@ -256,14 +289,15 @@ def _write_fresh(file: BinaryIO, stack: Stack) -> None:
             resolution=per_cm,
             resolutionunit=None if per_cm is None else "CENTIMETER",
             software=_SOFTWARE,
-            metadata={"axes": letters},
+            iccprofile=stack.icc,
+            metadata={"axes": letters, **({"note": note} if note else {})},
             maxworkers=1,
         )
 
 
-def _write_like(file: BinaryIO, stack: Stack, like: Path) -> None:
+def _write_like(file: BinaryIO, stack: Stack, like: Path, note: str | None) -> None:
     """Write the values on pages like those of the file `like`."""
-    values = stack.axes.restored(stack.values)
+    values = stack.axes.to_original(stack.values)
     with tifffile.TiffFile(like) as source:
         pages = _pages(source.series[0])
         shape = pages[0].shape
@@ -274,8 +308,29 @@ def _write_like(file: BinaryIO, stack: Stack, like: Path) -> None:
         planes = values.reshape(len(pages), *shape)
         big = source.is_bigtiff or values.nbytes > BIG_TIFF
         with tifffile.TiffWriter(file, bigtiff=big, byteorder=source.byteorder) as writer:
-            for page, plane in zip(pages, planes, strict=True):
-                writer.write(plane, **_settings(page, source))
+            for number, (page, plane) in enumerate(zip(pages, planes, strict=True)):
+                settings = _settings(page, source)
+                if note and number == 0:
+                    settings["description"] = _with_note(settings["description"], note)
+                writer.write(plane, **settings)
+
+
+def _with_note(description: bytes | None, note: str) -> bytes:
+    """Return the first page's description with a note, in the form that its readers expect."""
+    text = (description or b"").decode("utf-8", "surrogateescape")
+    if text.rstrip().endswith("OME>"):
+        start = text.rindex("</")
+        text = f"{text[:start]}<!-- {note.replace('--', '-')} -->{text[start:]}"
+    elif text.startswith("{"):  # tifffile's shape
+        try:
+            text = json.dumps({**json.loads(text), "note": note})
+        except ValueError:
+            text = f"{text}\n{note}"
+    elif text.startswith("ImageJ="):
+        text = f"{text.rstrip()}\nnote={note}\n"
+    else:
+        text = f"{text}\n{note}" if text else note
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _settings(page: Any, source: tifffile.TiffFile) -> dict[str, Any]:

@@ -7,13 +7,13 @@ either. Here they are always (Z, H, W, C), and `Axes` remembers the way back.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from histomend.errors import UnsupportedImageError, ValueRangeError
-from histomend.image.pixels import Intensity, Pixels, check_size
+from histomend.image.pixels import Image, Intensity, Pixels, Region, check_region, check_size
 from histomend.image.rasters import depth_notices
 from histomend.image.signals import MOST_CHANNELS, signal_range
 
@@ -38,14 +38,14 @@ class Axes:
     letters: str
     shape: tuple[int, ...]
 
-    def arranged(self, values: Pixels) -> Pixels:
+    def to_canonical(self, values: Pixels) -> Pixels:
         """Return values of `shape` as (Z, H, W, C)."""
         moved = np.transpose(values, self._order())
         channels = moved.shape[-1] if self._channel() is not None else 1
         height, width = (self.shape[self.letters.index(letter)] for letter in "YX")
         return moved.reshape(-1, height, width, channels)
 
-    def restored(self, values: Pixels) -> Pixels:
+    def to_original(self, values: Pixels) -> Pixels:
         """Return values (Z, H, W, C) in the order of the file."""
         order = self._order()
         moved = values.reshape([self.shape[k] for k in order])
@@ -81,6 +81,16 @@ class Stack:
     source : Path or None
     notices : tuple of str
         What the user should be told.
+    sha256 : str or None
+        Of the bytes of the file; None for arrays.
+    icc : bytes or None
+        The colour profile of the source, written back as it was.
+    alpha : (H, W) of the dtype of `values`, or None
+        Transparency of a picture, written back as it was.
+    region : (x, y, w, h) or None
+        The part of the source that this is, in its pixels; None for all of it.
+    lossy : bool
+        The source is itself lossily compressed.
     """
 
     values: Pixels
@@ -89,11 +99,45 @@ class Stack:
     mpp: float | None = None
     source: Path | None = None
     notices: tuple[str, ...] = ()
+    sha256: str | None = None
+    icc: bytes | None = None
+    alpha: Pixels | None = None
+    region: Region | None = None
+    lossy: bool = False
 
     @property
     def channels(self) -> int:
         """Channels of a plane."""
         return int(self.values.shape[3])
+
+    def cut(self, region: Region) -> Stack:
+        """Return a part of all planes, (x, y, w, h).
+
+        Raises
+        ------
+        RegionError, ImageSizeError
+        """
+        where = "the array" if self.source is None else str(self.source)
+        height, width = self.values.shape[1:3]
+        x, y, w, h = check_region(region, width, height, where)
+        rows, columns = slice(y, y + h), slice(x, x + w)
+        sides = {"Y": h, "X": w}
+        shape = tuple(
+            sides.get(letter, side)
+            for letter, side in zip(self.axes.letters, self.axes.shape, strict=True)
+        )
+        return replace(
+            self,
+            values=np.ascontiguousarray(self.values[:, rows, columns]),
+            axes=Axes(self.axes.letters, shape),
+            alpha=None if self.alpha is None else self.alpha[rows, columns],
+            region=(x, y, w, h),
+        )
+
+
+def original_order(image: Image | Stack) -> Pixels:
+    """Return the pixels of an image or a stack as its file or array holds them."""
+    return image.axes.to_original(image.values) if isinstance(image, Stack) else image.pixels
 
 
 def as_stack(
@@ -136,7 +180,7 @@ def as_stack(
     else:
         letters, notices = _resolved(found or "", values.shape, channels, where)
     order = Axes(letters, values.shape)
-    arranged = order.arranged(values)
+    arranged = order.to_canonical(values)
     arranged = np.ascontiguousarray(arranged, dtype=arranged.dtype.newbyteorder("="))
     planes, height, width, there = arranged.shape
     for rows in (height, planes * height):

@@ -20,6 +20,7 @@ from histomend.diffusion.noise import NoiseField, NoiseStream
 from histomend.diffusion.path import FixedPath
 from histomend.diffusion.samplers import dpmpp_2m
 from histomend.errors import SettingError, TrainingError
+from histomend.methods.histo_diffusion import HistoDiffusion
 from histomend.models import VaeFacts, fill, locate
 from histomend.models.priors import Prior, load_prior
 from histomend.models.restoration import RestorationModule, load_restoration
@@ -29,7 +30,6 @@ from histomend.models.upscaler import (
     read_upscaler_config,
     save_upscaler,
 )
-from histomend.recipes.controlled import Controlled
 from histomend.train.data import Mixed, Tiles, open_sources
 from histomend.train.figures import psnr
 from histomend.train.latents import open_latents
@@ -279,14 +279,14 @@ def _validate(run: Run, prior: Prior, held_out: HeldOut) -> dict[str, float]:
     x0, count = held_out.x0, len(held_out.x0)
     eps = _noise(count).draw(x0)
     figures: dict[str, float] = {}
-    recipe = Controlled(held_out.control, schedule.steps, schedule)
+    recipe = HistoDiffusion(held_out.control, schedule.steps, schedule)
     for level in LEVELS:
         t = torch.full((count,), max(1, int(level * schedule.steps)))
         guess = denoiser(schedule.noised(x0, t, eps), t, recipe.condition).x0
         figures[f"x0_error_{level}"] = round(float((guess - x0).square().mean()), 5)
     figures["mean_x0_error"] = round(sum(figures.values()) / len(LEVELS), 5)
     few = slice(0, SHOWN)
-    recipe = Controlled(held_out.control[few], schedule.steps, schedule)
+    recipe = HistoDiffusion(held_out.control[few], schedule.steps, schedule)
     path = FixedPath(schedule.spaced(min(STEPS, schedule.steps)))
     found = sample(denoiser, recipe, path, dpmpp_2m(schedule), _noise(SHOWN), schedule).x
     made = prior.space.decode(found).cpu().float().clamp(-1, 1)

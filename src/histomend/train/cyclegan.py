@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from histomend.diffusion.device import torch_device
 from histomend.errors import SettingError
+from histomend.methods.cyclegan import CycleGanRestorer
 from histomend.models import ModelConfig, load_weights, locate, save_model
 from histomend.networks.build import arch_named
 from histomend.networks.critic import Verdict
 from histomend.networks.cyclegan import POOL, CycleGan, Pass
-from histomend.recipes.whole_field import ByTranslation
 from histomend.train.denoiser import checked
 from histomend.train.loop import Optimiser, Run
 from histomend.train.restorer import HELD_OUT, compared
@@ -167,7 +167,7 @@ def train(
 
     def validate(run: Run) -> dict[str, float]:
         generator = run.averaged().get_submodule("restoring")
-        return compared(run, ByTranslation(generator), damaged, clean)
+        return compared(run, CycleGanRestorer(generator), damaged, clean)
 
     return run.train(loss_at, validate)
 

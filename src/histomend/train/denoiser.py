@@ -17,8 +17,8 @@ from histomend.diffusion.noise import NoiseField, NoiseStream
 from histomend.diffusion.path import FixedPath
 from histomend.diffusion.samplers import ddim
 from histomend.errors import SettingError, TrainingError
+from histomend.methods.artifusion import ArtiFusion
 from histomend.models import ModelConfig, load_weights, locate, read_config, save_model
-from histomend.recipes.regional import Regional
 from histomend.train.loop import Run
 from histomend.train.objective import loss as denoising_loss
 from histomend.train.settings import MixedSettings
@@ -226,7 +226,7 @@ def _validate(run: Run, config: ModelConfig, held_out: HeldOut, out: Path) -> di
     streams = NoiseStream([NoiseField(k) for k in range(len(x0))], [(0, 0)] * len(x0))
     eps = streams.draw(x0)
     figures: dict[str, float] = {}
-    recipe = Regional(x0, mask, schedule, context=config.context)
+    recipe = ArtiFusion(x0, mask, schedule, context=config.context)
     for level in (0.2, 0.4, 0.6, 0.8):
         t = torch.full((len(x0),), int(level * schedule.steps))
         guess = denoiser(schedule.noised(x0, t, eps), t, recipe.condition).x0
@@ -234,7 +234,7 @@ def _validate(run: Run, config: ModelConfig, held_out: HeldOut, out: Path) -> di
         figures[f"x0_error_{level}"] = round(float(error), 5)
     figures["mean_x0_error"] = round(sum(figures.values()) / 4, 5)
     few = slice(0, SHOWN)
-    recipe = Regional(x0[few], mask[few], schedule, context=config.context)
+    recipe = ArtiFusion(x0[few], mask[few], schedule, context=config.context)
     streams = NoiseStream([NoiseField(k) for k in range(SHOWN)], [(0, 0)] * SHOWN)
     path = FixedPath(schedule.spaced(10))
     restored = sample(denoiser, recipe, path, ddim(schedule), streams, schedule).x

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from histomend.baselines.noise2noise import without_noise
 from histomend.diffusion.device import torch_device
+from histomend.methods.noise2noise import Noise2NoiseRestorer
 from histomend.models import ModelConfig
 from histomend.networks.build import arch_named
-from histomend.recipes.whole_field import ByNoise2Noise
 from histomend.train.denoiser import DenoiserSubject, checked
 from histomend.train.pairs import noisy_twice
 from histomend.train.restorer import train_restorer
@@ -41,9 +41,9 @@ class NoisyPairs:
         """Return crops with noise."""
         return noisy_twice(clean, rng)[0].to(clean.device)
 
-    def restores(self, network: nn.Module) -> ByNoise2Noise:
+    def restores(self, network: nn.Module) -> Noise2NoiseRestorer:
         """Return the method with a network."""
-        return ByNoise2Noise(network)
+        return Noise2NoiseRestorer(network)
 
 
 def train(

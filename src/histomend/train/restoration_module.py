@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from histomend.damage.capture import resized, scanned
+from histomend.damage.capture import scanned
 from histomend.damage.degradations import SMALLEST_PX, degrade_batch, pipeline_named
 from histomend.diffusion.device import torch_device
 from histomend.errors import SettingError, TrainingError
+from histomend.image.resampling import resized
 from histomend.models.restoration import (
     STAGE_1,
     RestorationConfig,

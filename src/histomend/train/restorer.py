@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from histomend.diffusion.noise import NoiseField, NoiseStream
-from histomend.recipes.whole_field import RestoresTiles
+from histomend.methods.fields import RestoresTiles
 from histomend.train.denoiser import DenoiserSubject
 from histomend.train.figures import psnr
 from histomend.train.loop import Run

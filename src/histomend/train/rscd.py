@@ -18,9 +18,10 @@ from histomend.diffusion.noise import NoiseField, NoiseStream
 from histomend.diffusion.recalibration import RecalibratingPath
 from histomend.diffusion.samplers import ddim
 from histomend.errors import SettingError
+from histomend.methods import rscd as method
+from histomend.methods.rscd import CALLS, few_calls
 from histomend.models import ModelConfig, calibrator_folder, fit_to_calibrator
 from histomend.networks.build import arch_named
-from histomend.recipes.calibrated import CALLS, Calibrated, few_calls
 from histomend.train.denoiser import DenoiserSubject, checked
 from histomend.train.figures import psnr
 from histomend.train.loop import Run
@@ -179,7 +180,7 @@ def _validate(run: Run, config: ModelConfig, x0: Tensor) -> dict[str, float]:
     # Here t is known, so the path asks nobody.
     plan = few_calls(config.trained_t, CALLS, recalibrations=0)
     path = RecalibratingPath(lambda _: t.float(), plan)
-    recipe, streams = Calibrated(noisy), _streams(SHOWN)
+    recipe, streams = method.RSCD(noisy), _streams(SHOWN)
     restored = sample(denoiser, recipe, path, ddim(schedule), streams, schedule).x
     folder = run.out / "samples"
     folder.mkdir(exist_ok=True)
