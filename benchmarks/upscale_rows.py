@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from histomend.api import decide, upscale
+from histomend.api import upscale
 from histomend.errors import SettingError
 from histomend.jobs.job import Job
 from histomend.methods import method_named
+from histomend.methods.decide import decide
 from histomend.methods.loading import model_for
 from histomend.models import locate
 from histomend.models.upscaler import Upscaler, load_upscaler

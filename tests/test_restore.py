@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from histomend.api import decide, restore, sample_field
+from histomend.api import restore, sample_field
 from histomend.diffusion.noise import further_seed
 from histomend.errors import (
     ImageSizeError,
@@ -21,6 +21,7 @@ from histomend.errors import (
     ValueRangeError,
 )
 from histomend.ledger import ledger_mask, undo, verify
+from histomend.methods.decide import decide
 from histomend.models import Model, load_model
 
 

@@ -9,12 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from histomend.api import decide, restore, sample_field
+from histomend.api import restore, sample_field
 from histomend.cli.app import app
 from histomend.errors import ModelMismatchError, ModelNotFoundError, SettingError
 from histomend.image import write_image
 from histomend.ledger import Record, undo, verify
 from histomend.masks import write_mask
+from histomend.methods.decide import decide
 from histomend.models import Model, load_model
 from histomend.tiles.plan import make_plan
 from histomend.tiles.seams import fill_smoothly

@@ -14,7 +14,7 @@ from PIL import Image as PilImage
 from torch.nn import functional as F
 
 import histomend
-from histomend.api import decide, upscale
+from histomend.api import upscale
 from histomend.baselines.published import PublishedUpscaler
 from histomend.diffusion.space import LatentSpace
 from histomend.errors import (
@@ -30,6 +30,7 @@ from histomend.image import Image
 from histomend.image.resampling import deviation, resized_to
 from histomend.jobs.engines import run_stage
 from histomend.methods import enlarging, histo_diffusion
+from histomend.methods.decide import decide
 from histomend.methods.enlarging import cleaning
 from histomend.models.restoration import RestorationConfig, load_restoration, save_restoration
 from histomend.models.upscaler import Upscaler, load_upscaler

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from histomend.api import decide, denoise, detect, restore, upscale
+    from histomend.api import denoise, detect, restore, upscale
     from histomend.damage.artifacts import KINDS, Damaged, simulate
     from histomend.detect.threshold import Thresholds
     from histomend.errors import (
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from histomend.jobs.run import Result, execute
     from histomend.ledger import Record, Verification, undo, verify
     from histomend.masks import read_mask, write_mask
+    from histomend.methods.decide import decide
     from histomend.models import Model, load_model
 
 __version__ = "0.1.0"
@@ -107,7 +108,7 @@ __all__ = [
 
 # Where the public names live that are not errors.
 _HOMES = {
-    "histomend.api": ("decide", "denoise", "detect", "restore", "upscale"),
+    "histomend.api": ("denoise", "detect", "restore", "upscale"),
     "histomend.damage.artifacts": ("KINDS", "Damaged", "simulate"),
     "histomend.detect.threshold": ("Thresholds",),
     "histomend.image": ("Image", "read_image", "write_image"),
@@ -117,6 +118,7 @@ _HOMES = {
     "histomend.jobs.run": ("Result", "execute"),
     "histomend.ledger": ("Record", "Verification", "undo", "verify"),
     "histomend.masks": ("read_mask", "write_mask"),
+    "histomend.methods.decide": ("decide",),
     "histomend.models": ("Model", "load_model"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

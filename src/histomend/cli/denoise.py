@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from histomend.cli.options import (
     FILES,
     AsJson,
@@ -25,6 +23,7 @@ from histomend.cli.options import (
     Seed,
     Steps,
     method_of,
+    option,
     parse_region,
     preset_of,
 )
@@ -42,11 +41,7 @@ def denoise(
     seed: Seed = 0,
     t_map: Annotated[
         Path | None,
-        typer.Option(
-            "--t-map",
-            help="Where the map of t goes (.tif, or a folder); else beside OUT.",
-            rich_help_panel=FILES,
-        ),
+        option("Where the map of t goes (.tif, or a folder); else beside OUT.", FILES, "--t-map"),
     ] = None,
     axes: Axes = None,
     mpp: Mpp = None,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from histomend.cli.options import (
     FILES,
     AsJson,
@@ -15,6 +13,7 @@ from histomend.cli.options import (
     Mpp,
     Out,
     Region,
+    option,
     parse_region,
 )
 from histomend.cli.per_file import PerFile, for_each, is_alone
@@ -26,10 +25,7 @@ def detect(
     mpp: Mpp = None,
     region: Region = None,
     geojson: Annotated[
-        bool,
-        typer.Option(
-            "--geojson", help="In a folder, write GeoJSON (for QuPath).", rich_help_panel=FILES
-        ),
+        bool, option("In a folder, write GeoJSON (for QuPath).", FILES, "--geojson")
     ] = False,
     force: Force = False,
     as_json: AsJson = False,

@@ -132,7 +132,7 @@ def carry_out(
     Parameters
     ----------
     options : dict
-        Of `histomend.api.decide`, the same for all files.
+        Of `histomend.methods.decide.decide`, the same for all files.
     of : function of Output -> further options, for one file
     """
     run = PerFile([output.source for output in files.outputs], alone=files.alone)
@@ -146,9 +146,9 @@ def carry_out(
             if run.attempt(output.source, partial(output.check, files.maps, **check))
         ]
     if outputs:
-        from histomend import api
         from histomend.jobs.run import execute
         from histomend.methods import method_named
+        from histomend.methods.decide import decide
         from histomend.methods.loading import model_for
 
         info = method_named(task, options["method"])
@@ -157,10 +157,10 @@ def carry_out(
         options = {**options, "model": loaded if loaded is not None else options["model"]}
 
         def work(output: Output) -> dict[str, Any]:
-            job = api.decide(task, output.source, **options, **of(output))
+            job = decide(task, output.source, **options, **of(output))
             if files.dry_run:
                 return {"output": str(output.image), **job.describe()}
-            with progress(output.source.name) as advance:
+            with progress(output.source.name, "parts") as advance:
                 result = execute(job, progress=advance)
             for notice in result.record.notices:
                 run.notice(output.source, notice)

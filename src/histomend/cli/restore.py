@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from histomend.cli.options import (
     FILES,
     SAMPLING,
@@ -25,6 +23,7 @@ from histomend.cli.options import (
     Seed,
     Steps,
     method_of,
+    option,
     parse_region,
     preset_of,
 )
@@ -40,16 +39,10 @@ def restore(
     out: Out,
     mask: Annotated[
         Path | None,
-        typer.Option(
-            help="White is restored: PNG, TIFF, GeoJSON; a folder for several inputs.",
-            rich_help_panel=FILES,
-        ),
+        option("White is restored: PNG, TIFF, GeoJSON; a folder for several inputs.", FILES),
     ] = None,
     detect: Annotated[
-        bool,
-        typer.Option(
-            "--detect", help="Find the artifacts by thresholds instead.", rich_help_panel=FILES
-        ),
+        bool, option("Find the artifacts by thresholds instead.", FILES, "--detect")
     ] = False,
     method: Annotated[str, method_of("restore")] = "artifusion",
     model: Model = None,
@@ -58,20 +51,14 @@ def restore(
     sampler: Sampler = None,
     seed: Seed = 0,
     samples: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Restorations to draw; the deviation of their pixels is the uncertainty.",
-            rich_help_panel=SAMPLING,
-        ),
+        int, option("Restorations to draw; their deviation is the uncertainty.", SAMPLING, min=1)
     ] = 1,
     mpp: Mpp = None,
     region: Region = None,
     device: Device = "auto",
     batch: Batch = 8,
     trace: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the states on the way, as PNG.", rich_help_panel=FILES),
+        Path | None, option("Folder for the states on the way, as PNG.", FILES)
     ] = None,
     lossy: Lossy = False,
     force: Force = False,

@@ -37,7 +37,7 @@ KINDS = (
 def simulate(
     inputs: Inputs,
     out: Out,
-    kind: Annotated[str, one_of(lambda: KINDS, "The artifact.")],
+    kind: Annotated[str, one_of(lambda: KINDS, "The artifact: {}.")],
     seed: Seed = 0,
     area: Annotated[
         float, typer.Option(min=0.001, max=0.9, help="Share of the image to damage.")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from histomend.cli.options import (
     FILES,
     SAMPLING,
@@ -26,6 +24,7 @@ from histomend.cli.options import (
     Steps,
     method_of,
     one_of,
+    option,
     parse_region,
     preset_of,
 )
@@ -39,17 +38,10 @@ def upscale(
     inputs: Inputs,
     out: Out,
     scale: Annotated[
-        float | None,
-        typer.Option(
-            help="How many times larger, 1 to 8; any number between.", rich_help_panel=FILES
-        ),
+        float | None, option("How many times larger, 1 to 8; any number between.", FILES)
     ] = None,
     target_mpp: Annotated[
-        float | None,
-        typer.Option(
-            help="Instead of --scale: micrometres per pixel to come out with.",
-            rich_help_panel=FILES,
-        ),
+        float | None, option("Instead of --scale: micrometres per pixel to come out with.", FILES)
     ] = None,
     method: Annotated[str, method_of("upscale")] = "histo-diffusion",
     model: Model = None,
@@ -59,25 +51,19 @@ def upscale(
     seed: Seed = 0,
     generation: Annotated[
         float,
-        typer.Option(
-            help="Fidelity: 0 is the cleaned image, 1 is generated from pure noise.",
-            rich_help_panel=SAMPLING,
-        ),
+        option("Fidelity: 0 is the cleaned image, 1 is generated from pure noise.", SAMPLING),
     ] = 1.0,
     colour: Annotated[
         str | None,
         one_of(
             lambda: COLOURS,
-            "What the result takes of the cleaned image, in place of the preset's.",
+            "What the result takes of the cleaned image, in place of the preset's: {}.",
             SAMPLING,
         ),
     ] = None,
     control_out: Annotated[
         Path | None,
-        typer.Option(
-            help="Write the decoded control here; a folder for several inputs.",
-            rich_help_panel=FILES,
-        ),
+        option("Write the decoded control here; a folder for several inputs.", FILES),
     ] = None,
     mpp: Mpp = None,
     region: Region = None,
