@@ -29,7 +29,7 @@ PARTS = (
     (steps, "computed"),
     (capture, "sharpened"),
     (capture, "scanned"),
-    (capture, "resized"),
+    (steps, "resized"),
     (capture, "with_gaussian_noise"),
     (capture, "with_poisson_noise"),
     (capture, "compressed"),

@@ -20,13 +20,13 @@ from histomend.diffusion.noise import NoiseField, NoiseStream
 from histomend.diffusion.path import FixedPath, Step
 from histomend.diffusion.schedule import Schedule
 from histomend.evaluate.restoration import Row
+from histomend.methods.artifusion import ArtiFusion
+from histomend.methods.sampling import sampling
 from histomend.models import Model
-from histomend.recipes.regional import Regional
-from histomend.recipes.settings import sampling
 
 
-class AuthorsRegional(Regional):
-    """Regional denoising with the two faults of the authors' loop."""
+class AuthorsRegional(ArtiFusion):
+    """ArtiFusion denoising with the two faults of the authors' loop."""
 
     def __init__(self, latent: Tensor, mask: Tensor, schedule: Schedule, *, context: bool):
         super().__init__(latent, mask, schedule, context=context, shown=False)

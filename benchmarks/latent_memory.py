@@ -58,7 +58,7 @@ def restore_once(options: argparse.Namespace, family: str) -> dict[str, float | 
     assert (result.image.pixels[~mask] == image[~mask]).all()
     return {
         "mask": family,
-        "windows": len(result.ledger.windows),
+        "windows": len(result.record.windows),
         "seconds": seconds,
         "before_gb": before,
         "peak_gb": peak_gb(),

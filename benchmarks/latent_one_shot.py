@@ -24,10 +24,10 @@ from histomend.evaluate.crops import crops
 from histomend.evaluate.restoration import Row, evaluate_rows
 from histomend.evaluate.summary import summarise
 from histomend.evaluate.tables import Interval, Table, write_section
+from histomend.methods.artifusion import ArtiFusion
+from histomend.methods.windows import to_uint8
 from histomend.models import Model, load_model
-from histomend.recipes.regional import Regional
-from histomend.tiles.surround import fill_smoothly
-from histomend.tiles.window import to_uint8
+from histomend.tiles.seams import fill_smoothly
 
 # 20·log10(alpha / sigma): from nearly pure noise to nearly clean.
 SNR_DB = (-20, -15, -10, -5, 0, 5, 10, 15, 20)
@@ -59,7 +59,7 @@ def estimate(
     shown = fill_smoothly(values, mask) if space.factor > 1 else values
     known, clean = (space.encode(_tensor(pixels, model)) for pixels in (shown, values))
     inside = space.mask(torch.from_numpy(mask.astype(np.float32))[None, None].to(model.device))
-    recipe = Regional(known, inside, schedule, context=model.config.context)
+    recipe = ArtiFusion(known, inside, schedule, context=model.config.context)
     t = torch.tensor([time_at(schedule, snr_db)])
     noise = NoiseStream([NoiseField(seed)], [(0, 0)]).draw(clean)
     x = schedule.noised(clean * inside + known * (1 - inside), t, noise)

@@ -25,16 +25,16 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from histomend.api import restore
 from histomend.damage.shapes import random_mask
 from histomend.diffusion.space import LatentSpace
 from histomend.evaluate.tables import Table, write_section
+from histomend.methods.costs import cost
+from histomend.methods.sampling import sampling
 from histomend.models import Model, load_model
 from histomend.networks.autoencoder import build_vae
 from histomend.networks.critic import PatchDiscriminator
 from histomend.networks.cyclegan import Generator
-from histomend.recipes.costs import cost
-from histomend.recipes.settings import sampling
-from histomend.restore import restore
 from speed import MASKED, matmul_rate, median_s
 from stopwatch import Stopwatch, synchronise
 from untrained import SIZE, autoencoder_cost, networks_cost, untrained

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from histomend.denoise import denoise
+from histomend.api import denoise
 from histomend.diffusion.noise import NoiseField, NoiseStream
 from histomend.image import Intensity
 from histomend.image.signals import fitted_range
@@ -75,7 +75,8 @@ class Row:
             **self.settings,
         )
         seconds = time.process_time() - began
-        nfe, t = result.record.nfe["mean"], result.record.t
+        figures = result.record.figures
+        nfe, t = figures["nfe_mean"], figures.get("t")
         return Restored(
             result.pixels.reshape(pair.degraded.shape),
             seconds,

@@ -21,9 +21,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from histomend.evaluate.tables import Table, write_section
+from histomend.methods.rscd import by_calibration, calibrated_sampling
 from histomend.models import Model, load_model
-from histomend.recipes.calibrated import calibrated_sampling
-from histomend.recipes.whole_field import by_calibration
 from rscd_fields import CLEAN, Pair, simulated_pairs
 from rscd_rows import as_x, noise_of
 from speed import matmul_rate

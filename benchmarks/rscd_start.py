@@ -16,9 +16,8 @@ import numpy as np
 import torch
 
 from histomend.evaluate.tables import Table, write_section
+from histomend.methods.rscd import by_calibration, calibrated_sampling
 from histomend.models import Model, load_model
-from histomend.recipes.calibrated import calibrated_sampling
-from histomend.recipes.whole_field import by_calibration
 from judges import Fields, Judge
 from rscd_columns import fidelity
 from rscd_fields import CLEAN, Pair, simulated_pairs

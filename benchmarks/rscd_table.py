@@ -31,9 +31,10 @@ import torch
 
 from blocks import Block
 from histomend.evaluate.tables import write_section
+from histomend.methods import method_named
+from histomend.methods.loading import model_for
+from histomend.methods.rscd import calibrated_sampling
 from histomend.models import Model, load_model
-from histomend.recipes.calibrated import calibrated_sampling
-from histomend.recipes.field_methods import model_for
 from judges import Judge
 from kept import Store
 from rscd_block import told
@@ -150,9 +151,17 @@ def _rows(chosen: argparse.Namespace, model: Model, pairs: Sequence[Pair]) -> li
     }
     rows = [row for name, row in known.items() if name in chosen.rows]
     for title, method, folder in chosen.row:
-        rows.append(Row(title, "baseline", method, model_for(method, folder, "cpu")))
+        rows.append(
+            Row(
+                title, "baseline", method, model_for(method_named("denoise", method), folder, "cpu")
+            )
+        )
     for title, folder, preset in chosen.ablation:
-        rows.append(_preset(title, "ablation", model_for("rscd", folder, "cpu"), preset))
+        rows.append(
+            _preset(
+                title, "ablation", model_for(method_named("denoise", "rscd"), folder, "cpu"), preset
+            )
+        )
     # A further row belongs to the test set that its model can see.
     channels = model.config.channels
     rows = [row for row in rows if row.model is None or row.model.config.channels == channels]

@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from histomend.api import restore
 from histomend.damage.shapes import random_mask
+from histomend.methods.costs import cost
 from histomend.models import load_model
 from histomend.networks.build import arch_named
-from histomend.recipes.costs import cost
-from histomend.restore import restore
 
 SIZE = 256
 MASKED = 0.15

@@ -9,10 +9,10 @@ import torch
 
 from histomend.diffusion.denoiser import Denoiser
 from histomend.diffusion.space import LatentSpace, PixelSpace, Space
+from histomend.methods.costs import cost, vae_cost
 from histomend.models import Model, ModelConfig
 from histomend.networks.autoencoder import VAE_ARCHS
 from histomend.networks.build import arch_named
-from histomend.recipes.costs import cost, vae_cost
 
 SIZE = 256
 

@@ -27,8 +27,8 @@ import torch
 
 from blocks import Block
 from histomend.evaluate.tables import Table, write_section
+from histomend.methods import METHODS
 from histomend.models.upscaler import load_upscaler
-from histomend.recipes.controlled import CONTROLLED_PRESETS
 from judges import Judge
 from kept import Store
 from upscale_judges import GENERAL, TISSUE, add_weight_options, column_keys, judges_of
@@ -158,7 +158,7 @@ def _options() -> argparse.Namespace:
         metavar="NAME=FOLDER",
         help="upscaler of a training to compare (repeatable); by default --model alone",
     )
-    presets = list(CONTROLLED_PRESETS)
+    presets = list(METHODS["histo-diffusion"].presets)
     add("--presets", nargs="+", choices=presets, default=presets, help="of Table 6")
     add("--steps", type=int, nargs="+", default=[], help="of `fast`, for further rows of Table 6")
     add("--degradation", choices=tuple(DEGRADATIONS), default="scanner", help="of Table 4")

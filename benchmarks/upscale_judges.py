@@ -20,7 +20,7 @@ from histomend.evaluate.hover import nuclei_segmenter
 from histomend.evaluate.instances import lost_and_gained
 from histomend.evaluate.nuclear_features import INTENSITY, TEXTURE, nuclear_l1
 from histomend.evaluate.tables import Interval, bootstrap, ratio_of_sums
-from histomend.tiles.enlarge import deviation
+from histomend.image.resampling import deviation
 from judges import Fields, Judge
 from kept import Lines, digest, files_digest, pixels_digest
 

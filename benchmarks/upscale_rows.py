@@ -8,15 +8,18 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from histomend.api import upscale
 from histomend.errors import SettingError
+from histomend.jobs.job import Job
+from histomend.methods import method_named
+from histomend.methods.decide import decide
+from histomend.methods.loading import model_for
 from histomend.models import locate
 from histomend.models.upscaler import Upscaler, load_upscaler
-from histomend.recipes.upscale_methods import METHOD, upscaler_for
-from histomend.upscale import UpscaleJob, prepare, upscale
 from kept import Restored, digest, files_digest, pixels_digest
 from upscale_pairs import Pair
 
@@ -31,6 +34,9 @@ OWN: dict[str, dict[str, Any]] = {
 }
 INTERPOLATED = ("bicubic", "lanczos")
 ROWS = (*INTERPOLATED, *OWN)
+
+
+OURS = "histo-diffusion"
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class Row:
     weights: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
 
-    def prepared(self, pair: Pair) -> UpscaleJob:
+    def prepared(self, pair: Pair) -> Job:
         """Return what would be done.
 
         Raises
@@ -67,25 +73,16 @@ class Row:
         SettingError
             The method cannot enlarge by this scale.
         """
-        return prepare(
-            pair.small, scale=pair.scale, method=self.method, model=self.model, device="cpu",
-            **self.settings,
+        return decide(
+            "upscale", pair.small, scale=pair.scale, method=self.method, model=self.model,
+            device="cpu", **self.settings,
         )  # fmt: skip
 
     def key(self, pair: Pair) -> str:
         """Return a hash of everything that the enlarged image depends on."""
         job = self.prepared(pair)
-        sampled = (
-            None if job.sampling is None else {**asdict(job.sampling), "preset": ""},
-            job.times,
-            job.generation,
-            job.colour,
-            (job.model.config.window, job.model.config.gain)
-            if isinstance(job.model, Upscaler)
-            else None,
-        )
         coarse = (pair.scale, pair.small.shape, pixels_digest(pair.small))
-        return digest(self.method, self.weights, sampled, pair.seed, coarse)
+        return digest(self.method, self.weights, job.settings, pair.seed, coarse)
 
     def restore(self, pair: Pair) -> Restored:
         """Enlarge one image on the processor."""
@@ -95,7 +92,7 @@ class Row:
             device="cpu", **self.settings,
         )  # fmt: skip
         seconds = time.process_time() - began
-        return Restored(result.image.pixels, seconds, float(result.record.nfe))
+        return Restored(result.pixels, seconds, float(result.record.nfe))
 
 
 def interpolated(name: str) -> Row:
@@ -105,20 +102,20 @@ def interpolated(name: str) -> Row:
 
 def named_row(title: str, method: str, weights: str) -> Row:
     """Return a row of any method with the weights in a file or a folder."""
-    model = upscaler_for(method, weights, "cpu")
-    return Row(title, "ours" if method == METHOD else "other", method, model, weights_of(weights))
+    model = model_for(method_named("upscale", method), weights, "cpu")
+    return Row(title, "ours" if method == OURS else "other", method, model, weights_of(weights))
 
 
 def own_row(title: str, model: Upscaler, **settings: Any) -> Row:
     """Return a row of an upscaler of ours."""
     kind: Kind = "stage 1" if settings.get("generation") == 0 else "ours"
-    return Row(title, kind, METHOD, model, weights_of(model.name), settings)
+    return Row(title, kind, OURS, model, weights_of(model.name), settings)
 
 
 def without_stage_1(title: str, model: Upscaler) -> Row:
     """Return a row in which the diffusion is steered by the interpolated image itself."""
     steered = replace(model, restoration=lambda x: x)
-    return Row(title, "ours", METHOD, steered, weights_of(model.name) + " without stage 1")
+    return Row(title, "ours", OURS, steered, weights_of(model.name) + " without stage 1")
 
 
 def weights_of(place: str | Path) -> str:

@@ -22,16 +22,16 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from histomend.api import upscale
 from histomend.diffusion.denoiser import Denoiser
 from histomend.diffusion.loop import sample
 from histomend.diffusion.noise import NoiseField, NoiseStream
 from histomend.diffusion.path import FixedPath
 from histomend.evaluate.tables import Table, write_section
 from histomend.image import Intensity
+from histomend.image.resampling import resized_to
+from histomend.methods.histo_diffusion import HistoDiffusion, controlled_sampling
 from histomend.models.upscaler import Upscaler, load_upscaler
-from histomend.recipes.controlled import Controlled, controlled_sampling
-from histomend.tiles.enlarge import resized_to
-from histomend.upscale import upscale
 from speed import matmul_rate, median_s
 from stopwatch import Around, Stopwatch, TimedSpace
 
@@ -137,7 +137,7 @@ def plainly_enlarged(model: Upscaler, small: np.ndarray) -> Tensor:
     times = chosen.times(schedule)
     found = sample(
         model.denoiser,
-        Controlled(control, times[0], schedule),
+        HistoDiffusion(control, times[0], schedule),
         FixedPath(times),
         chosen.make_sampler(schedule, learned_variance=False),
         NoiseStream([NoiseField(0)], [(0, 0)]),

@@ -23,8 +23,8 @@ from histomend.diffusion.space import LatentSpace
 from histomend.evaluate.crops import Crop, crops
 from histomend.evaluate.restoration import measure
 from histomend.evaluate.tables import Table, write_section
+from histomend.methods.windows import to_uint8
 from histomend.models import load_vae
-from histomend.tiles.window import to_uint8
 
 COLUMNS = (
     "PSNR ↑",

@@ -9,11 +9,18 @@ import pytest
 import skimage.data
 import torch
 
-from histomend.models import ModelConfig, fit_to_vae, save_model
+from histomend.models import (
+    CalibratorConfig,
+    ModelConfig,
+    fit_to_calibrator,
+    fit_to_vae,
+    save_calibrator,
+    save_model,
+)
 from histomend.models.priors import load_prior
 from histomend.models.restoration import RestorationConfig, save_restoration
 from histomend.models.upscaler import UpscalerConfig, save_upscaler
-from histomend.networks.build import LATENT_ARCHS, Arch
+from histomend.networks.build import CALIBRATED_ARCHS, LATENT_ARCHS, Arch
 from histomend.networks.conv_unet import ConvUNet
 from histomend.networks.latent_unet import latent_unet
 from histomend.networks.swinir import SWINIR_ARCHS
@@ -133,6 +140,29 @@ def untrained_upscaler(
     config = UpscalerConfig.of(prior, untrained_restoration, window=64, fast_steps=2)
     save_upscaler(folder, branch, prior, untrained_prior, untrained_restoration, config)
     return folder
+
+
+@pytest.fixture(scope="session")
+def untrained_rscd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return the folder of a model of RSCD for RGB whose calibrator predicts t near 40."""
+    tiny = {"channels": 32, "multipliers": (2,), "blocks": 1, "patch": 4, "local": True}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(CALIBRATED_ARCHS, "tiny-field", Arch(ConvUNet, tiny, "tests"))
+        torch.manual_seed(0)
+        folder = tmp_path_factory.mktemp("rscd")
+        calibrating = CalibratorConfig("small", 3)
+        state = calibrating.network().state_dict()
+        state["head.2.weight"] *= 0.1
+        state["head.2.bias"].fill_(0.4)
+        save_calibrator(folder / "beside", state, calibrating)
+        config = ModelConfig(
+            "rscd", "tiny-field", "epsilon", context=False, highest_t=200, window=64, fast_steps=2
+        )
+        config = fit_to_calibrator(config, folder / "beside")
+        weights = config.network().state_dict()
+        torch.nn.init.normal_(weights["head.weight"], 0, 0.1)
+        save_model(folder / "model", weights, config, calibrator=folder / "beside", half=True)
+        yield folder / "model"
 
 
 @pytest.fixture(scope="session")

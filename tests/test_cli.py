@@ -143,12 +143,12 @@ def test_one_bad_file_does_not_stop_the_others(work: Path, model: Path) -> None:
 
 
 def test_an_existing_output_is_refused_before_anything_is_computed(work: Path) -> None:
-    before = (work / "mask.png").read_bytes()
+    (work / "new.png").write_bytes(b"mine")
     words = ("restore", "tissue.png", "--mask", "mask.png", "--model", "no-such-model", "-o")
-    result = run(*words, "mask.png")
+    result = run(*words, "new.png")
     assert result.exit_code == 2
-    assert "mask.png: exists already" in flat(result.stderr)
-    assert (work / "mask.png").read_bytes() == before
+    assert "new.png: exists already" in flat(result.stderr)
+    assert (work / "new.png").read_bytes() == b"mine"
 
 
 def test_the_source_is_never_overwritten(work: Path) -> None:
@@ -193,7 +193,7 @@ def test_jpeg_needs_consent_and_the_ledger_says_so(work: Path, model: Path) -> N
     words = ("restore", "tissue.png", "--mask", "mask.png", "-o", "new.jpg", "--model", model)
     assert "--lossy" in run(*words).stderr
     succeed(*words, "--lossy")
-    assert json.loads((work / "new.ledger.json").read_text())["settings"]["lossy"] is True
+    assert json.loads((work / "new.ledger.json").read_text())["output"]["lossy"] is True
 
 
 def test_errors_show_no_traceback_unless_asked(work: Path) -> None:
@@ -206,18 +206,18 @@ def test_errors_show_no_traceback_unless_asked(work: Path) -> None:
 
 
 def test_interruption_ends_with_130(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("histomend.files.plan_jobs", interrupted)
+    monkeypatch.setattr("histomend.jobs.outputs.plan_outputs", interrupted)
     assert run("restore", "tissue.png", "--detect", "-o", "new.png").exit_code == 130
 
 
 def test_a_fault_of_ours_points_to_the_doctor(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("by accident")
 
-    monkeypatch.setattr("histomend.files.plan_jobs", broken)
+    monkeypatch.setattr("histomend.jobs.outputs.plan_outputs", broken)
     result = run("restore", "tissue.png", "--detect", "-o", "new.png")
     assert result.exit_code == 1
     assert "histomend doctor" in flat(result.stderr)
@@ -237,7 +237,7 @@ def test_simulate_tells_exactly_where(work: Path) -> None:
 
 def test_presets_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     archs = {"artifusion": {"full": ARCHS["full"]}}
-    monkeypatch.setattr("histomend.recipes.catalogue.METHOD_ARCHS", archs)
+    monkeypatch.setattr("histomend.methods.catalogue.METHOD_ARCHS", archs)
     rows = json.loads(succeed("presets", "artifusion", "--json").stdout)
     keys = {"method", "arch", "preset", "parameters", "macs", "steps", "use", "how"}
     assert all(set(row) == keys for row in rows)

@@ -23,9 +23,10 @@ from histomend.errors import (
     UnsupportedImageError,
     ValueRangeError,
 )
+from histomend.methods.ccdf import CCDF, low_frequencies
+from histomend.methods.rrd import RRD
 from histomend.models import Calibrator, CalibratorConfig, Model, ModelConfig
 from histomend.networks.conv_unet import ConvUNet
-from histomend.recipes.contracted import Contracted, Regularised, low_frequencies
 
 DTYPES = [np.uint8, np.uint16, np.float32]
 
@@ -104,7 +105,7 @@ def test_a_stack_is_restored_plane_by_plane_with_one_intensity():
     stack = np.stack([noisy(2), stored(clean(2), np.uint16) // 8, noisy(2)])
     result = denoise(stack, model=made(2), sampler="ddpm")
     assert (result.pixels.shape, result.t_map.shape) == (stack.shape, stack.shape[:3])
-    assert result.record.intensity == {"low": 0.0, "high": 65535.0}
+    assert result.record.figures["intensity"] == {"low": 0.0, "high": 65535.0}
     np.testing.assert_array_equal(result.pixels[1], stack[1], "the clean plane")
     assert (result.pixels[0] != result.pixels[2]).any(), "each plane has noise of its own"
     of_list = denoise(list(stack), model=made(2), sampler="ddpm")
@@ -121,7 +122,7 @@ def test_what_is_clean_goes_through_byte_for_byte(dtype):
     assert not untouched[:, -20:].any()
     assert result.pixels[untouched].tobytes() == image[untouched].tobytes()
     assert (result.pixels[~untouched] != image[~untouched]).any()
-    assert 0 < result.record.t["unchanged_share"] < 1
+    assert 0 < result.record.figures["unchanged_share"] < 1
 
 
 @pytest.mark.parametrize(
@@ -161,13 +162,15 @@ def test_a_dim_image_is_shown_stretched_and_comes_back_dim():
     full = noisy(1)
     dim = (full // 40).astype(np.uint16)
     bright, dark = (denoise(image, model=made(1)) for image in (full, dim))
-    assert dark.record.intensity["high"] == pytest.approx(3 * dim.max(), rel=0.1)
+    assert dark.record.figures["intensity"]["high"] == pytest.approx(3 * dim.max(), rel=0.1)
     assert any("less than a third" in notice for notice in dark.record.notices)
     # Signal and noise are as large beside each other as before, but for the headroom.
     assert dark.t_map.mean() > bright.t_map.mean() / 5
     assert dark.pixels.max() <= dim.max() * 1.1
     eight = denoise((noisy(3) // 40).astype(np.uint16), model=made(3))
-    assert eight.record.intensity["high"] == 65535, "the brightness of RGB means something"
+    assert eight.record.figures["intensity"]["high"] == 65535, (
+        "the brightness of RGB means something"
+    )
 
 
 def test_the_record_says_what_was_done():
@@ -178,9 +181,13 @@ def test_the_record_says_what_was_done():
     data = json.loads(result.record.to_json())
     assert data["seed"] == 3
     assert data["settings"]["preset"] == "fast"
-    assert data["nfe"]["most"] <= 4
-    assert data["t"]["max"] == pytest.approx(result.t_map.max())
-    assert data["source"]["shape"] == [96, 130, 1]
+    assert data["figures"]["nfe_most"] <= 4
+    assert data["figures"]["t"]["max"] == pytest.approx(result.t_map.max())
+    assert (data["source"]["height"], data["source"]["width"], data["source"]["axes"]) == (
+        96,
+        130,
+        "YXC",
+    )
     assert "sha256" in data["model"]
     assert "not for diagnosis" in data["note"]
 
@@ -278,13 +285,13 @@ def test_methods_without_a_model_know_no_t(method, steps):
     result = denoise(image, method=method, steps=steps)
     assert result.t_map is None
     assert result.record.model is None
-    assert result.record.t is None
+    assert "t" not in result.record.figures
     assert gain_db(image, result.pixels, clean(2, 64, 64)) > 1
 
 
 def test_ccdf_starts_from_the_image_noised_to_t_and_holds_on_to_its_low_frequencies():
     image = torch.rand(1, 1, 64, 64)
-    recipe = Contracted(image, torch.tensor([100.0]), SCHEDULE)
+    recipe = CCDF(image, torch.tensor([100.0]), SCHEDULE)
     start = recipe.start(STREAM)
     assert float((start - SCHEDULE.alpha[100] * image).std()) == pytest.approx(
         float(SCHEDULE.sigma[100]), rel=0.1
@@ -297,7 +304,7 @@ def test_ccdf_starts_from_the_image_noised_to_t_and_holds_on_to_its_low_frequenc
 
 def test_rrd_starts_from_the_image_and_draws_the_low_frequencies_halfway():
     image = torch.rand(1, 1, 64, 64)
-    recipe = Regularised(image, torch.tensor([100.0]), SCHEDULE)
+    recipe = RRD(image, torch.tensor([100.0]), SCHEDULE)
     torch.testing.assert_close(recipe.start(STREAM), float(SCHEDULE.alpha[100]) * image)
     end = recipe.after(torch.zeros_like(image), Step(torch.tensor([1]), torch.tensor([0])))
     torch.testing.assert_close(end, 0.5 * low_frequencies(image), rtol=0, atol=1e-5)
@@ -306,7 +313,7 @@ def test_rrd_starts_from_the_image_and_draws_the_low_frequencies_halfway():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"method": "ccdf", "preset": "paper"}, "one of rscd"),
+        ({"method": "ccdf", "preset": "paper"}, "No preset of ccdf"),
         ({"method": "ccdf", "steps": 500}, "1 to 200"),
         ({"method": "median", "model": None, "steps": 3}, "no such --steps"),
         ({"method": "median"}, "has no model"),

@@ -74,9 +74,9 @@ def test_a_two_channel_stack_comes_back_as_it_was_laid_out_with_map_and_record(w
     t = tifffile.imread("out/new.t-map.tif")
     assert (t.shape, t.dtype) == ((3, 72, 80), np.float32)
     np.testing.assert_allclose(t, 40, atol=0.1)
-    written = json.loads(Path("out/new.denoise.json").read_text())
-    assert written["t"]["mean"] == pytest.approx(40, abs=0.1)
-    assert record["nfe"]["most"] == 2
+    written = json.loads(Path("out/new.ledger.json").read_text())
+    assert written["figures"]["t"]["mean"] == pytest.approx(40, abs=0.1)
+    assert record["nfe_most"] == 2
     assert run("denoise", "in.tif", "-o", "out/new.tif", "--model", model).exit_code == 2
 
 

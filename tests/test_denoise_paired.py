@@ -21,10 +21,10 @@ from histomend.errors import (
     UnsupportedImageError,
     WeightsError,
 )
+from histomend.methods.conditional import Conditional
 from histomend.models import Model, ModelConfig, load_model, read_config, save_model
 from histomend.networks.build import CALIBRATED_ARCHS, Arch
 from histomend.networks.conv_unet import ConvUNet
-from histomend.recipes.conditional import Conditional
 
 METHODS = ["conditional", "noise2noise"]
 
@@ -83,8 +83,8 @@ def test_shape_and_type_are_kept_and_no_t_is_told(
     result = denoise(image, model=made(method, channels), method=method)
     assert (result.pixels.shape, result.pixels.dtype) == (image.shape, image.dtype)
     assert result.t_map is None
-    assert result.record.t is None
-    assert result.record.nfe["most"] == {"conditional": 3, "noise2noise": 1}[method]
+    assert "t" not in result.record.figures
+    assert result.record.figures["nfe_most"] == {"conditional": 3, "noise2noise": 1}[method]
     assert json.loads(result.record.to_json())["method"] == method
 
 

@@ -365,3 +365,15 @@ def test_regions_join_what_is_closer_than_asked(mask, merge_px):
         own = np.argwhere(labels == number)
         assert own.min(axis=0).tolist() == [y, x]
         assert (own.max(axis=0) + 1).tolist() == [y + h, x + w]
+
+
+@few
+@given(
+    arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=40), elements=st.booleans()),
+    st.integers(0, 12),
+    st.integers(0, 10_000),
+)
+def test_boxes_are_those_of_the_labels(mask, merge_px, seed):
+    sparse = mask & (np.random.default_rng(seed).random(mask.shape) < 0.05)
+    for one in (mask, sparse):
+        assert regions(one, merge_px=merge_px) == label_regions(one, merge_px=merge_px)[1]

@@ -49,11 +49,9 @@ def test_unknown_names_are_refused() -> None:
         _ = histomend.frobnicate
 
 
-def test_restore_stays_a_function_once_its_module_is_imported() -> None:
+def test_detect_stays_a_function_once_its_room_is_imported() -> None:
     import histomend.detect.threshold
-    import histomend.restore
 
-    assert inspect.isfunction(histomend.restore)
     assert inspect.isfunction(histomend.detect)
 
 

@@ -9,15 +9,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from histomend.api import restore, sample_field
 from histomend.cli.app import app
 from histomend.errors import ModelMismatchError, ModelNotFoundError, SettingError
 from histomend.image import write_image
-from histomend.ledger import Ledger, undo, verify
+from histomend.ledger import Record, undo, verify
 from histomend.masks import write_mask
+from histomend.methods.decide import decide
 from histomend.models import Model, load_model
-from histomend.restore import describe, prepare, restore, sample_field
 from histomend.tiles.plan import make_plan
-from histomend.tiles.surround import fill_smoothly
+from histomend.tiles.seams import fill_smoothly
 
 METHOD = "latent-artifusion"
 
@@ -47,8 +48,8 @@ def test_outside_the_mask_not_one_pixel_changes(
     mask[int(rng.integers(height)), : width // 2] = True
     mask[: height // 3, int(rng.integers(width))] = True
     result = restore(image, mask, method=METHOD, model=model, steps=1, mpp=0.5, seed=seed)
-    assert (result.image.pixels[~mask] == image[~mask]).all()
-    changed = (result.image.pixels != image).any(-1)
+    assert (result.pixels[~mask] == image[~mask]).all()
+    changed = (result.pixels != image).any(-1)
     assert changed[mask].mean() > 0.8, "a thin mask is restored as any other"
 
 
@@ -58,7 +59,7 @@ def test_what_lies_under_the_mask_is_never_seen(model: Model, tissue: np.ndarray
     other[mask] = 0
     one = restore(tissue, mask, method=METHOD, model=model, mpp=0.5)
     two = restore(other, mask, method=METHOD, model=model, mpp=0.5)
-    assert (one.image.pixels == two.image.pixels).all()
+    assert (one.pixels == two.pixels).all()
 
 
 def test_the_same_seed_gives_the_same_bytes(model: Model, tissue: np.ndarray) -> None:
@@ -67,14 +68,14 @@ def test_the_same_seed_gives_the_same_bytes(model: Model, tissue: np.ndarray) ->
         restore(tissue, mask, method=METHOD, model=model, mpp=0.5, seed=seed, batch=batch)
         for seed, batch in ((7, 1), (7, 8), (8, 1))
     )
-    assert first.image.pixels.tobytes() == again.image.pixels.tobytes()
-    assert first.image.pixels.tobytes() != other.image.pixels.tobytes()
+    assert first.pixels.tobytes() == again.pixels.tobytes()
+    assert first.pixels.tobytes() != other.pixels.tobytes()
 
 
 def test_the_ledger_says_what_was_done_and_takes_it_back(model: Model, tissue: np.ndarray) -> None:
     mask = spot() | spot(300, 300)
     result = restore(tissue, mask, method=METHOD, model=model, mpp=0.5, samples=2)
-    ledger = Ledger.from_json(result.ledger.to_json())
+    ledger = Record.from_json(result.record.to_json())
     assert ledger.method == METHOD
     assert ledger.model["vae_sha256"] == model.config.vae_sha256
     assert ledger.nfe == 2 * 2 * 2
@@ -87,15 +88,15 @@ def test_an_artifact_larger_than_the_window_is_one_field(model: Model) -> None:
     mask = np.zeros((350, 701), bool)
     mask[103:240, 35:603] = True
     result = restore(image, mask, method=METHOD, model=model, steps=1, mpp=0.5)
-    assert len(result.ledger.windows) == 1
-    assert (result.image.pixels[~mask] == image[~mask]).all()
+    assert len(result.record.windows) == 1
+    assert (result.pixels[~mask] == image[~mask]).all()
 
 
 def test_other_pixel_sizes_are_bridged(model: Model, tissue: np.ndarray) -> None:
     mask = spot(200, 200, 81)
     result = restore(tissue, mask, method=METHOD, model=model, mpp=0.25)
-    assert result.ledger.settings["scale"] == 0.5
-    assert (result.image.pixels[~mask] == tissue[~mask]).all()
+    assert result.record.settings["scale"] == 0.5
+    assert (result.pixels[~mask] == tissue[~mask]).all()
 
 
 def test_a_trace_shows_decoded_states(model: Model, tissue: np.ndarray) -> None:
@@ -111,12 +112,14 @@ def test_a_trace_shows_decoded_states(model: Model, tissue: np.ndarray) -> None:
         trace=lambda window, t, x: seen.append((t, x)),
     )
     assert [t for t, _ in seen] == [667, 333, 0]
-    _, _, w, h = result.ledger.windows[0]["field"]
+    _, _, w, h = result.record.windows[0]["field"]
     assert all(picture.shape == (h, w, 3) for _, picture in seen)
 
 
 def test_a_dry_run_says_what_the_run_does(model: Model, tissue: np.ndarray) -> None:
-    said = describe(prepare(tissue, spot(), method=METHOD, model=model, preset="paper", mpp=0.5))
+    said = decide(
+        "restore", tissue, mask=spot(), method=METHOD, model=model, preset="paper", mpp=0.5
+    ).describe()
     assert (said["method"], said["sampler"], said["nfe"]) == (METHOD, "ddpm", 50)
     json.dumps(said)
 

@@ -152,7 +152,7 @@ def test_channels_are_found_by_their_number(tmp_path, shape, channels, expected)
         read_stack(tmp_path / "in.tif", channels=channels),
     ):
         assert stack.values.shape == expected
-        np.testing.assert_array_equal(stack.axes.restored(stack.values), values)
+        np.testing.assert_array_equal(stack.axes.to_original(stack.values), values)
 
 
 def test_a_guess_is_told_and_can_be_corrected():

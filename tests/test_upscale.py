@@ -14,6 +14,7 @@ from PIL import Image as PilImage
 from torch.nn import functional as F
 
 import histomend
+from histomend.api import upscale
 from histomend.baselines.published import PublishedUpscaler
 from histomend.diffusion.space import LatentSpace
 from histomend.errors import (
@@ -26,11 +27,15 @@ from histomend.errors import (
     UnsupportedImageError,
 )
 from histomend.image import Image
+from histomend.image.resampling import deviation, resized_to
+from histomend.jobs.engines import run_stage
+from histomend.methods import enlarging, histo_diffusion
+from histomend.methods.decide import decide
+from histomend.methods.enlarging import cleaning
 from histomend.models.restoration import RestorationConfig, load_restoration, save_restoration
 from histomend.models.upscaler import Upscaler, load_upscaler
 from histomend.networks.rrdb import RRDB_ARCHS, RRDBNet
-from histomend.tiles import enlarge
-from histomend.upscale import prepare, upscale
+from histomend.slides.source import ArraySource
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +51,17 @@ def small(tissue: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("scale", [1.6, 2, 3.7])
 def test_any_scale_and_size(model: Upscaler, small: np.ndarray, scale: float) -> None:
     result = upscale(small, scale=scale, model=model, mpp=2.0)
-    assert result.image.pixels.shape == (round(40 * scale), round(48 * scale), 3)
-    assert result.image.pixels.dtype == np.uint8
+    assert result.pixels.shape == (round(40 * scale), round(48 * scale), 3)
+    assert result.pixels.dtype == np.uint8
     assert result.image.mpp == pytest.approx(2.0 / scale)
     assert result.record.nfe == 2
 
 
 def test_the_scale_follows_from_pixel_sizes(model: Upscaler, small: np.ndarray) -> None:
-    job = prepare(small, target_mpp=0.5, model=model, mpp=1.0)
-    assert (job.scale, job.size) == (2.0, (80, 96))
+    job = decide("upscale", small, target_mpp=0.5, model=model, mpp=1.0)
+    assert (job.settings["scale"], job.output.height, job.output.width) == (2.0, 80, 96)
     assert job.notices == ()
-    (notice,) = prepare(small, scale=4, model=model, mpp=1.0).notices
+    (notice,) = decide("upscale", small, scale=4, model=model, mpp=1.0).notices
     assert "0.25 um per pixel" in notice
 
 
@@ -64,8 +69,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(
     model: Upscaler, small: np.ndarray
 ) -> None:
     one, same, other = (
-        upscale(small, scale=2, model=model, seed=seed, colour="none").image.pixels
-        for seed in (1, 1, 2)
+        upscale(small, scale=2, model=model, seed=seed, colour="none").pixels for seed in (1, 1, 2)
     )
     assert one.tobytes() == same.tobytes()
     assert one.tobytes() != other.tobytes()
@@ -75,18 +79,19 @@ def test_sixteen_bits_stay(model: Upscaler, small: np.ndarray) -> None:
     deep = small.astype(np.uint16) * 257
     result = upscale(deep, scale=2, model=model, generation=0)
     eight = upscale(small, scale=2, model=model, generation=0)
-    assert result.image.pixels.dtype == np.uint16
-    difference = result.image.pixels / 257 - eight.image.pixels
+    assert result.pixels.dtype == np.uint16
+    difference = result.pixels / 257 - eight.pixels
     assert np.abs(difference).max() < 2
 
 
 def test_the_dial_goes_from_the_cleaned_image_to_the_whole_generation(
     model: Upscaler, small: np.ndarray
 ) -> None:
-    enlarged = enlarge.resized_to(small, (80, 96))
-    cleaned = enlarge.cleaned(enlarged, model.restoration, model.device, lambda: None)
+    enlarged = ArraySource(Image(resized_to(small, (80, 96))))
+    stage = cleaning(enlarged, model.restoration, model.device, last=False)
+    cleaned = stage.place(run_stage(stage, model.device, 1, lambda: None), enlarged).about.pixels
     none = upscale(small, scale=2, model=model, generation=0)
-    assert none.image.pixels.tobytes() == cleaned.tobytes()
+    assert none.pixels.tobytes() == cleaned.tobytes()
     assert none.record.nfe == 0
     few, half, all_ = (
         upscale(small, scale=2, model=model, generation=g, steps=4, colour="none").record
@@ -99,10 +104,10 @@ def test_the_dial_goes_from_the_cleaned_image_to_the_whole_generation(
 def test_the_wavelet_fix_keeps_the_colours_of_the_cleaned_image(
     model: Upscaler, small: np.ndarray
 ) -> None:
-    cleaned = upscale(small, scale=2, model=model, generation=0).image.pixels
+    cleaned = upscale(small, scale=2, model=model, generation=0).pixels
     off = {
         colour: np.abs(
-            upscale(small, scale=2, model=model, colour=colour).image.pixels.mean((0, 1))
+            upscale(small, scale=2, model=model, colour=colour).pixels.mean((0, 1))
             - cleaned.mean((0, 1))
         ).max()
         for colour in ("wavelet", "adain", "none")
@@ -119,11 +124,11 @@ def test_what_the_diffusion_leaves_stays_as_it_was_cleaned(
     def nothing(denoiser: Any, recipe: Any, *_: Any) -> Any:
         return SimpleNamespace(x=recipe.control)
 
-    monkeypatch.setattr(enlarge, "sample", nothing)
-    cleaned = upscale(small, scale=2, model=model, generation=0).image.pixels
-    changed = upscale(small, scale=2, model=model, colour="difference").image.pixels
+    monkeypatch.setattr(histo_diffusion, "sample", nothing)
+    cleaned = upscale(small, scale=2, model=model, generation=0).pixels
+    changed = upscale(small, scale=2, model=model, colour="difference").pixels
     assert np.abs(changed.astype(int) - cleaned).max() <= 1
-    through = upscale(small, scale=2, model=model, colour="none").image.pixels
+    through = upscale(small, scale=2, model=model, colour="none").pixels
     assert np.abs(through.astype(int) - cleaned).max() > 10
 
 
@@ -134,7 +139,7 @@ def test_the_diffusion_draws_between_the_pixels_of_the_source_only(
     """Scanned with the source's pixels, the result is what the cleaned image is."""
 
     def scanned(**settings: Any) -> np.ndarray:
-        pixels = upscale(small, scale=scale, model=model, **settings).image.pixels
+        pixels = upscale(small, scale=scale, model=model, **settings).pixels
         field = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)
         return F.interpolate(field[None], small.shape[:2], mode="area").numpy()
 
@@ -146,13 +151,13 @@ def test_the_diffusion_draws_between_the_pixels_of_the_source_only(
 def test_the_gain_of_a_model_multiplies_what_the_diffusion_drew(
     model: Upscaler, small: np.ndarray
 ) -> None:
-    cleaned = upscale(small, scale=2, model=model, generation=0).image.pixels.astype(int)
+    cleaned = upscale(small, scale=2, model=model, generation=0).pixels.astype(int)
     drawn = []
     for gain in (0.1, 0.05):
         weak = replace(model, config=replace(model.config, gain=gain))
         result = upscale(small, scale=2, model=weak, colour="difference")
         assert result.record.settings["gain"] == gain
-        drawn.append(result.image.pixels - cleaned)
+        drawn.append(result.pixels - cleaned)
     inside = (cleaned > 40) & (cleaned < 215)
     twice, once = (d[inside] for d in drawn)
     assert np.abs(twice).mean() > 2
@@ -162,23 +167,23 @@ def test_the_gain_of_a_model_multiplies_what_the_diffusion_drew(
 def test_the_record_says_how_far_the_result_is_off_its_source(small: np.ndarray) -> None:
     for image in (small, small.astype(np.uint16) * 257):
         as_it_is = np.repeat(np.repeat(image, 3, axis=0), 3, axis=1)
-        assert enlarge.deviation(image, as_it_is) == 0
+        assert deviation(image, as_it_is) == 0
         lighter = as_it_is + np.array(3 * (image.max() // small.max()), image.dtype)
-        assert enlarge.deviation(image, lighter) == pytest.approx(3, abs=0.02)
-    assert 0 < upscale(small, scale=3, method="lanczos").record.deviation < 3
+        assert deviation(image, lighter) == pytest.approx(3, abs=0.02)
+    assert 0 < upscale(small, scale=3, method="lanczos").record.figures["deviation"] < 3
 
 
 def test_a_model_comes_with_histomend(small: np.ndarray) -> None:
-    model = prepare(small, scale=2, device="cpu").model
+    model = decide("upscale", small, scale=2, device="cpu").model
     assert model is not None
-    assert model.name == "histo-diffusion-he"
-    larger = histomend.upscale(small, scale=2, steps=1, device="cpu").image.pixels
+    assert model["name"] == "histo-diffusion-he"
+    larger = histomend.upscale(small, scale=2, steps=1, device="cpu").pixels
     assert larger.shape == (80, 96, 3)
 
 
 def test_presets_say_how_colours_are_fixed(model: Upscaler, small: np.ndarray) -> None:
     settings = [
-        prepare(small, scale=2, model=model, **how).colour
+        decide("upscale", small, scale=2, model=model, **how).settings["colour"]
         for how in ({}, {"preset": "paper"}, {"preset": "paper", "colour": "none"})
     ]
     assert settings == ["difference", "wavelet", "none"]
@@ -187,7 +192,7 @@ def test_presets_say_how_colours_are_fixed(model: Upscaler, small: np.ndarray) -
 def test_the_control_can_be_kept(model: Upscaler, small: np.ndarray) -> None:
     result = upscale(small, scale=2, model=model, keep_control=True)
     assert result.control is not None
-    assert result.control.shape == result.image.pixels.shape
+    assert result.control.shape == result.pixels.shape
     assert upscale(small, scale=2, model=model).control is None
 
 
@@ -196,7 +201,7 @@ def test_the_diffusion_of_a_field_of_several_windows_is_one(
 ) -> None:
     """Where windows overlap they are averaged at each step: the result has no jump there."""
     image = tissue[:64, :96]
-    pixels = upscale(image, scale=2.5, model=model, colour="none").image.pixels.astype(float)
+    pixels = upscale(image, scale=2.5, model=model, colour="none").pixels.astype(float)
     across = np.abs(np.diff(pixels, axis=1)).mean((0, 2))
     # Windows of 64 px begin every 48 px.
     seams = across[[47, 95, 143]].mean()
@@ -206,18 +211,18 @@ def test_the_diffusion_of_a_field_of_several_windows_is_one(
 def test_a_large_field_is_encoded_and_decoded_in_tiles(
     model: Upscaler, small: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = upscale(small, scale=2.2, model=model).image.pixels
+    whole = upscale(small, scale=2.2, model=model).pixels
     tiled = replace(model, space=LatentSpace(model.space.vae, tile=64))
-    monkeypatch.setattr(enlarge, "CLEANED", 64)
-    monkeypatch.setattr(enlarge, "BAND", 16)
-    cut = upscale(small, scale=2.2, model=tiled).image.pixels
+    monkeypatch.setattr(enlarging, "CLEANED", 64)
+    monkeypatch.setattr(histo_diffusion, "BAND", 16)
+    cut = upscale(small, scale=2.2, model=tiled).pixels
     assert np.abs(cut.astype(int) - whole).mean() < 3
 
 
 @pytest.mark.parametrize("method", ["bicubic", "lanczos"])
 def test_methods_without_a_model(method: str, small: np.ndarray) -> None:
     result = upscale(small, scale=2.5, method=method)
-    assert result.image.pixels.shape == (100, 120, 3)
+    assert result.pixels.shape == (100, 120, 3)
     assert (result.record.method, result.record.model) == (method, None)
 
 
@@ -227,10 +232,10 @@ def test_published_networks_see_tiles(tissue: np.ndarray) -> None:
     image = tissue[:70, :150]
     result = upscale(image, scale=4, method="published", model=PublishedUpscaler(network, 4))
     whole = PublishedUpscaler(network, 4)(image)
-    assert result.image.pixels.shape == (280, 600, 3)
-    assert np.abs(result.image.pixels.astype(int) - whole).mean() < 1
+    assert result.pixels.shape == (280, 600, 3)
+    assert np.abs(result.pixels.astype(int) - whole).mean() < 1
     with pytest.raises(SettingError, match="enlarge 4 times"):
-        prepare(image, scale=2, method="published", model=PublishedUpscaler(network, 4))
+        decide("upscale", image, scale=2, method="published", model=PublishedUpscaler(network, 4))
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +259,7 @@ def test_restoring_networks_take_any_scale(
     gan: Path, tiny_rrdb: None, tissue: np.ndarray, scale: float, mpp: float
 ) -> None:
     result = upscale(tissue[:44, :49], scale=scale, method="rrdb-gan", model=gan, mpp=mpp)
-    assert result.image.pixels.shape == (round(44 * scale), round(49 * scale), 3)
+    assert result.pixels.shape == (round(44 * scale), round(49 * scale), 3)
     assert (result.record.method, result.record.nfe) == ("rrdb-gan", 0)
     assert result.record.model is not None
     assert result.record.model["arch"] == "tiny"
@@ -271,26 +276,26 @@ def test_restoring_networks_see_tiles_without_seams(
         image, scale=8, method="rrdb-gan", model=module, progress=lambda *done: parts.append(done)
     )
     assert parts == [(1, 3), (2, 3), (3, 3)]
-    enlarged = torch.from_numpy(enlarge.resized_to(image, (128, 1200))).permute(2, 0, 1)[None]
+    enlarged = torch.from_numpy(resized_to(image, (128, 1200))).permute(2, 0, 1)[None]
     whole = (module(enlarged / 255)[0] * 255).permute(1, 2, 0).numpy()
-    assert np.abs(result.image.pixels - whole).max() < 4
+    assert np.abs(result.pixels - whole).max() < 4
 
 
 def test_a_restoring_network_needs_its_own_method(
     gan: Path, tiny_rrdb: None, model: Upscaler, small: np.ndarray, untrained_prior: Path
 ) -> None:
     with pytest.raises(ModelNotFoundError, match="histomend train rrdb-gan"):
-        prepare(small, scale=2, method="rrdb-gan")
+        decide("upscale", small, scale=2, method="rrdb-gan")
     with pytest.raises(ModelNotFoundError, match=r"no config\.json in it"):
-        prepare(small, scale=2, method="rrdb-gan", model=gan / "nowhere")
-    with pytest.raises(ModelMismatchError, match=r"one of rrdb-gan, .* train swinir-gan"):
-        prepare(small, scale=2, method="swinir-gan", model=gan)
+        decide("upscale", small, scale=2, method="rrdb-gan", model=gan / "nowhere")
+    with pytest.raises(ModelMismatchError, match=r"is for rrdb-gan, .* train swinir-gan"):
+        decide("upscale", small, scale=2, method="swinir-gan", model=gan)
     with pytest.raises(ModelMismatchError, match="model of latent-artifusion"):
-        prepare(small, scale=2, method="rrdb-gan", model=untrained_prior)
-    with pytest.raises(ModelMismatchError, match=r"one of histo-diffusion, .* train rrdb-gan"):
-        prepare(small, scale=2, method="rrdb-gan", model=model)
-    with pytest.raises(SettingError, match="does not sample"):
-        prepare(small, scale=2, method="rrdb-gan", model=gan, steps=5)
+        decide("upscale", small, scale=2, method="rrdb-gan", model=untrained_prior)
+    with pytest.raises(ModelMismatchError, match=r"is for histo-diffusion, .* train rrdb-gan"):
+        decide("upscale", small, scale=2, method="rrdb-gan", model=model)
+    with pytest.raises(SettingError, match="no such --steps"):
+        decide("upscale", small, scale=2, method="rrdb-gan", model=gan, steps=5)
 
 
 WRONG: dict[str, tuple[dict[str, Any], type[InputError], str]] = {
@@ -306,7 +311,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[InputError], str]] = {
     "generation": ({"scale": 2, "generation": 1.5}, SettingError, "between 0"),
     "colour": ({"scale": 2, "colour": "sepia"}, SettingError, "'sepia'"),
     "preset": ({"scale": 2, "preset": "author_code"}, SettingError, "author_code"),
-    "steps": ({"scale": 2, "method": "bicubic", "steps": 3}, SettingError, "does not sample"),
+    "steps": ({"scale": 2, "method": "bicubic", "steps": 3}, SettingError, "no such --steps"),
 }
 
 
@@ -317,15 +322,15 @@ def test_what_cannot_be_enlarged_is_refused_before_any_work(
     settings, error, words = WRONG[case]
     chosen = None if "method" in settings else model
     with pytest.raises(error, match=words):
-        prepare(small[:, :40], **{"model": chosen} | settings)
+        decide("upscale", small[:, :40], **{"model": chosen} | settings)
 
 
 def test_grey_and_transparent_images_are_refused(model: Upscaler, small: np.ndarray) -> None:
     see_through = np.dstack([small, np.full(small.shape[:2], 200, np.uint8)])
     for image, words in ((see_through, "transparency"), (small[..., 0], "grey|one channel")):
         with pytest.raises(UnsupportedImageError, match=words):
-            prepare(image, scale=2, model=model)
-    assert prepare(PilImage.fromarray(small), scale=2, model=model).size == (80, 96)
+            decide("upscale", image, scale=2, model=model)
+    assert decide("upscale", PilImage.fromarray(small), scale=2, model=model).output.height == 80
 
 
 def test_an_image_in_memory_can_be_enlarged_again(model: Upscaler, small: np.ndarray) -> None:
@@ -334,7 +339,7 @@ def test_an_image_in_memory_can_be_enlarged_again(model: Upscaler, small: np.nda
 
 
 def test_models_of_another_kind_are_refused(untrained_prior: Path, small: np.ndarray) -> None:
-    with pytest.raises(ModelNotFoundError, match="None comes with Histomend"):
+    with pytest.raises(ModelNotFoundError, match="No model for rrdb-gan comes with"):
         histomend.upscale(small, scale=2, method="rrdb-gan")
     with pytest.raises(ModelMismatchError, match="no upscaler"):
         histomend.upscale(small, scale=2, model=untrained_prior, device="cpu")

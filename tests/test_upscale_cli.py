@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from histomend.cli.app import app
-from histomend.cli.upscaling import Colour
+from histomend.cli.upscale import COLOURS
 from histomend.image import read_image, write_image
-from histomend.recipes.colour import COLOUR_FIXES
+from histomend.methods.colour import COLOUR_FIXES
 
 
 def run(*words: object) -> Result:
@@ -41,8 +41,8 @@ def test_an_image_comes_out_larger_with_pixel_size_record_and_control(
     image = read_image("out/new.tif")
     assert (image.pixels.shape, image.mpp) == ((128, 144, 3), 0.5)
     assert read_image("out/control.tif").pixels.shape == (128, 144, 3)
-    written = json.loads(Path("out/new.upscale.json").read_text())
-    assert (written["scale"], written["nfe"], record["nfe"]) == (2.0, 2, 2)
+    written = json.loads(Path("out/new.ledger.json").read_text())
+    assert (written["figures"]["scale"], written["nfe"], record["nfe"]) == (2.0, 2, 2)
     assert written["model"]["restoration_sha256"]
     assert "not for diagnosis" in written["note"]
     again = run("in.png", "-o", "out/new.tif", "--model", untrained_upscaler, "--scale", 2)
@@ -87,9 +87,9 @@ def test_options_that_do_not_fit(words: tuple[object, ...], says: str) -> None:
 def test_without_a_model_the_bundled_one_is_taken() -> None:
     result = run("in.png", "-o", "new.png", "--scale", 2, "--steps", 1)
     assert result.exit_code == 0, result.stderr
-    written = json.loads(Path("new.upscale.json").read_text())
+    written = json.loads(Path("new.ledger.json").read_text())
     assert written["model"]["name"] == "histo-diffusion-he"
 
 
 def test_the_colour_fixes_of_the_verb_are_those_that_there_are() -> None:
-    assert {each.value for each in Colour} == set(COLOUR_FIXES)
+    assert set(COLOURS) == set(COLOUR_FIXES)

@@ -1,8 +1,7 @@
 """Histomend finds artifacts in histology images and restores them with diffusion models.
 
 >>> import histomend
->>> image = histomend.read_image("tissue.png")
->>> result = histomend.restore(image, mask=histomend.detect(image.pixels), seed=0)
+>>> result = histomend.restore("tissue.png", mask=histomend.detect("tissue.png"), seed=0)
 
 The names below are the public ones. They are imported when first used, because PyTorch takes
 seconds to import and most of them do not need it. Restored images are not for diagnosis.
@@ -16,9 +15,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from histomend.api import denoise, detect, restore, upscale
     from histomend.damage.artifacts import KINDS, Damaged, simulate
-    from histomend.denoise import DenoiseResult, denoise
-    from histomend.detect.threshold import Thresholds, detect
+    from histomend.detect.threshold import Thresholds
     from histomend.errors import (
         DeviceError,
         HistomendError,
@@ -45,53 +44,60 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from histomend.image import Image, read_image, write_image
-    from histomend.ledger import Ledger, Verification, undo, verify
+    from histomend.image.stack_files import read_stack, write_stack
+    from histomend.image.stacks import Stack
+    from histomend.jobs.job import Job
+    from histomend.jobs.run import Result, execute
+    from histomend.ledger import Record, Verification, undo, verify
     from histomend.masks import read_mask, write_mask
-    from histomend.models import load_model
-    from histomend.restore import Result, restore
-    from histomend.upscale import UpscaleResult, upscale
+    from histomend.methods.decide import decide
+    from histomend.models import Model, load_model
 
 __version__ = "0.1.0"
 
 __all__ = [
     "KINDS",
     "Damaged",
-    "DenoiseResult",
     "DeviceError",
     "HistomendError",
     "HubError",
     "Image",
     "ImageSizeError",
     "InputError",
+    "Job",
     "JobError",
-    "Ledger",
     "LedgerError",
     "MaskError",
     "MissingDependencyError",
+    "Model",
     "ModelError",
     "ModelMismatchError",
     "ModelNotFoundError",
     "OutputError",
     "PixelSizeError",
+    "Record",
     "RegionError",
     "ResourceError",
     "Result",
     "SettingError",
+    "Stack",
     "Thresholds",
     "TrainingError",
     "UnreadableImageError",
     "UnsafeWeightsError",
     "UnsupportedImageError",
-    "UpscaleResult",
     "ValueRangeError",
     "Verification",
     "WeightsError",
     "__version__",
+    "decide",
     "denoise",
     "detect",
+    "execute",
     "load_model",
     "read_image",
     "read_mask",
+    "read_stack",
     "restore",
     "simulate",
     "undo",
@@ -99,19 +105,23 @@ __all__ = [
     "verify",
     "write_image",
     "write_mask",
+    "write_stack",
 ]
 
 # Where the public names live that are not errors.
 _HOMES = {
+    "histomend.api": ("denoise", "detect", "restore", "upscale"),
     "histomend.damage.artifacts": ("KINDS", "Damaged", "simulate"),
-    "histomend.denoise": ("DenoiseResult", "denoise"),
-    "histomend.detect.threshold": ("Thresholds", "detect"),
+    "histomend.detect.threshold": ("Thresholds",),
     "histomend.image": ("Image", "read_image", "write_image"),
-    "histomend.ledger": ("Ledger", "Verification", "undo", "verify"),
+    "histomend.image.stack_files": ("read_stack", "write_stack"),
+    "histomend.image.stacks": ("Stack",),
+    "histomend.jobs.job": ("Job",),
+    "histomend.jobs.run": ("Result", "execute"),
+    "histomend.ledger": ("Record", "Verification", "undo", "verify"),
     "histomend.masks": ("read_mask", "write_mask"),
-    "histomend.models": ("load_model",),
-    "histomend.restore": ("Result", "restore"),
-    "histomend.upscale": ("UpscaleResult", "upscale"),
+    "histomend.methods.decide": ("decide",),
+    "histomend.models": ("Model", "load_model"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -130,11 +140,11 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keep ``histomend.restore`` the function, also once the module of that name is imported.
+    """Keep ``histomend.detect`` the function, also once the room of that name is imported.
 
-    The import system binds a submodule in its package; ``restore`` and ``detect`` would then be
-    a function or a module, depending on what was imported before. The modules are still reached
-    by ``from histomend.restore import ...``.
+    The import system binds a submodule in its package; ``detect`` would then be a function or a
+    module, depending on what was imported before. The room is still reached by
+    ``from histomend.detect.threshold import ...``.
     """
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -171,7 +171,9 @@ def _processor() -> str:
 def _threads() -> list[Check]:
     import torch
 
-    used, cores = torch.get_num_threads(), _usable_cores()
+    from histomend.jobs.engines import usable_cores
+
+    used, cores = torch.get_num_threads(), usable_cores()
     message = f"{used} for {cores} usable cores"
     if used > cores:
         fix = f"Fewer are faster here: export OMP_NUM_THREADS={cores}"
@@ -185,12 +187,6 @@ def _threads() -> list[Check]:
         )
         return [Check("threads", "warn", message, fix)]
     return [Check("threads", "ok", message)]
-
-
-def _usable_cores() -> int:
-    # A container or a scheduler may grant fewer cores than the machine has.
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _bf16() -> list[Check]:

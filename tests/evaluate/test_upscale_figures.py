@@ -12,8 +12,8 @@ from PIL import Image
 from histomend.errors import SettingError
 from histomend.evaluate.iqa import IqaConfig, save_iqa
 from histomend.evaluate.tables import Interval
+from histomend.methods import histo_diffusion
 from histomend.networks.rrdb import RRDBNet
-from histomend.recipes import controlled
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SIDE = 128
@@ -237,7 +237,7 @@ def test_speed_and_memory_are_told_as_ratios_and_peaks(
     load, untrained_upscaler: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load("upscale_speed")
-    monkeypatch.setattr(controlled, "PAPER_STEPS", 5)
+    monkeypatch.setattr(histo_diffusion, "PAPER_STEPS", 5)
     monkeypatch.setattr(load("speed"), "matmul_rate", lambda clock: 1e10)
     page = tmp_path / "page.md"
     of = ["--model", untrained_upscaler, "--size", 128, "--out", page]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from histomend.image import Image
-from histomend.ledger import Ledger, build_ledger
+from histomend.ledger import Record, build_record
 
 
 def _make_ledger(
@@ -21,7 +22,7 @@ def _make_ledger(
     uncertainty: np.ndarray | None = None,
     alpha: bool = False,
     **options: Any,
-) -> tuple[Image, np.ndarray, np.ndarray, Ledger]:
+) -> tuple[Image, np.ndarray, np.ndarray, Record]:
     rng = np.random.default_rng(seed)
     if mask is None:
         mask = np.zeros((90, 140), bool)
@@ -34,12 +35,14 @@ def _make_ledger(
     restored[mask] = rng.integers(0, top + 1, (int(mask.sum()), 3)).astype(dtype)
     source = Image(pixels, mpp, pixels[..., 0].copy() if alpha else None, Path("a/b/tissue.png"))
     settings = {"preset": "fast", "steps": 20, "region": (1, 2, 3, 4), "eta": np.float32(0.5)}
-    ledger = build_ledger(
-        source=source,
-        restored=restored,
+    ledger = build_record(
+        "restore",
+        source,
+        replace(source, pixels=restored),
         mask=mask,
         method="artifusion",
         model={"name": "artifusion-he", "sha256": "0" * 64, "card": {"mpp": 0.5}},
+        options={},
         settings=settings | options,
         seed=7,
         nfe=20,
@@ -51,6 +54,6 @@ def _make_ledger(
 
 
 @pytest.fixture(scope="session")
-def make_ledger() -> Callable[..., tuple[Image, np.ndarray, np.ndarray, Ledger]]:
+def make_ledger() -> Callable[..., tuple[Image, np.ndarray, np.ndarray, Record]]:
     """Return what gives source, restored pixels, mask and ledger."""
     return _make_ledger

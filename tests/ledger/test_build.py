@@ -3,20 +3,21 @@
 import base64
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import PIL.Image
 import pytest
 
 from histomend.errors import LedgerError
-from histomend.ledger import build_ledger
+from histomend.ledger import build_record
 
 
 def test_a_ledger_says_what_was_changed_and_by_what(make_ledger):
     uncertainty = np.full((90, 140), 0.25, np.float32)
     source, restored, mask, ledger = make_ledger(uncertainty=uncertainty)
     data = json.loads(ledger.to_json())
-    assert data["schema_version"] == 1
+    assert data["schema_version"] == 2
     assert data["note"] == "restored, not for diagnosis"
     assert data["created"].endswith("+00:00")
     assert data["source"]["name"] == "tissue.png"
@@ -31,7 +32,7 @@ def test_a_ledger_says_what_was_changed_and_by_what(make_ledger):
     assert two["uncertainty"] == pytest.approx(0.25)
     difference = np.abs(source.pixels.astype(int) - restored)
     assert one["mean_change"] == pytest.approx(difference[10:30, 20:60][mask[10:30, 20:60]].mean())
-    totals = data["totals"]
+    totals = data["figures"]
     assert totals["area_px"] == int(mask.sum())
     assert totals["area_um2"] == int(mask.sum()) / 4
     assert totals["share"] == mask.mean()
@@ -40,7 +41,7 @@ def test_a_ledger_says_what_was_changed_and_by_what(make_ledger):
 
 
 def test_what_is_not_known_is_null(make_ledger):
-    totals = make_ledger(mpp=None)[3].totals
+    totals = make_ledger(mpp=None)[3].figures
     assert totals["area_um2"] is None
     assert totals["uncertainty"] is None
 
@@ -69,9 +70,9 @@ def test_no_ledger_vouches_for_changes_outside_the_mask(make_ledger):
     source, restored, mask, _ = make_ledger()
     restored[3, 77, 2] ^= 1
     with pytest.raises(LedgerError, match="x=77, y=3"):
-        build_ledger(
-            source=source, restored=restored, mask=mask, method="m", model={}, settings={},
-            seed=0, nfe=0,
+        build_record(
+            "restore", source, replace(source, pixels=restored), mask=mask, method="m", model={},
+            options={}, settings={}, seed=0, nfe=0,
         )  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """Undo gives the source exactly, or says why it cannot."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from histomend.errors import LedgerError
 from histomend.image import Image, read_image, write_image
-from histomend.ledger import Ledger, build_ledger, ledger_mask, undo, verify
+from histomend.ledger import Record, build_record, ledger_mask, undo, verify
 
 
 @settings(max_examples=20, deadline=None)
@@ -21,7 +23,7 @@ from histomend.ledger import Ledger, build_ledger, ledger_mask, undo, verify
 def test_undo_gives_the_source_exactly(deep, height, width, density, seed, make_ledger):
     mask = np.random.default_rng(seed).random((height, width)) < density
     source, restored, mask, ledger = make_ledger(mask, np.uint16 if deep else np.uint8, seed)
-    ledger = Ledger.from_json(ledger.to_json())
+    ledger = Record.from_json(ledger.to_json())
     before = restored.copy()
     back = undo(ledger, Image(restored))
     assert back.dtype == source.pixels.dtype
@@ -37,7 +39,7 @@ def test_undo_and_verify_through_files(tmp_path, dtype, suffix, make_ledger):
     source, restored, _, ledger = make_ledger(dtype=dtype, alpha=True)
     write_image(tmp_path / f"out{suffix}", restored, alpha=source.alpha, mpp=0.5)
     ledger.write(tmp_path / "out.ledger.json")
-    ledger = Ledger.read(tmp_path / "out.ledger.json")
+    ledger = Record.read(tmp_path / "out.ledger.json")
     image = read_image(tmp_path / f"out{suffix}")
     assert np.array_equal(undo(ledger, image), source.pixels)
     verification = verify(ledger, image, source)
@@ -54,11 +56,11 @@ def test_a_restored_region_is_compared_with_that_region(tmp_path):
     mask[5:15, 5:15] = True
     restored = source.pixels.copy()
     restored[mask] = 0
-    ledger = build_ledger(
-        source=source, restored=restored, mask=mask, method="m", model={}, settings={}, seed=0,
-        nfe=0,
+    ledger = build_record(
+        "restore", source, replace(source, pixels=restored), mask=mask, method="m", model={},
+        options={}, settings={}, seed=0, nfe=0,
     )  # fmt: skip
-    ledger = Ledger.from_json(ledger.to_json())
+    ledger = Record.from_json(ledger.to_json())
     assert ledger.source.region == (30, 40, 128, 96)
     again = read_image(path, region=ledger.source.region)
     assert verify(ledger, Image(restored), again).ok

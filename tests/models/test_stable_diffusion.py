@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from histomend.api import upscale
 from histomend.errors import ModelMismatchError, ModelNotFoundError, WeightsError
 from histomend.image import write_image
 from histomend.models.priors import load_prior
@@ -20,7 +21,6 @@ from histomend.models.stable_diffusion import PROMPT, StableDiffusion, is_pipeli
 from histomend.models.upscaler import UpscalerConfig, load_upscaler, save_upscaler
 from histomend.networks.stable_diffusion import load_controlnet
 from histomend.train import ControlOptions, train
-from histomend.upscale import upscale
 
 SCHEDULER: dict[str, Any] = {
     "_class_name": "PNDMScheduler",
@@ -119,8 +119,8 @@ def test_an_upscaler_names_it_and_keeps_its_controlnet_in_diffusers_format(
     assert load_controlnet(upscaler / "control")[0].config.in_channels == 8
     image = np.random.default_rng(0).integers(0, 256, (40, 70, 3), dtype=np.uint8)
     one, other = (upscale(image, scale=2, model=model, colour=c) for c in ("none", "wavelet"))
-    assert one.image.pixels.shape == (80, 140, 3)
-    assert (one.image.pixels != other.image.pixels).any()
+    assert one.pixels.shape == (80, 140, 3)
+    assert (one.pixels != other.pixels).any()
 
 
 def test_its_controlnet_can_be_trained(

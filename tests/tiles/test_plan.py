@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from histomend.tiles.plan import FIELD, MARGIN, SIDES, make_plan
+from histomend.tiles.plan import FIELD, MARGIN, SIDES, _apart, make_plan
 
 
 def blob(shape: tuple[int, int], x: int, y: int, w: int, h: int) -> np.ndarray:
@@ -96,3 +96,29 @@ def test_every_masked_pixel_is_in_exactly_one_core(
         count[cy : cy + ch, cx : cx + cw] += 1
     assert (count[mask] == 1).all()
     assert pytest.approx(1) == count.max()
+
+
+def test_a_window_waits_for_those_that_reach_into_its_field_and_for_no_other() -> None:
+    plan = make_plan(blob((3200, 3200), 100, 100, 3000, 3000), 256)
+    (chain,) = plan.chains
+    place = {window.key: number for number, window in enumerate(chain)}
+    assert len(place) == len(chain) == 16
+    after = [[place[key] for key in window.after] for window in chain]
+    # Four rows of four: a piece sees the one before it, and its neighbours in the row above.
+    assert after[:2] == [[], [0]]
+    assert after[5] == [0, 1, 2, 4]
+    assert after[15] == [10, 11, 14]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 60))
+def test_boxes_that_overlap_are_joined_until_none_does(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    boxes = [tuple(int(n) for n in rng.integers(1, (900, 900, 300, 300))) for _ in range(count)]
+    joined = _apart(boxes)  # type: ignore[arg-type]
+    covered = np.zeros((1300, 1300), int)
+    for x, y, w, h in joined:
+        covered[y : y + h, x : x + w] += 1
+    assert covered.max() == 1, "no two overlap"
+    for x, y, w, h in boxes:
+        assert covered[y : y + h, x : x + w].all(), "none is lost"

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from histomend.api import upscale
 from histomend.cli.app import app
 from histomend.errors import ModelMismatchError, SettingError, TrainingError
 from histomend.models.upscaler import load_upscaler
 from histomend.train import ControlOptions, train
-from histomend.upscale import upscale
 
 
 def train_control(data: Path, out: Path, report: Any = None, **settings: Any) -> Path:
@@ -65,7 +65,7 @@ def test_what_was_trained_enlarges_images_and_the_prior_is_as_it_was(
     branch = model.denoiser.network.branch
     assert any(conv.weight.any() for conv in branch.zero_convs), "it has learned to steer"
     image = np.full((32, 40, 3), 200, np.uint8)
-    assert upscale(image, scale=2, model=model).image.pixels.shape == (64, 80, 3)
+    assert upscale(image, scale=2, model=model).pixels.shape == (64, 80, 3)
 
 
 def test_the_log_and_the_pictures(trained: Path) -> None:

@@ -143,7 +143,7 @@ def test_the_model_restores_fields_of_its_channels_and_no_others(
     result = denoise(field, method="cyclegan", model=model)
     assert (result.pixels.shape, result.pixels.dtype) == (field.shape, field.dtype)
     assert result.t_map is None
-    assert result.record.nfe["most"] == 1
+    assert result.record.figures["nfe_most"] == 1
     with pytest.raises(Exception, match="channels"):
         denoise(field[..., :1], method="cyclegan", model=model)
     with pytest.raises(ModelMismatchError, match="for cyclegan, and rscd needs"):

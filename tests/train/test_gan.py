@@ -114,7 +114,7 @@ def test_the_verbs_train_what_upscale_takes(method: str, smooth: Path, tmp_path:
     chosen = ("--method", method, "--model", out / "model", "--scale", 1.7)
     run("upscale", smooth / "0.png", "-o", large, *chosen)
     assert read_image(large).pixels.shape == (163, 163, 3)
-    record = json.loads((tmp_path / "large.upscale.json").read_text())
+    record = json.loads((tmp_path / "large.ledger.json").read_text())
     assert (record["method"], record["model"]["method"]) == (method, method)
     assert record["model"]["sha256"] == load_restoration(out / "model").config.sha256
     assert np.asarray(read_image(large).pixels).std() > 10

@@ -12,8 +12,8 @@ from histomend.diffusion.loop import sample
 from histomend.diffusion.noise import NoiseField, NoiseStream
 from histomend.diffusion.recalibration import RecalibratingPath
 from histomend.errors import ModelMismatchError, SettingError, TrainingError
+from histomend.methods.rscd import RSCD, calibrated_sampling
 from histomend.models import CalibratorConfig, load_model, save_calibrator
-from histomend.recipes.calibrated import Calibrated, calibrated_sampling
 from histomend.train import RscdOptions, train
 
 QUICK = {"arch": "tiny", "batch": 2, "crop": 32}
@@ -42,7 +42,7 @@ def test_it_learns_to_take_noise_away(smooth: Path, tmp_path: Path) -> None:
     chosen = calibrated_sampling("fast", config)
     done = sample(
         model.denoiser,
-        Calibrated(noisy),
+        RSCD(noisy),
         RecalibratingPath(lambda x: t[1:] / 2, chosen.plan, first=t.float()),
         chosen.make_sampler(schedule),
         NoiseStream([NoiseField(0)] * 2, [(0, 0)] * 2),

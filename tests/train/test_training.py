@@ -227,6 +227,37 @@ def test_a_damaged_state_is_named(data: Path, tmp_path: Path) -> None:
         run(data, out, steps=2, resume=True)
 
 
+def test_what_is_held_out_is_never_trained_on(
+    tmp_path: Path, tiles_in: Callable[..., Path]
+) -> None:
+    """Other held-out tiles give other figures, but the same weights."""
+    for name, level in (("one", 220), ("two", 20)):
+        data = tiles_in(tmp_path / name, {"val/held.png": level, "train/a.png": 100})
+        (data / "manifest.csv").write_text(
+            "file,slide,split\nval/held.png,b,val\ntrain/a.png,a,train\n", encoding="utf-8"
+        )
+        run(data, tmp_path / f"run-{name}", steps=3)
+    assert_same(tmp_path / "run-one", tmp_path / "run-two")
+    logs = [(tmp_path / f"run-{name}" / "log.jsonl").read_text() for name in ("one", "two")]
+    assert logs[0] != logs[1]
+
+
+def test_a_huge_gradient_is_clipped(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adam's first moment after one step is a tenth of the gradient, whose norm is at most 1."""
+    from histomend.train import denoiser
+
+    def steep(output: Tensor, *_: object) -> Tensor:
+        return 1e6 * output.sum()
+
+    monkeypatch.setattr(denoiser, "denoising_loss", steep)
+    run(data, tmp_path / "run", steps=1)
+    moments = load_file(tmp_path / "run" / "last" / "optimiser.safetensors")
+    first = [tensor.flatten() for name, tensor in moments.items() if name.endswith("exp_avg")]
+    assert float(torch.cat(first).norm()) == pytest.approx(0.1, rel=0.01)
+
+
 def test_an_empty_data_folder(tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     with pytest.raises(TrainingError, match="No images were found"):

@@ -6,10 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as PilImage
 
-from histomend.errors import SettingError
+from histomend.image.resampling import target_size
 from histomend.image.signals import signal_range
-
-SMALLEST_SCALE, LARGEST_SCALE = 1.0, 8.0
 
 
 def bicubic(pixels: npt.NDArray[np.generic], scale: float) -> npt.NDArray[np.generic]:
@@ -41,22 +39,6 @@ def lanczos(pixels: npt.NDArray[np.generic], scale: float) -> npt.NDArray[np.gen
     Parameters, result and errors are those of :func:`bicubic`.
     """
     return _enlarged(pixels, scale, PilImage.Resampling.LANCZOS)
-
-
-def target_size(height: int, width: int, scale: float) -> tuple[int, int]:
-    """Return height and width of an image enlarged by `scale`.
-
-    Raises
-    ------
-    SettingError
-        The scale is out of range.
-    """
-    if not SMALLEST_SCALE <= scale <= LARGEST_SCALE:
-        raise SettingError(
-            f"The scale is {scale:g}, but must lie between {SMALLEST_SCALE:g} and "
-            f"{LARGEST_SCALE:g}. To enlarge further, upscale the result once more."
-        )
-    return round(height * scale), round(width * scale)
 
 
 def _enlarged(

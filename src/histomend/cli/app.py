@@ -10,15 +10,18 @@ from typer.core import TyperGroup
 
 import histomend
 from histomend.cli import (
-    catalogue,
-    conversion,
-    curating,
-    fields,
-    images,
-    ledgers,
-    machine,
-    pictures,
-    upscaling,
+    convert,
+    demo,
+    denoise,
+    detect,
+    doctor,
+    models,
+    restore,
+    show,
+    simulate,
+    tiles,
+    upscale,
+    verify,
 )
 from histomend.cli.screen import say
 from histomend.cli.train import train
@@ -60,33 +63,32 @@ class _Verbs(TyperGroup):
 app = typer.Typer(
     cls=_Verbs,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-convert = typer.Typer(no_args_is_help=True, help="Convert weights that others published.")
+conversions = typer.Typer(no_args_is_help=True, help="Convert weights that others published.")
 # With a callback a lone verb keeps its name.
-convert.callback()(lambda: None)
-convert.command()(conversion.calibrator)
+conversions.callback()(lambda: None)
+conversions.command()(convert.calibrator)
 
 for verb in (
-    images.restore,
-    fields.denoise,
-    upscaling.upscale,
-    pictures.show,
-    images.detect,
-    images.simulate,
-    curating.tiles,
-    ledgers.undo,
-    ledgers.verify,
-    catalogue.presets,
-    catalogue.models,
-    machine.doctor,
-    machine.demo,
+    restore.restore,
+    denoise.denoise,
+    upscale.upscale,
+    show.show,
+    detect.detect,
+    simulate.simulate,
+    tiles.tiles,
+    verify.undo,
+    verify.verify,
+    models.presets,
+    models.models,
+    doctor.doctor,
+    demo.demo,
 ):
     app.command()(verb)
 app.add_typer(train, name="train")
-app.add_typer(convert, name="convert")
+app.add_typer(conversions, name="convert")
 
 
 def main() -> None:

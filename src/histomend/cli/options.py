@@ -2,48 +2,84 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from histomend.errors import RegionError
+from histomend.methods import METHODS, SAMPLERS, methods_of, presets_of
+
+FILES, METHOD, SAMPLING, MACHINE = "Input and output", "Method", "Sampling", "Machine"
+"""Panels of the help."""
 
 
-class Preset(str, Enum):
-    """How a model is sampled."""
+def option(about: str, panel: str, *names: str, **more: Any) -> Any:
+    """Return an option with its help and the panel that it is listed in."""
+    return typer.Option(*names, help=about, rich_help_panel=panel, **more)
 
-    fast = "fast"
-    paper = "paper"
-    author_code = "author_code"
+
+def one_of(names: Callable[[], Sequence[str]], about: str, panel: str = METHOD) -> Any:
+    """Return an option that takes one of some names, which the help and the shell know.
+
+    Parameters
+    ----------
+    names : function -> the names; called when they are needed, as methods may be added.
+    about : help, in which {} stands for the names.
+    """
+
+    def parse(text: str) -> str:
+        if text not in names():
+            raise typer.BadParameter(f"{text!r} is none of {', '.join(names())}.")
+        return text
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names() if name.startswith(incomplete)]
+
+    listed = about.format(", ".join(names()))
+    return option(listed, panel, parser=parse, metavar="NAME", autocompletion=complete)
+
+
+def method_of(task: str) -> Any:
+    """Return the option that takes a method of a task."""
+    about = "; ".join(f"{name}: {METHODS[name].about}" for name in methods_of(task))
+    return one_of(lambda: methods_of(task), f"{about}.")
+
+
+def preset_of(task: str) -> Any:
+    """Return the option that takes a preset of a task's methods."""
+    about = "How the method samples: {}; see `histomend presets`."
+    return one_of(lambda: presets_of(task), about, SAMPLING)
 
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Image files or folders.")]
-Out = Annotated[Path, typer.Option("-o", "--out", help="Output file; a folder for several inputs.")]
+Out = Annotated[Path, option("Output file; a folder for several inputs.", FILES, "-o", "--out")]
 Model = Annotated[
     str | None,
-    typer.Option(metavar="NAME|FOLDER", help="A bundled model, or a folder with weights."),
+    option("A bundled model, or a folder with weights.", METHOD, metavar="NAME|FOLDER"),
 ]
 Mpp = Annotated[
-    float | None,
-    typer.Option(help="Micrometres per pixel, where the file does not say or is wrong."),
+    float | None, option("Micrometres per pixel, where the file does not say or is wrong.", FILES)
 ]
 Region = Annotated[
-    str | None, typer.Option(metavar="X,Y,W,H", help="Only this part, in pixels of the image.")
+    str | None, option("Only this part, in pixels of the image.", FILES, metavar="X,Y,W,H")
 ]
-Axes = Annotated[
-    str | None, typer.Option(help="Order of the axes, if the file does not say: ZCYX.")
-]
-Steps = Annotated[int | None, typer.Option(min=1, help="Sampling steps, instead of the preset's.")]
+Axes = Annotated[str | None, option("Order of the axes, if the file does not say: ZCYX.", FILES)]
+Steps = Annotated[int | None, option("Sampling steps, instead of the preset's.", SAMPLING, min=1)]
 Sampler = Annotated[
-    str | None,
-    typer.Option(help="ddpm, ddim, dpmpp_2m or dpmpp_2m_sde, instead of the preset's."),
+    str | None, one_of(lambda: SAMPLERS, "Instead of the preset's sampler: {}.", SAMPLING)
 ]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Seed = Annotated[int, option("The same seed gives the same result.", SAMPLING, min=0)]
+Device = Annotated[str, option("auto, cpu, cuda, cuda:1 or mps.", MACHINE)]
+Batch = Annotated[
+    int,
+    option("Windows or groups of tiles at a time; does not change the result.", MACHINE, min=1),
+]
+Lossy = Annotated[bool, option("Allow a .jpg output.", FILES, "--lossy")]
+Force = Annotated[bool, option("Replace outputs that exist.", FILES, "--force")]
+DryRun = Annotated[bool, option("Say what would be done, and do nothing.", MACHINE, "--dry-run")]
+AsJson = Annotated[bool, option("Print the result as JSON.", MACHINE, "--json")]
 
 
 def parse_region(text: str | None) -> tuple[int, int, int, int] | None:

@@ -6,18 +6,15 @@ Images are tensors (3, H, W) float32 in [0, 1].
 from __future__ import annotations
 
 import io
-from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image as PilImage
 from torch import Tensor
 
 from histomend.damage.kernels import Kernel, computed, convolved
 from histomend.errors import ImageSizeError, SettingError
 
-Mode = Literal["area", "bilinear", "bicubic"]
 # The range of factors between a scan and its target that upscaling is made for.
 FACTORS = (1.5, 8.0)
 # Luma, as ITU-R BT.601 weighs red, green and blue; so grey is made in Real-ESRGAN's code.
@@ -69,16 +66,6 @@ def _shares(old: int, new: int) -> Tensor:
     pixel = torch.arange(old, dtype=torch.float64)
     inside = torch.minimum(stop, pixel + 1) - torch.maximum(start, pixel)
     return inside.clamp(min=0) * (new / old)
-
-
-def resized(image: Tensor, size: tuple[int, int], mode: Mode) -> Tensor:
-    """Return an image (3, h, w) of another size, interpolated without antialiasing.
-
-    The result of "bicubic" may leave [0, 1].
-    """
-    if mode == "area":
-        return F.interpolate(image[None], size, mode="area")[0]
-    return F.interpolate(image[None], size, mode=mode, align_corners=False)[0]
 
 
 def with_gaussian_noise(

@@ -13,7 +13,7 @@ from typing import Protocol, get_args
 
 import numpy as np
 
-from histomend.damage.capture import FACTORS, Mode
+from histomend.damage.capture import FACTORS
 from histomend.damage.kernels import KernelRange, sinc
 from histomend.damage.steps import (
     GaussianNoise,
@@ -26,6 +26,7 @@ from histomend.damage.steps import (
     Step,
 )
 from histomend.errors import SettingError
+from histomend.image.resampling import Mode
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 _SIZES_PX = tuple(range(7, 22, 2))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from histomend.damage import capture
 from histomend.damage.kernels import Kernel, computed, convolved
+from histomend.image.resampling import Mode, resized
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Resize:
     """Interpolation to another size, without antialiasing."""
 
     size: tuple[int, int]
-    mode: capture.Mode
+    mode: Mode
 
     def __str__(self) -> str:
         height, width = self.size
@@ -54,7 +55,7 @@ class Resize:
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """Return the image (3, h, w) after the step."""
-        return capture.resized(image, self.size, self.mode)
+        return resized(image, self.size, self.mode)
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,18 @@ from typing import BinaryIO
 import numpy as np
 
 import histomend
+from histomend.api import restore, sample_field
 from histomend.baselines.classical import telea
 from histomend.damage.artifacts import simulate
 from histomend.demo.page import Best, Field, Measure, build_page, draw_picture
 from histomend.detect.threshold import Thresholds, detect
 from histomend.evaluate.restoration import measure
-from histomend.files import Job, make_folder, write_result
 from histomend.image import check_target, read_image, write_atomically, write_image
+from histomend.jobs.outputs import Output, make_folder
+from histomend.jobs.run import Result
 from histomend.ledger import verify
+from histomend.methods import METHODS
 from histomend.models import Model, load_denoiser
-from histomend.restore import DEFAULT_MODEL, Result, restore, sample_field
 
 SEED = 0
 # Noise is keyed by seed and place: with the seed of the restoration the field's own noise would
@@ -108,7 +110,7 @@ def run(
     page = out / "index.html"
     make_folder(out)
     check_target(page, force=force)
-    loaded = load_denoiser(model or DEFAULT_MODEL, device)
+    loaded = load_denoiser(model or METHODS["artifusion"].default[3], device)
     report("Drawing a field of H&E tissue with the model")
     fields = []
     for scene in _scenes(loaded):
@@ -169,12 +171,12 @@ def _show(scene: Scene, model: Model, out: Path) -> Field:
     write_image(source, damaged, mpp=scene.mpp, force=True)
     found = detect(damaged, mpp=scene.mpp, thresholds=scene.thresholds)
     result = restore(source, found, model=model, seed=SEED)
-    job = Job(source, out / f"{scene.name}.restored.png", None)
-    write_result(result, job, force=True)
-    restored = result.image.pixels
+    output = Output(out / f"{scene.name}.restored.png", source)
+    output.write(result, force=True)
+    restored = result.pixels
     columns = {
         _DAMAGED: damaged,
-        _TELEA: telea(damaged, result.mask),
+        _TELEA: telea(damaged, found),
         _RESTORED: restored,
     }
     measured = {
@@ -188,13 +190,13 @@ def _show(scene: Scene, model: Model, out: Path) -> Field:
         truth=scene.truth,
         damaged=damaged,
         restored=restored,
-        mask=result.mask,
+        mask=found,
         measures=[
             Measure(name, unit, {column: found[key] for column, found in measured.items()}, best)
             for key, name, unit, best in _SHOWN
         ],
-        notes=["Telea is OpenCV's inpainting on the same mask.", _detection(damage, result.mask)],
-        changes=_changes(result, job.output),
+        notes=["Telea is OpenCV's inpainting on the same mask.", _detection(damage, found)],
+        changes=_changes(result, output.image),
     )
     picture = draw_picture(field)
     write_atomically(out / f"{scene.name}.picture.png", lambda file: picture.save(file, "PNG"))
@@ -213,18 +215,18 @@ def _detection(damage: np.ndarray, found: np.ndarray) -> str:
 
 def _changes(result: Result, output: Path) -> list[tuple[str, str]]:
     """Return the ledger's figures in the words of the page."""
-    ledger, totals = result.ledger, result.ledger.totals
-    proven = verify(ledger, read_image(output), result.source)
+    record, totals = result.record, result.record.figures
+    proven = verify(record, read_image(output), result.source)
     area = f"{totals['area_px']:,} px ({totals['share']:.1%})"
     if totals["area_um2"] is not None:
         area += f", {totals['area_um2']:,.0f}\u00a0µm²"
-    settings = ledger.settings
+    settings = record.settings
     rows = [
-        ("Model", f"{ledger.model['name']}, {ledger.model['sha256'][:12]}…"),
+        ("Model", f"{(record.model or {})['name']}, {(record.model or {})['sha256'][:12]}…"),
         ("Sampling", f"{settings['preset']}, {settings['sampler']}, {settings['steps']} steps"),
-        ("Network calls", f"{ledger.nfe}"),
-        ("Windows sampled", f"{len(ledger.windows)}"),
-        ("Seed", f"{ledger.seed}"),
+        ("Network calls", f"{record.nfe}"),
+        ("Windows sampled", f"{len(record.windows)}"),
+        ("Seed", f"{record.seed}"),
         ("Regions changed", f"{totals['regions']}"),
         ("Area changed", area),
     ]

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from histomend.api import denoise, restore
 from histomend.baselines import classical
-from histomend.denoise import denoise
 from histomend.evaluate.restoration import Row
+from histomend.methods import METHODS
+from histomend.methods.loading import model_for
+from histomend.methods.sampling import sampling
 from histomend.models import load_denoiser
-from histomend.recipes.field_methods import model_for
-from histomend.recipes.settings import sampling
-from histomend.restore import restore
 
 
 def damaged_row() -> Row:
@@ -54,12 +54,12 @@ def model_row(
     model : str or Path
         A bundled name or a folder of weights.
     preset, steps, sampler, device
-        As for :func:`histomend.restore.restore`.
+        As for :func:`histomend.restore`.
 
     Raises
     ------
     ModelError, SettingError, DeviceError
-        See :func:`histomend.restore.restore`.
+        See :func:`histomend.restore`.
     """
     loaded = load_denoiser(model, device)
     chosen = sampling(preset, loaded.config, steps, sampler)
@@ -76,7 +76,7 @@ def model_row(
             seed=seed,
             mpp=loaded.config.mpp,
         )
-        return np.asarray(result.image.pixels)
+        return np.asarray(result.pixels)
 
     # The device is a setting too: CPU and GPU do not round alike.
     settings = {**asdict(chosen), "device": str(loaded.device)}
@@ -101,10 +101,10 @@ def translation_rows(name: str, model: str | Path, *, device: str = "auto") -> l
     Raises
     ------
     ModelError, DeviceError
-        See :func:`histomend.recipes.field_methods.model_for`.
+        See :func:`histomend.methods.loading.model_for`.
     """
     loaded = load_denoiser(model, device)
-    model_for("cyclegan", loaded)
+    model_for(METHODS["cyclegan"], loaded)
 
     def whole(pixels: np.ndarray, mask: np.ndarray, seed: int) -> np.ndarray:
         return denoise(pixels, model=loaded, method="cyclegan", seed=seed).pixels

@@ -147,6 +147,10 @@ class Intensity:
             )
         return cls(0.0, float(np.iinfo(kind).max))
 
+    def record(self) -> dict[str, float]:
+        """Return what a record says of it."""
+        return {"low": self.low, "high": self.high}
+
     def encode(self, values: Pixels) -> npt.NDArray[np.float32]:
         """Map file values to [-1, 1].
 

@@ -127,7 +127,7 @@ def read_grey(path: Path, kind: str, region: Region | None) -> Image | None:
         alpha = np.ascontiguousarray(values[..., 1]) if values.shape[2] == 2 else None
         return Image(
             np.ascontiguousarray(values[..., 0]),
-            _density_mpp(picture.info.get("dpi")),
+            density_mpp(picture.info.get("dpi")),
             alpha,
             notices=_orientation_notice(picture),
             lossy=kind == "JPEG",
@@ -202,7 +202,7 @@ def from_pillow(
             alpha[start:stop] = values[..., 3]
     return Image(
         pixels,
-        _density_mpp(picture.info.get("dpi")),
+        density_mpp(picture.info.get("dpi")),
         alpha,
         notices=notices + alpha_notices(alpha),
         lossy=lossy,
@@ -259,7 +259,8 @@ def orientation_notice(tag: Any) -> tuple[str, ...]:
     )
 
 
-def _density_mpp(dpi: Any) -> float | None:
+def density_mpp(dpi: Any) -> float | None:
+    """Return micrometres per pixel from a density in dpi, where a microscope could give it."""
     try:
         across = float(dpi[0])
     except (TypeError, ValueError, IndexError, ZeroDivisionError):
@@ -294,7 +295,7 @@ def _read_deep_png(
     pixels = np.ascontiguousarray(values[..., :3])
     return Image(
         pixels,
-        _density_mpp(picture.info.get("dpi")),
+        density_mpp(picture.info.get("dpi")),
         alpha,
         notices=_orientation_notice(picture) + alpha_notices(alpha) + depth_notices(pixels),
         icc=picture.info.get("icc_profile") or None,

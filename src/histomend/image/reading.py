@@ -37,6 +37,8 @@ from histomend.image.slides import read_slide
 from histomend.image.tiff import read_tiff, slide_scanner
 from histomend.image.tiff_open import TIFF_MAGIC
 
+# A given pixel size that differs by more from the file's is worth a notice.
+SAME_MPP = 0.05
 _SUFFIXES = {
     "PNG": {".png", ".apng"},
     "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},
@@ -122,7 +124,7 @@ def read_image(
             image = read_slide(path, slide[0], region, slide[1:])
     else:
         image = read_raster(path, kind, region, least=least)
-    if given is not None and image.mpp is not None and abs(given / image.mpp - 1) > 0.05:
+    if given is not None and image.mpp is not None and abs(given / image.mpp - 1) > SAME_MPP:
         notices += (f"{given:g} um/px was given and is used; the file says {image.mpp:g}",)
     if is_grey(image.pixels):
         notices += (EQUAL_COLOURS,)

@@ -6,6 +6,7 @@ descriptions (OME-XML among them) are taken over, and only the values are new.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +15,11 @@ from typing import Any, BinaryIO
 import numpy as np
 import PIL.Image
 import tifffile
+from PIL.PngImagePlugin import PngInfo
 
 from histomend.errors import SettingError, UnreadableImageError
 from histomend.image.reading import content_kind
+from histomend.image.signals import MOST_CHANNELS
 from histomend.image.stack_reading import pages_of, read_stack
 from histomend.image.stacks import Stack
 from histomend.image.tiff import LOSSLESS
@@ -31,7 +34,14 @@ _COPIED = (50838, 50839)
 _DESCRIPTION, _SOFTWARE_TAG, _DATE, _ICC = 270, 305, 306, 34675
 
 
-def write_stack(path: Path | str, stack: Stack, *, force: bool = False) -> None:
+def write_stack(
+    path: Path | str,
+    stack: Stack,
+    *,
+    note: str | None = None,
+    lossy: bool = False,
+    force: bool = False,
+) -> None:
     """Write an image or a stack; the file appears complete or not at all.
 
     Parameters
@@ -41,6 +51,10 @@ def write_stack(path: Path | str, stack: Stack, *, force: bool = False) -> None:
         laid out as that is; its compression becomes deflate if it was lossy.
     stack : Stack
         As `read_stack` gave it, with new values.
+    note : str or None
+        Stored in the file's metadata, beside what stands there already.
+    lossy : bool
+        Accept JPEG, for a single RGB image.
     force : bool
         Replace an existing file; never the source.
 
@@ -51,48 +65,64 @@ def write_stack(path: Path | str, stack: Stack, *, force: bool = False) -> None:
     OutputError
     """
     path = Path(path)
-    check_output(path, force=force, source=stack.source)
-    if path.suffix.lower() == ".png":
-        _write_png(path, stack, force=force)
-        return
-    source = stack.source
+    check_output(path, force=force, lossy=lossy, source=stack.source)
+    source, suffix = stack.source, path.suffix.lower()
     like = source if source is not None and content_kind(source) == "TIFF" else None
-    if stack.region is not None:  # pages of another size than the source's
-        like = None
-
-    def encode(file: BinaryIO) -> None:
-        if like is None:
-            _write_fresh(file, stack)
-        else:
-            _write_like(file, stack, like)
-
-    write_atomically(path, encode)
-
-
-def _write_png(path: Path, stack: Stack, *, force: bool) -> None:
-    planes, channels, dtype = len(stack.values), stack.channels, stack.values.dtype
-    if planes > 1 or channels == 2 or dtype.kind == "f":
-        raise SettingError(
-            f"{path}: PNG holds one image of one or three channels in 8 or 16 bits, and this is "
-            f"{planes} planes of {channels} in {dtype}. Write .tif."
-        )
-    if channels == 3 or stack.axes.grey:
-        values = np.repeat(stack.values[0], 3 // channels, axis=2)
-        write_image(path, values, mpp=stack.mpp, force=force)
+    if suffix not in (".tif", ".tiff"):
+        _check_picture(path, stack)
+    samples = _samples(stack)
+    # A TIFF of a picture is laid out as that of any other verb; arrays keep their axes.
+    if samples == MOST_CHANNELS and (
+        suffix not in (".tif", ".tiff") or (source is not None and like is None)
+    ):
+        values = np.repeat(stack.values[0], samples // stack.channels, axis=2)
+        write_image(
+            path, values, alpha=stack.alpha, mpp=stack.mpp, icc=stack.icc, note=note,
+            lossy=lossy, force=force,
+        )  # fmt: skip
         return
 
     def encode(file: BinaryIO) -> None:
-        dpi = None if stack.mpp is None else (25_400 / stack.mpp,) * 2
-        PIL.Image.fromarray(stack.values[0, ..., 0]).save(file, "PNG", dpi=dpi)
+        if suffix == ".png":
+            _write_grey_png(file, stack, note)
+        elif like is not None and stack.region is None:
+            _write_like(file, stack, like, note)
+        else:
+            _write_fresh(file, stack, note)
 
     write_atomically(path, encode)
 
 
-def _write_fresh(file: BinaryIO, stack: Stack) -> None:
+def _samples(stack: Stack) -> int:
+    """Return how many samples a pixel has in a file: three also where all of them are equal."""
+    return MOST_CHANNELS if stack.axes.grey else stack.channels
+
+
+def _check_picture(path: Path, stack: Stack) -> None:
+    planes, channels, dtype = len(stack.values), _samples(stack), stack.values.dtype
+    grey = "" if path.suffix.lower() == ".png" else " (JPEG of three)"
+    if planes > 1 or channels == 2 or dtype.kind == "f" or (grey and channels == 1):
+        raise SettingError(
+            f"{path}: PNG holds one image of one or three channels in 8 or 16 bits{grey}, and this "
+            f"is {planes} planes of {channels} in {dtype}. Write .tif."
+        )
+
+
+def _write_grey_png(file: BinaryIO, stack: Stack, note: str | None) -> None:
+    dpi = None if stack.mpp is None else (25_400 / stack.mpp,) * 2
+    text = PngInfo()
+    text.add_text("Software", _SOFTWARE)
+    if note:
+        text.add_itxt("Comment", note)
+    picture = PIL.Image.fromarray(stack.values[0, ..., 0])
+    picture.save(file, "PNG", dpi=dpi, pnginfo=text, icc_profile=stack.icc)
+
+
+def _write_fresh(file: BinaryIO, stack: Stack, note: str | None) -> None:
     """Write what did not come from a TIFF, with its axes named for other readers."""
-    values = stack.axes.restored(stack.values)
-    samples = 3 if stack.axes.grey else stack.channels
-    colour = samples == 3
+    values = stack.axes.to_original(stack.values)
+    samples = _samples(stack)
+    colour = samples == MOST_CHANNELS
     letters = stack.axes.letters
     if colour and letters.endswith("C"):
         letters = letters[:-1] + "S"
@@ -107,14 +137,15 @@ def _write_fresh(file: BinaryIO, stack: Stack) -> None:
             resolution=per_cm,
             resolutionunit=None if per_cm is None else "CENTIMETER",
             software=_SOFTWARE,
-            metadata={"axes": letters},
+            iccprofile=stack.icc,
+            metadata={"axes": letters, **({"note": note} if note else {})},
             maxworkers=1,
         )
 
 
-def _write_like(file: BinaryIO, stack: Stack, like: Path) -> None:
+def _write_like(file: BinaryIO, stack: Stack, like: Path, note: str | None) -> None:
     """Write the values on pages like those of the file `like`."""
-    values = stack.axes.restored(stack.values)
+    values = stack.axes.to_original(stack.values)
     with tifffile.TiffFile(like) as source:
         pages = pages_of(source.series[0])
         shape = pages[0].shape
@@ -125,8 +156,29 @@ def _write_like(file: BinaryIO, stack: Stack, like: Path) -> None:
         planes = values.reshape(len(pages), *shape)
         big = source.is_bigtiff or values.nbytes > BIG_TIFF
         with tifffile.TiffWriter(file, bigtiff=big, byteorder=source.byteorder) as writer:
-            for page, plane in zip(pages, planes, strict=True):
-                writer.write(plane, **_settings(page, source))
+            for number, (page, plane) in enumerate(zip(pages, planes, strict=True)):
+                settings = _settings(page, source)
+                if note and number == 0:
+                    settings["description"] = _with_note(settings["description"], note)
+                writer.write(plane, **settings)
+
+
+def _with_note(description: bytes | None, note: str) -> bytes:
+    """Return the first page's description with a note, in the form that its readers expect."""
+    text = (description or b"").decode("utf-8", "surrogateescape")
+    if text.rstrip().endswith("OME>"):
+        start = text.rindex("</")
+        text = f"{text[:start]}<!-- {note.replace('--', '-')} -->{text[start:]}"
+    elif text.startswith("{"):  # tifffile's shape
+        try:
+            text = json.dumps({**json.loads(text), "note": note})
+        except ValueError:
+            text = f"{text}\n{note}"
+    elif text.startswith("ImageJ="):
+        text = f"{text.rstrip()}\nnote={note}\n"
+    else:
+        text = f"{text}\n{note}" if text else note
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _settings(page: Any, source: tifffile.TiffFile) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,21 @@ import numpy as np
 from PIL import Image as PilImage
 
 from histomend.errors import ImageSizeError, UnsupportedImageError
-from histomend.image.pixels import Intensity, Pixels
+from histomend.image.pixels import Intensity, Pixels, Region, check_mpp
 from histomend.image.rasters import unsupported_mode
 from histomend.image.signals import MOST_CHANNELS, fitted_range
 from histomend.image.stack_files import read_stack
 from histomend.image.stacks import Stack, as_stack
 
 
-def stack_of(image: Any, *, channels: int | None = None, axes: str | None = None) -> Stack:
+def stack_of(
+    image: Any,
+    *,
+    channels: int | None = None,
+    axes: str | None = None,
+    mpp: float | None = None,
+    region: Region | None = None,
+) -> Stack:
     """Return an array, a list of planes, a Pillow image, a path or a stack as a stack.
 
     Parameters
@@ -27,16 +35,27 @@ def stack_of(image: Any, *, channels: int | None = None, axes: str | None = None
         As many as the image must have.
     axes : str, optional
         The order of the axes, where it cannot be known.
+    mpp : float, optional
+        Micrometres per pixel, in place of what a file says.
+    region : (x, y, w, h), optional
+        Only this part of all planes.
 
     Raises
     ------
     InputError
         Of the kind that says what is wrong: see `as_stack` and `read_stack`.
     """
-    if isinstance(image, Stack):
-        return image
     if isinstance(image, str | Path):
-        return read_stack(image, channels=channels, axes=axes)
+        whole = read_stack(image, channels=channels, axes=axes, mpp=mpp)
+    elif isinstance(image, Stack):
+        whole = image
+    else:
+        given = None if mpp is None else check_mpp(mpp, "mpp")
+        whole = replace(_from_memory(image, channels, axes), mpp=given)
+    return whole if region is None else whole.cut(region)
+
+
+def _from_memory(image: Any, channels: int | None, axes: str | None) -> Stack:
     if isinstance(image, PilImage.Image):
         if image.mode not in ("L", "RGB", "I;16"):
             raise unsupported_mode("the Pillow image", image.mode)

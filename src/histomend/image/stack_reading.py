@@ -22,11 +22,16 @@ from histomend.image.pixels import (
 )
 from histomend.image.rasters import (
     ONE_BIT_REASON,
-    alpha_notices,
     orientation_notice,
     read_grey,
 )
-from histomend.image.reading import EQUAL_COLOURS, content_kind, read_image
+from histomend.image.reading import (
+    EQUAL_COLOURS,
+    SAME_MPP,
+    content_kind,
+    file_sha256,
+    read_image,
+)
 from histomend.image.signals import MOST_CHANNELS
 from histomend.image.stacks import UNKNOWN_AXES, Stack, as_stack
 from histomend.image.tiff import page_icc, page_mpp, slide_scanner
@@ -49,6 +54,8 @@ class _Found:
     icc: bytes | None = None
     orientation: int = 1
     white_is_zero: bool = False
+    alpha: Pixels | None = None
+    lossy: bool = False
 
 
 def read_stack(
@@ -97,6 +104,9 @@ def read_stack(
     path = Path(path)
     given = None if mpp is None else check_mpp(mpp, str(path))
     found = _found(path, region, channels)
+    notices = found.notices
+    if given is not None and found.mpp is not None and abs(given / found.mpp - 1) > SAME_MPP:
+        notices += (f"{given:g} um/px was given and is used; the file says {found.mpp:g}",)
     stack = as_stack(
         found.values,
         channels=channels,
@@ -108,8 +118,11 @@ def read_stack(
     )
     return replace(
         stack,
-        notices=found.notices + stack.notices,
+        notices=notices + stack.notices,
+        sha256=file_sha256(path),
         icc=found.icc,
+        alpha=found.alpha,
+        lossy=found.lossy,
         orientation=found.orientation,
         white_is_zero=found.white_is_zero,
         region=region,
@@ -123,16 +136,22 @@ def _found(path: Path, region: Region | None, channels: int | None) -> _Found:
     pictures = ("PNG", "JPEG", "AVIF", "WebP")
     grey = read_grey(path, kind, region) if kind in pictures else None
     image = read_image(path, region=region) if grey is None else grey
-    # What holds for a stained image only, or that the transparency is kept, would contradict.
-    said = [EQUAL_COLOURS, *alpha_notices(image.alpha)]
-    notices = tuple(notice for notice in image.notices if notice not in said)
-    if image.alpha is not None:
-        notices += ("the transparency (alpha) is left out",)
+    # What holds for a stained image only would contradict.
+    notices = tuple(notice for notice in image.notices if notice != EQUAL_COLOURS)
     pixels, axes = image.pixels, "YXC" if grey is None else "YX"
     # Formats that always store colours lossily give grey back with a trace of colour.
     if grey is None and image.lossy and channels != MOST_CHANNELS and is_grey(pixels, _TRACE):
         pixels = np.repeat(pixels[..., 1:2], MOST_CHANNELS, axis=2)
-    return _Found(pixels, axes, image.mpp, notices, image.icc, image.orientation)
+    return _Found(
+        pixels,
+        axes,
+        image.mpp,
+        notices,
+        image.icc,
+        image.orientation,
+        alpha=image.alpha,
+        lossy=image.lossy,
+    )
 
 
 def _read_tiff(path: Path, region: Region | None) -> _Found:

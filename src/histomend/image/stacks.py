@@ -13,7 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from histomend.errors import UnsupportedImageError, ValueRangeError
-from histomend.image.pixels import Intensity, Pixels, Region, check_size, is_grey
+from histomend.image.pixels import (
+    Image,
+    Intensity,
+    Pixels,
+    Region,
+    check_region,
+    check_size,
+    is_grey,
+)
 from histomend.image.rasters import depth_notices
 from histomend.image.signals import MOST_CHANNELS, signal_range
 
@@ -45,7 +53,7 @@ class Axes:
     shape: tuple[int, ...]
     grey: bool = False
 
-    def arranged(self, values: Pixels) -> Pixels:
+    def to_canonical(self, values: Pixels) -> Pixels:
         """Return values of `shape` as (Z, H, W, C)."""
         moved = np.transpose(values, self._order())
         channels = moved.shape[-1] if self._channel() is not None else 1
@@ -53,7 +61,7 @@ class Axes:
         arranged = moved.reshape(-1, height, width, channels)
         return arranged[..., :1] if self.grey else arranged
 
-    def restored(self, values: Pixels) -> Pixels:
+    def to_original(self, values: Pixels) -> Pixels:
         """Return values (Z, H, W, C) in the order of the file."""
         order = self._order()
         if self.grey:
@@ -91,14 +99,20 @@ class Stack:
     source : Path or None
     notices : tuple of str
         What the user should be told.
+    sha256 : str or None
+        Of the bytes of the file; None for arrays.
     icc : bytes or None
-        The colour profile of the file.
+        The colour profile of the source, written back as it was.
+    alpha : (H, W) of the dtype of `values`, or None
+        Transparency of a picture, written back as it was.
     orientation : int
         How the file asks viewers to turn it (TIFF and EXIF tag 274); 1 is not at all.
     white_is_zero : bool
         The file stores light upside down; `values` have been turned the right way.
     region : (x, y, w, h) or None
-        The part of the file that this is; None for all of it.
+        The part of the source that this is, in its pixels; None for all of it.
+    lossy : bool
+        The source is itself lossily compressed.
     """
 
     values: Pixels
@@ -107,15 +121,47 @@ class Stack:
     mpp: float | None = None
     source: Path | None = None
     notices: tuple[str, ...] = ()
+    sha256: str | None = None
     icc: bytes | None = None
+    alpha: Pixels | None = None
     orientation: int = 1
     white_is_zero: bool = False
     region: Region | None = None
+    lossy: bool = False
 
     @property
     def channels(self) -> int:
         """Channels of a plane."""
         return int(self.values.shape[3])
+
+    def cut(self, region: Region) -> Stack:
+        """Return a part of all planes, (x, y, w, h).
+
+        Raises
+        ------
+        RegionError, ImageSizeError
+        """
+        where = "the array" if self.source is None else str(self.source)
+        height, width = self.values.shape[1:3]
+        x, y, w, h = check_region(region, width, height, where)
+        rows, columns = slice(y, y + h), slice(x, x + w)
+        sides = {"Y": h, "X": w}
+        shape = tuple(
+            sides.get(letter, side)
+            for letter, side in zip(self.axes.letters, self.axes.shape, strict=True)
+        )
+        return replace(
+            self,
+            values=np.ascontiguousarray(self.values[:, rows, columns]),
+            axes=replace(self.axes, shape=shape),
+            alpha=None if self.alpha is None else self.alpha[rows, columns],
+            region=(x, y, w, h),
+        )
+
+
+def original_order(image: Image | Stack) -> Pixels:
+    """Return the pixels of an image or a stack as its file or array holds them."""
+    return image.axes.to_original(image.values) if isinstance(image, Stack) else image.pixels
 
 
 def as_stack(
@@ -161,7 +207,7 @@ def as_stack(
     else:
         letters, notices = _resolved(found or "", values.shape, channels, where)
     order = Axes(letters, values.shape)
-    arranged = order.arranged(values)
+    arranged = order.to_canonical(values)
     if arranged.shape[3] == MOST_CHANNELS and is_grey(arranged):
         notices += (GREY_NOTICE,)
         if channels != MOST_CHANNELS:

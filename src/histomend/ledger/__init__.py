@@ -1,23 +1,28 @@
-"""The change ledger: what was changed, by what, how to prove it and how to take it back."""
+"""The record of what was done to an image, how to prove it and how to take it back."""
 
-from histomend.ledger.build import build_ledger
-from histomend.ledger.denoising import DenoiseRecord
-from histomend.ledger.proof import Check, Verification, ledger_mask, undo, verify
-from histomend.ledger.records import NOTE, SCHEMA_VERSION, Change, Ledger, SourceRecord
-from histomend.ledger.upscaling import UpscaleRecord
+from histomend.ledger.build import build_record
+from histomend.ledger.proof import Check, Verification, ledger_mask, read_described, undo, verify
+from histomend.ledger.records import (
+    NOTES,
+    SCHEMA_VERSION,
+    Change,
+    OutputRecord,
+    Record,
+    SourceRecord,
+)
 
 __all__ = [
-    "NOTE",
+    "NOTES",
     "SCHEMA_VERSION",
     "Change",
     "Check",
-    "DenoiseRecord",
-    "Ledger",
+    "OutputRecord",
+    "Record",
     "SourceRecord",
-    "UpscaleRecord",
     "Verification",
-    "build_ledger",
+    "build_record",
     "ledger_mask",
+    "read_described",
     "undo",
     "verify",
 ]

@@ -1,4 +1,4 @@
-"""Write down what a restoration changed."""
+"""Write down what was done to an image, and under a mask what was changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import PIL.Image
 import histomend
 from histomend.errors import LedgerError
 from histomend.image import Image, bands, encode_png, pixels_sha256
-from histomend.ledger.records import Change, Ledger, SourceRecord
+from histomend.image.stacks import Stack, original_order
+from histomend.ledger.records import NOTE, NOTES, Change, OutputRecord, Record, SourceRecord
 from histomend.ledger.schema import plain
 from histomend.masks import label_regions
 
@@ -26,49 +27,92 @@ Pixels = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
 
-def build_ledger(
+def build_record(
+    task: str,
+    source: Image | Stack,
+    output: Image | Stack,
     *,
-    source: Image,
-    restored: Pixels,
-    mask: Mask,
     method: str,
-    model: dict[str, Any],
+    model: dict[str, Any] | None,
+    options: dict[str, Any],
     settings: dict[str, Any],
     seed: int,
     nfe: int,
+    units: int = 0,
     windows: Sequence[dict[str, Any]] = (),
+    figures: dict[str, Any] | None = None,
+    mask: Mask | None = None,
     uncertainty: Pixels | None = None,
     notices: Sequence[str] = (),
-) -> Ledger:
-    """Compare source and restored pixels, and record every change.
+) -> Record:
+    """Compare source and result, and record what was done.
 
     Parameters
     ----------
-    source : Image
-    restored : (H, W, 3) of the type of the source
-    mask : (H, W) bool
-        Where pixels may differ; all others must be equal.
-    method : str
-    model : dict
-        Name, sha256, card.
-    settings : dict
-        All that is needed to do it again, `lossy` among them if the output is a JPEG.
-    seed, nfe : int
-    windows : list of dict
+    source, output : Image or Stack
+    options, settings, figures : dict
+        See `Record`.
+    mask : (H, W) bool or None
+        Where pixels may differ, all others being equal; None where the whole image was worked on.
     uncertainty : (H, W) float or None
-    notices : list of str
-
-    Returns
-    -------
-    Ledger
 
     Raises
     ------
     LedgerError
         If shapes differ, or a pixel outside the mask was changed: such a restoration is wrong
-        and no ledger should vouch for it.
+        and no record should vouch for it.
     """
-    pixels = source.pixels
+    changes: tuple[Change, ...] = ()
+    if mask is not None:
+        if isinstance(source, Stack) or isinstance(output, Stack):
+            raise LedgerError("changes under a mask are recorded of pictures, not of stacks")
+        _check_restored(source.pixels, output.pixels, mask)
+        changes = tuple(
+            _change(source, output.pixels, part, box, uncertainty) for part, box in _parts(mask)
+        )
+        figures = {**(figures or {}), **_totals(changes, source)}
+    before, after = original_order(source), original_order(output)
+    height, width = _sides(source)
+    high, wide = _sides(output)
+    return Record(
+        task=task,
+        histomend=histomend.__version__,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        source=SourceRecord(
+            name=source.source.name if source.source else None,
+            sha256=source.sha256,
+            pixels_sha256=pixels_sha256(before),
+            alpha_sha256=None if source.alpha is None else pixels_sha256(source.alpha),
+            width=width,
+            height=height,
+            dtype=before.dtype.name,
+            mpp=source.mpp,
+            lossy=source.lossy,
+            region=source.region,
+            axes=source.axes.letters if isinstance(source, Stack) else None,
+        ),
+        output=OutputRecord(pixels_sha256(after), wide, high, after.dtype.name, output.mpp),
+        method=method,
+        model=None if model is None else plain(model, "model"),
+        options=plain(options, "options"),
+        settings=plain(settings, "settings"),
+        seed=int(seed),
+        nfe=int(nfe),
+        units=units,
+        windows=tuple(plain(list(windows), "windows")),
+        regions=changes,
+        figures=plain(figures or {}, "figures"),
+        notices=tuple(notices),
+        note=NOTES.get(task, NOTE),
+    )
+
+
+def _sides(image: Image | Stack) -> tuple[int, int]:
+    values = image.values[0] if isinstance(image, Stack) else image.pixels
+    return int(values.shape[0]), int(values.shape[1])
+
+
+def _check_restored(pixels: Pixels, restored: Pixels, mask: Mask) -> None:
     if restored.shape != pixels.shape or restored.dtype != pixels.dtype:
         raise LedgerError(
             f"restored pixels are {restored.shape} {restored.dtype}, the source is "
@@ -77,33 +121,6 @@ def build_ledger(
     if mask.shape != pixels.shape[:2] or mask.dtype != np.bool_:
         raise LedgerError(f"the mask is {mask.shape} {mask.dtype}, not bool {pixels.shape[:2]}")
     _check_outside(pixels, restored, mask)
-    changes = tuple(_change(source, restored, part, box, uncertainty) for part, box in _parts(mask))
-    return Ledger(
-        histomend=histomend.__version__,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        source=SourceRecord(
-            name=source.source.name if source.source else None,
-            sha256=source.sha256,
-            pixels_sha256=pixels_sha256(pixels),
-            alpha_sha256=None if source.alpha is None else pixels_sha256(source.alpha),
-            width=source.width,
-            height=source.height,
-            dtype=pixels.dtype.name,
-            mpp=source.mpp,
-            lossy=source.lossy,
-            region=source.region,
-        ),
-        output_pixels_sha256=pixels_sha256(restored),
-        model=plain(model, "model"),
-        method=method,
-        settings=plain(settings, "settings"),
-        seed=int(seed),
-        nfe=int(nfe),
-        windows=tuple(plain(list(windows), "windows")),
-        regions=changes,
-        totals=_totals(changes, source),
-        notices=tuple(notices),
-    )
 
 
 def first_difference(one: Pixels, other: Pixels, mask: Mask | None = None) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Take a restoration back, and prove that nothing else was changed."""
+"""Take a restoration back, and prove that an image is what its record says."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import binascii
 import io
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +14,11 @@ import numpy.typing as npt
 from PIL import PngImagePlugin
 
 from histomend.errors import LedgerError
-from histomend.image import Image, decode_deep_png, pixels_sha256
+from histomend.image import Image, decode_deep_png, pixels_sha256, read_image
+from histomend.image.stack_input import stack_of
+from histomend.image.stacks import Stack, original_order
 from histomend.ledger.build import first_difference
-from histomend.ledger.records import Change, Ledger
+from histomend.ledger.records import Change, Record
 
 Pixels = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -49,12 +52,12 @@ class Verification:
     checks: tuple[Check, ...]
 
 
-def undo(ledger: Ledger, restored: Image) -> Pixels:
+def undo(record: Record, restored: Image | Stack) -> Pixels:
     """Put the original pixels back.
 
     Parameters
     ----------
-    ledger : Ledger
+    record : Record
     restored : Image
         The image that the ledger describes, unchanged since.
 
@@ -68,49 +71,60 @@ def undo(ledger: Ledger, restored: Image) -> Pixels:
     LedgerError
         If the image is not the one that the ledger describes, or the ledger is damaged.
     """
-    different = _shape_problem(ledger, restored.pixels)
+    if record.task != "restore" or isinstance(restored, Stack):
+        raise LedgerError(
+            f"this record is of the task {record.task}, which worked on the whole image and "
+            f"keeps no original pixels: what remains of it is the source, {record.source.name}."
+        )
+    different = _shape_problem(record, restored.pixels)
     if different:
         raise LedgerError(f"this ledger belongs to another image: {different}")
-    if pixels_sha256(restored.pixels) != ledger.output_pixels_sha256:
+    if pixels_sha256(restored.pixels) != record.output.pixels_sha256:
         reason = _LOSSY if restored.lossy else "its pixels differ from those that were written"
         raise LedgerError(
             f"the image is not the one that the ledger describes: {reason}. Undo needs the "
             "restored file as it was written."
         )
-    pixels, _ = _put_back(ledger, restored.pixels)
-    if pixels_sha256(pixels) != ledger.source.pixels_sha256:
+    pixels, _ = _put_back(record, restored.pixels)
+    if pixels_sha256(pixels) != record.source.pixels_sha256:
         raise LedgerError(
             "putting the original pixels back does not give the source image: the ledger is damaged"
         )
     return pixels
 
 
-def verify(ledger: Ledger, restored: Image, source: Image | None = None) -> Verification:
-    """Prove that a restored image differs from its source under the mask only.
+def verify(
+    record: Record, restored: Image | Stack, source: Image | Stack | None = None
+) -> Verification:
+    """Prove that an image is what its record says.
 
-    With the ledger alone: if the original pixels, put back under the mask, give an image with
-    the hash of the source, then no pixel outside the mask differs from the source.
+    Of a restoration it is proven that the image differs from its source under the mask only. With
+    the record alone: if the original pixels, put back under the mask, give an image with the hash
+    of the source, then no pixel outside the mask differs from the source.
 
     Parameters
     ----------
-    ledger : Ledger
-    restored : Image
-    source : Image or None
-        If given, both are also compared pixel by pixel. Of a file that was restored in part it
-        is that part: ``read_image(path, region=ledger.source.region)``.
+    record : Record
+    restored : Image or Stack
+        As `read_described` reads it.
+    source : Image or Stack or None
+        If given, both are also compared: pixel by pixel of a restoration; of an enlarged image,
+        by how much it contradicts its source. Of a file that was restored in part it is that part.
 
     Returns
     -------
     Verification
         Nothing is raised for an image that fails: the checks say what is wrong.
     """
-    different = _shape_problem(ledger, restored.pixels)
+    if record.task != "restore" or isinstance(restored, Stack) or isinstance(source, Stack):
+        return _verify_whole(record, restored, source)
+    different = _shape_problem(record, restored.pixels)
     if different:
         return _result([Check("size", False, f"the ledger belongs to another image: {different}")])
     checks = [
-        Check("size", True, f"{restored.width} x {restored.height} px, {ledger.source.dtype}")
+        Check("size", True, f"{restored.width} x {restored.height} px, {record.source.dtype}")
     ]
-    written = pixels_sha256(restored.pixels) == ledger.output_pixels_sha256
+    written = pixels_sha256(restored.pixels) == record.output.pixels_sha256
     if restored.lossy and not written:
         checks.append(Check("output", False, _LOSSY))
         checks.append(Check("outside the mask", False, "cannot be proven of a lossy file"))
@@ -121,18 +135,71 @@ def verify(ledger: Ledger, restored: Image, source: Image | None = None) -> Veri
         else Check("output", False, "the image was changed after it was restored")
     )
     try:
-        original, mask = _put_back(ledger, restored.pixels)
+        original, mask = _put_back(record, restored.pixels)
     except LedgerError as error:
         checks.append(Check("outside the mask", False, str(error)))
         return _result(checks)
-    checks.append(_check_outside(ledger, original))
-    checks.extend(_check_alpha(ledger, restored))
+    checks.append(_check_outside(record, original))
+    checks.extend(_check_alpha(record, restored))
     if source is not None:
-        checks.extend(_check_source(ledger, restored, source, original, mask))
+        checks.extend(_check_source(record, restored, source, original, mask))
     return _result(checks)
 
 
-def ledger_mask(ledger: Ledger) -> Mask:
+def read_described(record: Record, path: Path, *, source: bool = False) -> Image | Stack:
+    """Read the output that a record describes, or its source, as it was read then.
+
+    Raises
+    ------
+    InputError
+    """
+    region = record.source.region if source else None
+    if record.source.axes is None:
+        return read_image(path, region=region, least=1)
+    channels = 1 if not {"C", "S"} & set(record.source.axes) else None
+    return stack_of(path, channels=channels, region=region)
+
+
+def _verify_whole(
+    record: Record, restored: Image | Stack, source: Image | Stack | None
+) -> Verification:
+    """Check what can be checked where every pixel may have changed."""
+    found = original_order(restored)
+    written = pixels_sha256(found) == record.output.pixels_sha256
+    if written:
+        message = "the pixels are those that were written"
+    elif restored.lossy or record.output.lossy:
+        message = _LOSSY
+    else:
+        message = "the image was changed after it was written, or the record is of another one"
+    checks = [Check("output", written, message)]
+    if source is None:
+        return _result(checks)
+    before = original_order(source)
+    same = pixels_sha256(before) == record.source.pixels_sha256
+    message = "is the image that was worked on" if same else "is not the image that was worked on"
+    checks.append(Check("source", same, f"the given source {message}"))
+    if same and written and "deviation" in record.figures:
+        from histomend.image.resampling import deviation
+
+        off, said = deviation(before, found), float(record.figures["deviation"])
+        agrees = abs(off - said) <= 0.01
+        checks.append(
+            Check("deviation", agrees, f"averaged over its pixels {off:.3f} of 255 levels off it")
+        )
+    if same and written and "unchanged_share" in record.figures:
+        equal, said = float(np.mean(before == found)), float(record.figures["unchanged_share"])
+        checks.append(
+            Check(
+                "left as it was",
+                equal >= said - 1e-6,
+                f"{equal:.1%} of the values are those of the source, {said:.1%} by the record",
+            )
+        )
+    return _result(checks)
+
+
+def ledger_mask(record: Record) -> Mask:
     """Give the mask of a ledger: (H, W) bool, True where pixels were changed.
 
     Raises
@@ -140,8 +207,8 @@ def ledger_mask(ledger: Ledger) -> Mask:
     LedgerError
         If the ledger is damaged.
     """
-    mask = np.zeros((ledger.source.height, ledger.source.width), dtype=bool)
-    for number, change in enumerate(ledger.regions):
+    mask = np.zeros((record.source.height, record.source.width), dtype=bool)
+    for number, change in enumerate(record.regions):
         x, y, w, h = change.bbox
         mask[y : y + h, x : x + w] |= _piece_mask(change, number)
     return mask
@@ -151,20 +218,20 @@ def _result(checks: list[Check]) -> Verification:
     return Verification(all(check.ok for check in checks), tuple(checks))
 
 
-def _shape_problem(ledger: Ledger, pixels: Pixels) -> str | None:
-    wanted = (ledger.source.height, ledger.source.width, 3)
-    if pixels.shape == wanted and pixels.dtype.name == ledger.source.dtype:
+def _shape_problem(record: Record, pixels: Pixels) -> str | None:
+    wanted = (record.source.height, record.source.width, 3)
+    if pixels.shape == wanted and pixels.dtype.name == record.source.dtype:
         return None
     return (
         f"the image is {pixels.shape[1]} x {pixels.shape[0]} px of {pixels.dtype.name}, the "
-        f"ledger says {wanted[1]} x {wanted[0]} px of {ledger.source.dtype}"
+        f"ledger says {wanted[1]} x {wanted[0]} px of {record.source.dtype}"
     )
 
 
-def _put_back(ledger: Ledger, restored: Pixels) -> tuple[Pixels, Mask]:
+def _put_back(record: Record, restored: Pixels) -> tuple[Pixels, Mask]:
     pixels = restored.copy()
     mask = np.zeros(pixels.shape[:2], dtype=bool)
-    for number, change in enumerate(ledger.regions):
+    for number, change in enumerate(record.regions):
         x, y, w, h = change.bbox
         part = _piece_mask(change, number)
         original = _decode(change.original, change, number)
@@ -198,10 +265,10 @@ def _decode(text: str, change: Change, number: int) -> Pixels:
         ) from error
 
 
-def _check_outside(ledger: Ledger, original: Pixels) -> Check:
+def _check_outside(record: Record, original: Pixels) -> Check:
     name = "outside the mask"
-    if pixels_sha256(original) == ledger.source.pixels_sha256:
-        area = ledger.totals.get("area_px", "the masked")
+    if pixels_sha256(original) == record.source.pixels_sha256:
+        area = record.figures.get("area_px", "the masked")
         return Check(
             name,
             True,
@@ -216,23 +283,23 @@ def _check_outside(ledger: Ledger, original: Pixels) -> Check:
     )
 
 
-def _check_alpha(ledger: Ledger, restored: Image) -> list[Check]:
+def _check_alpha(record: Record, restored: Image) -> list[Check]:
     found = None if restored.alpha is None else pixels_sha256(restored.alpha)
-    if found is None and ledger.source.alpha_sha256 is None:
+    if found is None and record.source.alpha_sha256 is None:
         return []
-    same = found == ledger.source.alpha_sha256
+    same = found == record.source.alpha_sha256
     message = "as in the source" if same else "differs from that of the source"
     return [Check("transparency", same, message)]
 
 
 def _check_source(
-    ledger: Ledger, restored: Image, source: Image, original: Pixels, mask: Mask
+    record: Record, restored: Image, source: Image, original: Pixels, mask: Mask
 ) -> list[Check]:
-    different = _shape_problem(ledger, source.pixels)
+    different = _shape_problem(record, source.pixels)
     if different:
         return [Check("source", False, f"the given source is another image: {different}")]
     checks = []
-    if pixels_sha256(source.pixels) == ledger.source.pixels_sha256:
+    if pixels_sha256(source.pixels) == record.source.pixels_sha256:
         checks.append(Check("source", True, "the given source is the image that was restored"))
     else:
         count, x, y = first_difference(source.pixels, original)

@@ -1,4 +1,4 @@
-"""The ledger as data and as JSON."""
+"""What was done to an image, as data and as JSON: one account for every task."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from histomend.errors import LedgerError
 from histomend.image import write_text
 from histomend.ledger.schema import check_box, checksum, fill_record, plain, take
 
-SCHEMA_VERSION = 1
-NOTE = "restored, not for diagnosis"
+SCHEMA_VERSION = 2
+NOTES = {
+    "restore": "restored, not for diagnosis",
+    "denoise": "restored, not for diagnosis",
+    "upscale": "enlarged, not for diagnosis: details are plausible ones, not measured ones",
+}
+NOTE = "changed by a model, not for diagnosis"
+"""Of tasks that are not listed."""
 
 
 @dataclass(frozen=True)
 class SourceRecord:
-    """The image that was restored.
+    """The image or stack that something was done to.
 
     Parameters
     ----------
@@ -31,14 +37,16 @@ class SourceRecord:
         The same of the transparency, if there is any.
     width, height : int
         In pixels.
-    dtype : "uint8" or "uint16"
+    dtype : str
     mpp : float or None
         Micrometres per pixel.
     lossy : bool
         The source itself was lossily compressed before it came to us.
     region : (x, y, w, h) or None
-        The part of the file that was restored; None for all of it. Everything else in the ledger
+        The part of the file that was worked on; None for all of it. Everything else in the record
         counts from the corner of this region.
+    axes : str or None
+        The order of the axes of what was read as a stack, such as ZCYX; None for a picture.
     """
 
     name: str | None
@@ -51,6 +59,30 @@ class SourceRecord:
     mpp: float | None
     lossy: bool
     region: tuple[int, int, int, int] | None
+    axes: str | None = None
+
+
+@dataclass(frozen=True)
+class OutputRecord:
+    """What came of it.
+
+    Parameters
+    ----------
+    pixels_sha256 : str
+    width, height : int
+        In pixels.
+    dtype : str
+    mpp : float or None
+    lossy : bool
+        Whether the file was compressed with loss, so that its pixels are no longer those.
+    """
+
+    pixels_sha256: str
+    width: int
+    height: int
+    dtype: str
+    mpp: float | None
+    lossy: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,47 +118,65 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Ledger:
-    """What was changed in an image, where, by what, and the original pixels.
+class Record:
+    """What was done to an image: to what, by what, how, and what came of it.
 
     Parameters
     ----------
+    task : "restore", "denoise" or "upscale"
     histomend : str
-        Version that restored the image.
+        Version.
     created : str
         UTC, ISO 8601.
     source : SourceRecord
-    output_pixels_sha256 : str
-        Of the restored pixels.
-    model, method, settings, seed, nfe, windows
-        What restored it: model name, sha256 and card; method; all settings; the seed; network
-        evaluations; the windows that were sampled.
+    output : OutputRecord
+    method : str
+    model : dict or None
+        Name, sha256, card; None for methods without a model.
+    options : dict
+        The options of `histomend.restore` and its like that give the same again, with `method`,
+        the model and `seed`.
+    settings : dict
+        What came of the options, and on which device, with how many threads.
+    seed : int
+    nfe : int
+        Network calls in all.
+    units : int
+        Windows, tiles or fields that were worked on.
+    windows : tuple of dict
+        Those of a restoration.
     regions : tuple of Change
-    totals : dict
-        regions, area_px, area_um2, share (of the image), mean_change, uncertainty.
+        The regions that a restoration changed, with the original pixels; empty where the whole
+        image was worked on.
+    figures : dict
+        Of a restoration regions, area_px, area_um2, share (of the image), mean_change,
+        uncertainty; of denoising what t was; of upscaling scale and deviation.
     notices : tuple of str
     note : str
     schema_version : int
     """
 
+    task: str
     histomend: str
     created: str
     source: SourceRecord
-    output_pixels_sha256: str
-    model: dict[str, Any]
+    output: OutputRecord
     method: str
+    model: dict[str, Any] | None
+    options: dict[str, Any]
     settings: dict[str, Any]
     seed: int
     nfe: int
+    units: int
     windows: tuple[dict[str, Any], ...]
     regions: tuple[Change, ...]
-    totals: dict[str, Any]
+    figures: dict[str, Any]
     notices: tuple[str, ...]
-    note: str = NOTE
+    note: str
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
-        """Give the ledger as JSON text, with a checksum over all of it.
+        """Give the record as JSON text, with a checksum over all of it.
 
         Raises
         ------
@@ -138,8 +188,8 @@ class Ledger:
         return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Ledger:
-        """Read a ledger from JSON text, and check that nothing in it was changed.
+    def from_json(cls, text: str) -> Record:
+        """Read a record from JSON text, and check that nothing in it was changed.
 
         Raises
         ------
@@ -173,13 +223,15 @@ class Ledger:
             _change(item, source, f"regions[{i}]")
             for i, item in enumerate(take(data, "regions", (list,)))
         )
-        ledger = fill_record(cls, {**data, "source": source, "regions": regions}, "ledger")
-        if not all(isinstance(notice, str) for notice in ledger.notices):
+        output = fill_record(OutputRecord, take(data, "output", (dict,)), "output")
+        filled = {"source": source, "output": output, "regions": regions}
+        record = fill_record(cls, {**data, **filled}, "ledger")
+        if not all(isinstance(notice, str) for notice in record.notices):
             raise LedgerError("the ledger is damaged: a notice is no text")
-        return ledger
+        return record
 
     def write(self, path: Path | str, force: bool = False) -> None:
-        """Write the ledger; the file appears complete or not at all.
+        """Write the record; the file appears complete or not at all.
 
         Raises
         ------
@@ -189,8 +241,8 @@ class Ledger:
         write_text(path, self.to_json(), force=force)
 
     @classmethod
-    def read(cls, path: Path | str) -> Ledger:
-        """Read a ledger file.
+    def read(cls, path: Path | str) -> Record:
+        """Read the file of a record.
 
         Raises
         ------

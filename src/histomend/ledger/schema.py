@@ -52,23 +52,26 @@ def checksum(data: dict[str, Any]) -> str:
 
 # A name means the same in every record, so one table serves all of them.
 KINDS: dict[str, tuple[type, ...]] = {
-    # the ledger
+    # the record
+    "task": (str,),
     "histomend": (str,),
     "created": (str,),
     "source": (object,),  # filled before
-    "output_pixels_sha256": (str,),
-    "model": (dict,),
+    "output": (object,),
     "method": (str,),
+    "model": (dict, type(None)),
+    "options": (dict,),
     "settings": (dict,),
     "seed": (int,),
     "nfe": (int,),
+    "units": (int,),
     "windows": (list,),
     "regions": (tuple,),
-    "totals": (dict,),
+    "figures": (dict,),
     "notices": (list,),
     "note": (str,),
     "schema_version": (int,),
-    # its source
+    # its source and output
     "name": (str, type(None)),
     "sha256": (str, type(None)),
     "pixels_sha256": (str,),
@@ -79,6 +82,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "mpp": (*_Number, type(None)),
     "lossy": (bool,),
     "region": (list, type(None)),
+    "axes": (str, type(None)),
     # a change
     "bbox": (list,),
     "area_px": (int,),

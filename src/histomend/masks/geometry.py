@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -119,8 +120,35 @@ def label_regions(mask: Mask, *, merge_px: int = 0) -> tuple[Labels, list[Box]]:
 
 
 def regions(mask: Mask, *, merge_px: int = 0) -> list[Box]:
-    """Give the bounding boxes (x, y, w, h) of the regions of a mask, see `label_regions`."""
-    return label_regions(mask, merge_px=merge_px)[1]
+    """Give the bounding boxes (x, y, w, h) of the regions of a mask, as `label_regions` does.
+
+    Faster than that, and of masks of a slide's size by much.
+    """
+    values = np.asarray(mask, dtype=bool)
+    box = bounding_box(values)
+    if box is None:
+        return []
+    x, y, w, h = box
+    grow = max(merge_px, 1) - 1
+    # Growing every pixel to the right and down joins parts exactly when they are that close, and
+    # makes each box larger by just as much.
+    grown = np.zeros((h + grow, w + grow), np.uint8)
+    grown[:h, :w] = values[y : y + h, x : x + w]
+    for size in ((grow + 1, 1), (1, grow + 1)):
+        kernel, anchor = np.ones(size, np.uint8), (size[1] - 1, size[0] - 1)
+        grown = np.asarray(
+            cv2.dilate(grown, kernel, anchor=anchor, borderType=cv2.BORDER_CONSTANT), np.uint8
+        )
+    # The fastest of OpenCV's ways for masks that are mostly empty.
+    _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
+        grown, 8, cv2.CV_32S, cv2.CCL_BBDT
+    )
+    first = []
+    for number, (left, top, wide, _, _) in enumerate(stats[1:].tolist(), 1):
+        row = labels[top, left : left + wide]
+        first.append((top, left + int((row == number).argmax()), number))
+    boxes = stats[[number for *_, number in sorted(first)], :4] - [0, 0, grow, grow]
+    return [(x + a, y + b, c, d) for a, b, c, d in boxes.tolist()]
 
 
 def bounding_box(mask: Mask) -> Box | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ SIDES = (128, 192, 256)
 # Largest field that is sampled at once; larger artifacts are restored piece by piece, each
 # piece seeing the finished ones before it. It bounds memory, not quality.
 FIELD = 1024
+# Side in px of the cells in which boxes are looked up.
+CELL = 512
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,9 @@ class Window:
         where its noise is taken from.
     bare : bool
         Whether only bare glass is visible: then it is filled smoothly, without the model.
+    after : tuple of str
+        Keys of the earlier windows of its chain that reach into its field: they are restored
+        first, and it sees what they became.
     """
 
     field: Region
@@ -46,6 +51,12 @@ class Window:
     work: tuple[int, int]
     origin: tuple[int, int]
     bare: bool = False
+    after: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """A name that no other window of the plan has."""
+        return f"x{self.core[0]}y{self.core[1]}"
 
     def record(self) -> dict[str, list[int] | bool]:
         """Return what the ledger says of the window."""
@@ -127,32 +138,69 @@ def make_plan(
                         width,
                         height,
                     )
-                    chain.append(_window(field, core, scale, factor))
+                    piece = _window(field, core, scale, factor)
+                    chain.append(replace(piece, after=_reaching(chain, piece)))
         chains.append(tuple(chain))
     return Plan(tuple(chains), scale)
+
+
+def _reaching(chain: list[Window], window: Window) -> tuple[str, ...]:
+    """Return the keys of the windows whose cores lie in the field of another one."""
+    x, y, w, h = window.field
+    found = []
+    for other in reversed(chain):
+        left, top, wide, high = other.core
+        if top + high <= y:
+            break  # Cores come row by row: all before this one end even higher.
+        if top < y + h and left < x + w and left + wide > x:
+            found.append(other.key)
+    return tuple(reversed(found))
 
 
 def _apart(boxes: list[Region]) -> list[Region]:
     """Return the boxes, those that overlap joined: no masked pixel may be restored twice.
 
-    The boxes of regions overlap where one lies in the other's bend.
+    The boxes of regions overlap where one lies in the other's bend. Each box is known in the cells
+    of a coarse grid that it touches, so that only its neighbours are looked at.
     """
-    corners = np.array([(x, y, x + w, y + h) for x, y, w, h in boxes]).reshape(-1, 4)
-    kept = np.ones(len(boxes), bool)
-    for k in range(len(boxes)):
+    kept: dict[int, Region] = {}
+    cells: dict[tuple[int, int], set[int]] = {}
+    for number, box in enumerate(boxes):
         while True:
-            left, top, right, bottom = corners[k]
-            earlier = corners[:k]
-            meets = (earlier[:, :2] < (right, bottom)).all(1) & (earlier[:, 2:] > (left, top)).all(
-                1
-            )
-            met = np.flatnonzero(meets & kept[:k])
-            if not len(met):
+            near = {k for cell in _cells(box) for k in cells.get(cell, ())}
+            met = [k for k in near if _overlap(kept[k], box)]
+            if not met:
                 break
-            kept[met] = False
-            corners[k, :2] = np.minimum(corners[k, :2], earlier[met, :2].min(0))
-            corners[k, 2:] = np.maximum(corners[k, 2:], earlier[met, 2:].max(0))
-    return [(int(a), int(b), int(c - a), int(d - b)) for a, b, c, d in corners[kept]]
+            for k in met:
+                joined = kept.pop(k)
+                for cell in _cells(joined):
+                    cells[cell].discard(k)
+                box = _joined(box, joined)
+        kept[number] = box
+        for cell in _cells(box):
+            cells.setdefault(cell, set()).add(number)
+    return [kept[number] for number in sorted(kept)]
+
+
+def _cells(box: Region) -> list[tuple[int, int]]:
+    x, y, w, h = box
+    return [
+        (row, column)
+        for row in range(y // CELL, (y + h - 1) // CELL + 1)
+        for column in range(x // CELL, (x + w - 1) // CELL + 1)
+    ]
+
+
+def _overlap(one: Region, other: Region) -> bool:
+    across = one[0] < other[0] + other[2] and other[0] < one[0] + one[2]
+    return across and one[1] < other[1] + other[3] and other[1] < one[1] + one[3]
+
+
+def _joined(one: Region, other: Region) -> Region:
+    left, top = min(one[0], other[0]), min(one[1], other[1])
+    right = max(one[0] + one[2], other[0] + other[2])
+    bottom = max(one[1] + one[3], other[1] + other[3])
+    return left, top, right - left, bottom - top
 
 
 def _around(box: Region, w: int, h: int, width: int, height: int) -> Region:

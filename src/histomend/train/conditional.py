@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from histomend.diffusion.denoiser import Denoiser
+from histomend.methods.conditional import by_condition
+from histomend.methods.fields import DiffusionRestorer
+from histomend.methods.rscd import CALLS
+from histomend.methods.sampling import sampling
 from histomend.models import ModelConfig
 from histomend.networks.build import arch_named
-from histomend.recipes.calibrated import CALLS
-from histomend.recipes.settings import sampling
-from histomend.recipes.whole_field import ByDiffusion, by_condition
 from histomend.train.comparison_options import ConditionalOptions
 from histomend.train.denoiser import starting_config
 from histomend.train.lesson import drawn_seed
@@ -45,7 +46,7 @@ class Conditioning:
         """Return crops as if under tissue."""
         return under_tissue(clean, rng, self.config.mpp).to(clean.device)
 
-    def restores(self, network: nn.Module) -> ByDiffusion:
+    def restores(self, network: nn.Module) -> DiffusionRestorer:
         """Return the preset `fast` with a network."""
         denoiser = Denoiser(network, self.config.noise_schedule(), self.config.prediction)
         return by_condition(denoiser, sampling("fast", self.config))

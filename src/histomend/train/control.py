@@ -19,6 +19,7 @@ from histomend.diffusion.loop import sample
 from histomend.diffusion.path import FixedPath
 from histomend.diffusion.samplers import dpmpp_2m
 from histomend.errors import SettingError, TrainingError
+from histomend.methods.histo_diffusion import HistoDiffusion
 from histomend.models import VaeFacts, fill, locate
 from histomend.models.loading import UPSCALER_METHOD
 from histomend.models.names import bundled_sampling
@@ -30,7 +31,6 @@ from histomend.models.upscaler import (
     read_upscaler_config,
     save_upscaler,
 )
-from histomend.recipes.controlled import Controlled
 from histomend.train.channels import crops
 from histomend.train.data import Crops, Mixed, Tiles, open_sources
 from histomend.train.denoiser import chosen_sampling
@@ -198,11 +198,11 @@ class ControlLesson(Lesson[tuple[Tensor, Tensor]]):
         prior, held_out = self.trainee.prior, self.held_out
         schedule, x0 = prior.schedule, held_out.x0
         denoiser = Denoiser(prior.controlled(network).eval(), schedule, prior.prediction)
-        recipe = Controlled(held_out.control, schedule.steps, schedule)
+        recipe = HistoDiffusion(held_out.control, schedule.steps, schedule)
         everywhere = torch.ones_like(x0[:, :1])
         errors = x0_errors(denoiser, schedule, x0, everywhere, recipe.condition)
         few = slice(0, min(SHOWN, len(x0)))
-        recipe = Controlled(held_out.control[few], schedule.steps, schedule)
+        recipe = HistoDiffusion(held_out.control[few], schedule.steps, schedule)
         path, noise = (
             FixedPath(schedule.spaced(min(STEPS, schedule.steps))),
             noise_streams(few.stop),

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from histomend.errors import SettingError
+from histomend.methods.cyclegan import CycleGanRestorer
 from histomend.models import ModelConfig, load_weights, locate, save_model
 from histomend.networks.build import arch_named
 from histomend.networks.critic import Verdict
 from histomend.networks.cyclegan import POOL, CycleGan, Pass
-from histomend.recipes.whole_field import ByTranslation
 from histomend.train.comparison_options import CycleGanOptions
 from histomend.train.denoiser import starting_config
 from histomend.train.lesson import Figures, Lesson, Step
@@ -102,7 +102,7 @@ class CycleGanLesson(Lesson[tuple[Tensor, Tensor]]):
     def figures(self, network: nn.Module) -> Figures:
         """Return the PSNRs of restored and of damaged crops."""
         generator = network.get_submodule(RESTORING.rstrip("."))
-        return compared(ByTranslation(generator), *self.known, device_of(network))
+        return compared(CycleGanRestorer(generator), *self.known, device_of(network))
 
 
 def lesson(options: CycleGanOptions) -> CycleGanLesson:

@@ -16,9 +16,9 @@ from histomend.diffusion.loop import sample
 from histomend.diffusion.path import FixedPath
 from histomend.diffusion.samplers import ddim
 from histomend.errors import TrainingError
+from histomend.methods.artifusion import ArtiFusion
 from histomend.models import ModelConfig, load_weights, locate, read_config, save_model
 from histomend.models.names import bundled_sampling
-from histomend.recipes.regional import Regional
 from histomend.train.comparison_options import CycleGanOptions
 from histomend.train.lesson import Figures, Lesson, Step
 from histomend.train.objective import drawn_noise
@@ -205,9 +205,9 @@ class MaskedDenoising(Lesson[tuple[Tensor, Tensor]]):
         config, x0, mask = self.trainee.config, self.held_out.x0, self.held_out.mask
         schedule = config.noise_schedule()
         denoiser = Denoiser(network, schedule, config.prediction)
-        recipe = Regional(x0, mask, schedule, context=config.context)
+        recipe = ArtiFusion(x0, mask, schedule, context=config.context)
         errors = x0_errors(denoiser, schedule, x0, mask, recipe.condition)
-        recipe = Regional(x0[:SHOWN], mask[:SHOWN], schedule, context=config.context)
+        recipe = ArtiFusion(x0[:SHOWN], mask[:SHOWN], schedule, context=config.context)
         path, noise = FixedPath(schedule.spaced(SAMPLE_STEPS)), noise_streams(len(x0[:SHOWN]))
         restored = sample(denoiser, recipe, path, ddim(schedule), noise, schedule).x
         return Figures(errors, self.held_out.rows(restored))

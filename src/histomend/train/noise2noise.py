@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from histomend.baselines.noise2noise import without_noise
+from histomend.methods.noise2noise import Noise2NoiseRestorer
 from histomend.models import ModelConfig
 from histomend.networks.build import arch_named
-from histomend.recipes.whole_field import ByNoise2Noise
 from histomend.train.comparison_options import Noise2NoiseOptions
 from histomend.train.denoiser import starting_config
 from histomend.train.paired import PairedLesson, paired_lesson
@@ -32,9 +32,9 @@ class NoisyPairs:
         """Return crops with noise."""
         return noisy_twice(clean, rng)[0].to(clean.device)
 
-    def restores(self, network: nn.Module) -> ByNoise2Noise:
+    def restores(self, network: nn.Module) -> Noise2NoiseRestorer:
         """Return the method with a network."""
-        return ByNoise2Noise(network)
+        return Noise2NoiseRestorer(network)
 
 
 def lesson(options: Noise2NoiseOptions) -> PairedLesson:

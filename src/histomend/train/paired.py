@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from histomend.methods.fields import RestoresTiles
 from histomend.models import ModelConfig
-from histomend.recipes.whole_field import RestoresTiles
 from histomend.train.channels import crops, open_channels
 from histomend.train.data import Crops
 from histomend.train.denoiser import DenoiserTrainee

@@ -14,9 +14,9 @@ from histomend.diffusion.loop import sample
 from histomend.diffusion.recalibration import RecalibratingPath
 from histomend.diffusion.samplers import ddim
 from histomend.errors import SettingError
+from histomend.methods.rscd import CALLS, RSCD, few_calls
 from histomend.models import ModelConfig, calibrator_folder, fit_to_calibrator
 from histomend.networks.build import arch_named
-from histomend.recipes.calibrated import CALLS, Calibrated, few_calls
 from histomend.train.camera import COUNTED_SHARE, CameraCrops, exposures
 from histomend.train.channels import ChannelCrops, crops, open_fields
 from histomend.train.denoiser import DenoiserTrainee, starting_config
@@ -99,7 +99,7 @@ class RscdLesson(Lesson[tuple[Tensor, Tensor, Tensor]]):
         # Here t is known, so the path asks nobody.
         plan = few_calls(config.trained_t, CALLS, recalibrations=0)
         path = RecalibratingPath(lambda _: t.float(), plan)
-        recipe, noise = Calibrated(noisy), noise_streams(few.stop)
+        recipe, noise = RSCD(noisy), noise_streams(few.stop)
         restored = sample(denoiser, recipe, path, ddim(schedule), noise, schedule).x
         return Figures(figures, [noisy, restored, x0[few]])
 

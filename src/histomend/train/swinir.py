@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from histomend.damage.capture import resized, scanned
+from histomend.damage.capture import scanned
 from histomend.damage.degradations import degrade_batch, pipeline_named
 from histomend.damage.pipelines import Pipeline
 from histomend.errors import TrainingError
+from histomend.image.resampling import resized
 from histomend.models import locate
 from histomend.models.restoration import (
     STAGE_1,

@@ -1,0 +1,289 @@
+"""What Python users call: restore, denoise, upscale, detect; each decides a job and runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from histomend.errors import SettingError
+from histomend.image.pixels import Region
+from histomend.jobs.job import Trace
+from histomend.jobs.run import Progress, Result, execute
+from histomend.methods import METHODS
+from histomend.methods.decide import MaskLike, decide
+from histomend.methods.loading import ModelLike, model_for
+from histomend.models import Model
+from histomend.slides.source import ImageLike, picture_source
+
+if TYPE_CHECKING:
+    from histomend.detect.threshold import Thresholds
+
+
+def restore(
+    image: ImageLike,
+    mask: MaskLike | None = None,
+    *,
+    detect: bool = False,
+    method: str = "artifusion",
+    model: ModelLike | None = None,
+    preset: str = "fast",
+    steps: int | None = None,
+    sampler: str | None = None,
+    seed: int = 0,
+    samples: int = 1,
+    mpp: float | None = None,
+    region: Region | None = None,
+    device: str = "auto",
+    batch: int = 8,
+    progress: Progress | None = None,
+    trace: Trace | None = None,
+) -> Result:
+    """Restore the masked part of an H&E image; nothing else changes.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8 or uint16 array, PIL image, path, or Image
+        At least 64×64.
+    mask : (H, W) array, PIL image or path (PNG, TIFF, GeoJSON), optional
+        True (white) where the image is to be restored.
+    detect : bool
+        Find the artifacts by thresholds, in place of a mask.
+    method : "artifusion" or "latent-artifusion"
+        Diffusion on the pixels, or in the latent space of an autoencoder.
+    model : str, Path or Model, optional
+        A bundled name, a folder of weights, or a model loaded once for many images; by default
+        the bundled one of the method.
+    preset : "fast", "paper" or "author_code"
+        The last one for "artifusion" only.
+    steps, sampler : optional
+        Override those of the preset.
+    seed : int in [0, 2^63)
+        The same seed gives the same bytes on the same machine's CPU with the same number of
+        threads, whatever `batch` is.
+    samples : int
+        Restorations to draw; the first is returned, their deviation is the uncertainty.
+    mpp : float, optional
+        Pixel size in um, if the file does not say or is wrong. Where it differs from the
+        model's by more than 30 %, the windows are resampled to the model's and back.
+    region : (x, y, w, h), optional
+        Part of the image to work on and to return; needed for whole-slide files.
+    device : "auto", "cpu", "cuda", "mps"
+    batch : int
+        Windows in flight.
+    progress : function of (network calls done, network calls in all), optional
+    trace : function of (window, t, x as (h, w, 3) uint8), optional
+        Gets the state after every step of the first sample, at the model's pixel size.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    InputError, ModelError, ResourceError
+        Before anything is computed; see `histomend.errors`.
+    """
+    job = decide(
+        "restore", image, mask=mask, detect=detect, method=method, model=model, preset=preset,
+        steps=steps, sampler=sampler, seed=seed, samples=samples, mpp=mpp, region=region,
+        device=device, batch=batch, trace=trace,
+    )  # fmt: skip
+    return execute(job, progress=progress)
+
+
+def denoise(
+    image: ImageLike,
+    *,
+    method: str = "rscd",
+    model: ModelLike | None = None,
+    preset: str = "fast",
+    steps: int | None = None,
+    sampler: str | None = None,
+    seed: int = 0,
+    axes: str | None = None,
+    mpp: float | None = None,
+    region: Region | None = None,
+    device: str = "auto",
+    batch: int = 8,
+    progress: Progress | None = None,
+) -> Result:
+    """Restore the whole field of an image or of each plane of a stack.
+
+    All tiles are calibrated first, their t is smoothed over the overlaps, and then they are
+    restored and blended.
+
+    Parameters
+    ----------
+    image : (H, W), (H, W, C) or (Z, H, W, C) uint8, uint16, or float in [0, 1]; list of planes
+        of equal shape; PIL image; path. C is 1, 2 or 3, both sides at least 64 px. Channels may
+        come first as well.
+    method : str
+        "rscd", or one of those that it is compared with: "ccdf" and "rrd", diffusion with a model
+        of RSCD; "conditional", "noise2noise" and "cyclegan" with models of their own; "median" and
+        "deep-image-prior" without any.
+    model : str, Path or Model, optional
+        A bundled name, a folder of weights, or a model loaded once for many images. By default
+        the bundled model of RSCD for as many channels as the image has.
+    preset : str
+        Of rscd: "fast", "paper", "author_code", or an ablation (`histomend presets rscd`). Of
+        conditional: "fast" or "paper".
+    steps, sampler : optional
+        Override those of the preset or the method.
+    seed : int in [0, 2^63)
+        The same seed gives the same values on the same machine's CPU with the same number of
+        threads, whatever `batch` is.
+    axes : str, optional
+        The order of the axes, such as ZCYX, where it cannot be known.
+    mpp : float, optional
+        Pixel size in um, if the file does not say or is wrong.
+    region : (x, y, w, h), optional
+        Part of all planes to work on and to return.
+    device : "auto", "cpu", "cuda", "mps"
+    batch : int
+        Groups of tiles in flight.
+    progress : function of (groups of tiles done, groups in all), optional
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    InputError, ModelError, ResourceError
+        Before anything is computed; see `histomend.errors`.
+    """
+    job = decide(
+        "denoise", image, method=method, model=model, preset=preset, steps=steps, sampler=sampler,
+        seed=seed, axes=axes, mpp=mpp, region=region, device=device, batch=batch,
+    )  # fmt: skip
+    return execute(job, progress=progress)
+
+
+def upscale(
+    image: ImageLike,
+    *,
+    scale: float | None = None,
+    target_mpp: float | None = None,
+    method: str = "histo-diffusion",
+    model: ModelLike | None = None,
+    preset: str = "fast",
+    steps: int | None = None,
+    sampler: str | None = None,
+    seed: int = 0,
+    generation: float = 1.0,
+    colour: str | None = None,
+    keep_control: bool = False,
+    mpp: float | None = None,
+    region: Region | None = None,
+    device: str = "auto",
+    batch: int = 8,
+    progress: Progress | None = None,
+) -> Result:
+    """Enlarge an RGB image.
+
+    Histo-Diffusion's inference (the paper's Fig. 9): the image is enlarged by bicubic
+    interpolation, cleaned by the restoration module, encoded, and its latent steers a diffusion,
+    of which the result is decoded. What is larger than the model's window is denoised in windows
+    whose predictions are averaged at every step, and encoded and decoded in tiles.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8 or uint16 array, PIL image, path, or Image
+        Of any size from which at least 64×64 px come out.
+    scale : float in [1, 8]
+    target_mpp : float
+        Instead of `scale`: the pixel size to come out with, in um.
+    method : "histo-diffusion", "bicubic", "lanczos", "rrdb-gan", "swinir-gan" or "published"
+        Other than the default they do not sample; "published" is the network in a weight file of
+        BSRGAN, Real-ESRGAN or SwinIR.
+    model : str, Path or a loaded model, optional
+        A bundled name, a folder of weights, the published file, or a model loaded once.
+    preset : "fast" or "paper"
+    steps, sampler : optional
+        Override those of the preset.
+    seed : int in [0, 2^63)
+    generation : float in [0, 1]
+        The fidelity dial. 1 starts from pure noise. Below, the cleaned image's latent is noised
+        to this share of the schedule and denoised from there, with as large a share of the steps,
+        so that it keeps more of its structure the smaller the number is. 0 is the cleaned image
+        itself: no diffusion, no autoencoder.
+    colour : "difference", "wavelet", "adain" or "none", optional
+        What the result takes of the cleaned image (`histomend.methods.colour`); in place of the
+        preset's, which is "difference" of fast and "wavelet" of paper.
+    keep_control : bool
+        Also return the decoded control.
+    mpp : float, optional
+        Pixel size of the source in um, if the file does not say or is wrong.
+    region : (x, y, w, h), optional
+        Part of the image to enlarge; needed for whole-slide files.
+    device : "auto", "cpu", "cuda", "mps"
+    batch : int
+        Units in flight; a field that is diffused is one.
+    progress : function of (parts done, parts in all), optional
+        A part is a tile that is cleaned, or a step of the diffusion.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    InputError, ModelError, ResourceError
+        Before anything is computed; see `histomend.errors`.
+    """
+    job = decide(
+        "upscale", image, scale=scale, target_mpp=target_mpp, method=method, model=model,
+        preset=preset, steps=steps, sampler=sampler, seed=seed, generation=generation,
+        colour=colour, keep_control=keep_control, mpp=mpp, region=region, device=device,
+        batch=batch,
+    )  # fmt: skip
+    return execute(job, progress=progress)
+
+
+def detect(
+    image: ImageLike,
+    *,
+    mpp: float | None = None,
+    region: Region | None = None,
+    thresholds: Thresholds | None = None,
+) -> npt.NDArray[np.bool_]:
+    """Find artifacts in an image by thresholds (`histomend.detect.threshold`).
+
+    Parameters
+    ----------
+    image : (H, W, 3) array, PIL image, path, or Image
+    mpp : float, optional
+        Pixel size in um, if the file does not say or is wrong.
+    region : (x, y, w, h), optional
+    thresholds : Thresholds, optional
+
+    Returns
+    -------
+    (H, W) bool
+        True where something was found.
+
+    Raises
+    ------
+    InputError
+    """
+    from histomend.detect.threshold import Thresholds
+    from histomend.detect.threshold import detect as find
+
+    source = picture_source(image, mpp=mpp, region=region)
+    return find(source.values[0], mpp=source.mpp, thresholds=thresholds or Thresholds())
+
+
+def sample_field(
+    size: int, seed: int = 0, model: str | Path | Model | None = None, *, device: str = "auto"
+) -> npt.NDArray[np.uint8]:
+    """Return a (size, size, 3) uint8 field of tissue that a model made up, without any image."""
+    from histomend.methods import artifusion
+    from histomend.methods.windows import to_uint8
+
+    loaded = model_for(METHODS["artifusion"], model, device, 3)
+    if not isinstance(loaded, Model):
+        raise SettingError("A field is drawn by a model of artifusion.")
+    return to_uint8(artifusion.sample_field(size, seed, loaded))

@@ -1,0 +1,90 @@
+"""The verb that restores whole fields: denoise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from histomend.cli.options import (
+    FILES,
+    AsJson,
+    Axes,
+    Batch,
+    Device,
+    DryRun,
+    Force,
+    Inputs,
+    Lossy,
+    Model,
+    Mpp,
+    Out,
+    Region,
+    Sampler,
+    Seed,
+    Steps,
+    method_of,
+    option,
+    parse_region,
+    preset_of,
+)
+from histomend.cli.per_file import Files, carry_out
+
+
+def denoise(
+    inputs: Inputs,
+    out: Out,
+    method: Annotated[str, method_of("denoise")] = "rscd",
+    model: Model = None,
+    preset: Annotated[str, preset_of("denoise")] = "fast",
+    steps: Steps = None,
+    sampler: Sampler = None,
+    seed: Seed = 0,
+    t_map: Annotated[
+        Path | None,
+        option("Where the map of t goes (.tif, or a folder); else beside OUT.", FILES, "--t-map"),
+    ] = None,
+    axes: Axes = None,
+    mpp: Mpp = None,
+    region: Region = None,
+    device: Device = "auto",
+    batch: Batch = 8,
+    lossy: Lossy = False,
+    force: Force = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Restore images of which the whole field is degraded: noise, scattering, low signal.
+
+    Beside each output NAME.tif lie NAME.t-map.tif, how degraded each place was taken to be, and
+    NAME.ledger.json, what was done. One to three channels, single images and z-stacks.
+
+    Example: histomend denoise noisy.tif -o clean.tif
+    """
+    from histomend.jobs.outputs import plan_outputs
+
+    carry_out(
+        "denoise",
+        Files(
+            inputs,
+            plan_outputs(inputs, out, t_map=t_map),
+            ("t_map",),
+            force=force,
+            lossy=lossy,
+            dry_run=dry_run,
+            as_json=as_json,
+        ),
+        failure="Not restored",
+        options={
+            "method": method,
+            "model": model,
+            "preset": preset,
+            "steps": steps,
+            "sampler": sampler,
+            "seed": seed,
+            "axes": axes,
+            "mpp": mpp,
+            "region": parse_region(region),
+            "device": device,
+            "batch": batch,
+        },
+    )

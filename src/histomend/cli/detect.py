@@ -1,0 +1,62 @@
+"""The verb that finds artifacts: detect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from histomend.cli.options import (
+    FILES,
+    AsJson,
+    Force,
+    Inputs,
+    Mpp,
+    Out,
+    Region,
+    option,
+    parse_region,
+)
+from histomend.cli.per_file import PerFile, for_each, is_alone
+
+
+def detect(
+    inputs: Inputs,
+    out: Out,
+    mpp: Mpp = None,
+    region: Region = None,
+    geojson: Annotated[
+        bool, option("In a folder, write GeoJSON (for QuPath).", FILES, "--geojson")
+    ] = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find artifacts by thresholds and write them as masks (.png or .geojson).
+
+    Look at the mask before you restore with it: thresholds miss what looks like tissue, above
+    all out-of-focus regions.
+
+    Example: histomend detect tissue.png -o found.geojson
+    """
+    from histomend.detect.threshold import detect as find
+    from histomend.image import check_target, read_image
+    from histomend.jobs.outputs import make_folder, pair_outputs
+    from histomend.masks import regions, write_mask
+
+    part = parse_region(region)
+    pairs = pair_outputs(inputs, out, ".geojson" if geojson else ".png")
+
+    def step(source: Path, files: PerFile) -> dict[str, Any]:
+        output = pairs[source]
+        make_folder(output.parent)
+        check_target(output, force=force)
+        image = read_image(source, mpp=mpp, region=part)
+        mask = find(image.pixels, mpp=image.mpp)
+        # GeoJSON is in the coordinates of the whole image, as QuPath shows it.
+        write_mask(output, mask, origin=(0, 0) if part is None else part[:2], force=force)
+        return {
+            "mask": str(output),
+            "area": round(float(mask.mean()), 4),
+            "regions": len(regions(mask)),
+        }
+
+    for_each(list(pairs), step, alone=is_alone(inputs), as_json=as_json, failure="Not searched")

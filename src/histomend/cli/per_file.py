@@ -1,0 +1,173 @@
+"""Verbs that work on files one after the other; one that fails does not stop the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from histomend.cli.screen import answer, facts, progress, say
+from histomend.errors import HistomendError
+
+if TYPE_CHECKING:
+    from histomend.jobs.outputs import Output
+
+
+class PerFile:
+    """What became of each file.
+
+    Parameters
+    ----------
+    sources : files
+    alone : bool
+        Whether there is one file that was named: then its error is the verb's.
+    """
+
+    def __init__(self, sources: Sequence[Path], *, alone: bool):
+        self.records: dict[Path, dict[str, Any]] = {
+            source: {"source": str(source)} for source in sources
+        }
+        self.alone = alone
+        self._said: set[str] = set()
+
+    def attempt(self, source: Path, step: Callable[[], dict[str, Any] | None]) -> bool:
+        """Take a file one step further, and return whether that worked."""
+        try:
+            self.records[source] |= step() or {}
+        except Exception as error:
+            if self.alone:
+                raise
+            named = isinstance(error, HistomendError)
+            text = str(error) if named else f"{source}: {type(error).__name__}: {error}"
+            say(text, title="Error" if named else "Unexpected error", style="bold red")
+            self.records[source] |= {"error": str(error), "kind": type(error).__name__}
+            return False
+        return True
+
+    def notice(self, source: Path, text: str) -> None:
+        """Tell the user something, once for all files."""
+        if text not in self._said:
+            self._said.add(text)
+            say(text, title=source.name)
+
+    def end(self, *, as_json: bool, failure: str) -> None:
+        """Print all records as JSON if wanted, and fail if a file did.
+
+        Parameters
+        ----------
+        failure : str
+            What the files that failed are called, for instance "Not restored".
+        """
+        if as_json:
+            answer(list(self.records.values()))
+        failed = [record["source"] for record in self.records.values() if "error" in record]
+        if failed:
+            say(f"{len(failed)} of {len(self.records)} files: {', '.join(failed)}", title=failure)
+            raise typer.Exit(HistomendError.exit_code)
+
+
+def for_each(
+    sources: Sequence[Path],
+    step: Callable[[Path, PerFile], dict[str, Any]],
+    *,
+    alone: bool,
+    as_json: bool,
+    failure: str,
+) -> None:
+    """Take one step with each file, and show what came of it."""
+    files = PerFile(sources, alone=alone)
+    for source in sources:
+        if files.attempt(source, partial(step, source, files)) and not as_json:
+            facts(files.records[source].items())
+    files.end(as_json=as_json, failure=failure)
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of a verb, and what may be done to them.
+
+    Parameters
+    ----------
+    inputs : files and folders
+    outputs : list of Output
+        See `histomend.jobs.outputs.plan_outputs`.
+    maps : names of what is written beside each
+    force, lossy, dry_run, as_json : bool
+        As the options of these names.
+    """
+
+    inputs: Sequence[Path]
+    outputs: Sequence[Output]
+    maps: tuple[str, ...] = ()
+    force: bool = False
+    lossy: bool = False
+    dry_run: bool = False
+    as_json: bool = False
+
+    @property
+    def alone(self) -> bool:
+        """Whether one file was named."""
+        return is_alone(self.inputs)
+
+
+def is_alone(inputs: Sequence[Path]) -> bool:
+    """Return whether one file was named."""
+    return len(inputs) == 1 and not inputs[0].is_dir()
+
+
+def carry_out(
+    task: str,
+    files: Files,
+    *,
+    failure: str,
+    options: dict[str, Any],
+    of: Callable[[Output], dict[str, Any]] = lambda _: {},
+) -> None:
+    """Restore, denoise or upscale files.
+
+    Parameters
+    ----------
+    options : dict
+        Of `histomend.methods.decide.decide`, the same for all files.
+    of : function of Output -> further options, for one file
+    """
+    run = PerFile([output.source for output in files.outputs], alone=files.alone)
+    outputs = list(files.outputs)
+    if not files.dry_run:
+        # Before anything is computed or imported: the outputs may exist already.
+        check = {"force": files.force, "lossy": files.lossy}
+        outputs = [
+            output
+            for output in outputs
+            if run.attempt(output.source, partial(output.check, files.maps, **check))
+        ]
+    if outputs:
+        from histomend.jobs.run import execute
+        from histomend.methods import method_named
+        from histomend.methods.decide import decide
+        from histomend.methods.loading import model_for
+
+        info = method_named(task, options["method"])
+        # Loaded once for all files, if it does not depend on them.
+        loaded = model_for(info, options["model"], options["device"])
+        options = {**options, "model": loaded if loaded is not None else options["model"]}
+
+        def work(output: Output) -> dict[str, Any]:
+            job = decide(task, output.source, **options, **of(output))
+            if files.dry_run:
+                return {"output": str(output.image), **job.describe()}
+            with progress(output.source.name, "parts") as advance:
+                result = execute(job, progress=advance)
+            for notice in result.record.notices:
+                run.notice(output.source, notice)
+            written = output.write(result, force=files.force, lossy=files.lossy)
+            return {**written, "nfe": result.record.nfe, **result.record.figures}
+
+        for output in outputs:
+            if run.attempt(output.source, partial(work, output)) and not files.as_json:
+                facts(run.records[output.source].items())
+    run.end(as_json=files.as_json, failure=failure)

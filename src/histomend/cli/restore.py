@@ -1,0 +1,119 @@
+"""The verb that restores regions: restore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from histomend.cli.options import (
+    FILES,
+    SAMPLING,
+    AsJson,
+    Batch,
+    Device,
+    DryRun,
+    Force,
+    Inputs,
+    Lossy,
+    Model,
+    Mpp,
+    Out,
+    Region,
+    Sampler,
+    Seed,
+    Steps,
+    method_of,
+    option,
+    parse_region,
+    preset_of,
+)
+from histomend.cli.per_file import Files, carry_out
+from histomend.errors import SettingError
+
+if TYPE_CHECKING:
+    from histomend.jobs.outputs import Output
+
+
+def restore(
+    inputs: Inputs,
+    out: Out,
+    mask: Annotated[
+        Path | None,
+        option("White is restored: PNG, TIFF, GeoJSON; a folder for several inputs.", FILES),
+    ] = None,
+    detect: Annotated[
+        bool, option("Find the artifacts by thresholds instead.", FILES, "--detect")
+    ] = False,
+    method: Annotated[str, method_of("restore")] = "artifusion",
+    model: Model = None,
+    preset: Annotated[str, preset_of("restore")] = "fast",
+    steps: Steps = None,
+    sampler: Sampler = None,
+    seed: Seed = 0,
+    samples: Annotated[
+        int, option("Restorations to draw; their deviation is the uncertainty.", SAMPLING, min=1)
+    ] = 1,
+    mpp: Mpp = None,
+    region: Region = None,
+    device: Device = "auto",
+    batch: Batch = 8,
+    trace: Annotated[
+        Path | None, option("Folder for the states on the way, as PNG.", FILES)
+    ] = None,
+    lossy: Lossy = False,
+    force: Force = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Restore the masked or detected artifacts of images.
+
+    Beside each output NAME.png lie NAME.ledger.json, which proves and undoes the change, with
+    --detect also NAME.mask.png, and with --samples NAME.uncertainty.png.
+
+    Example: histomend restore tissue.png --mask mask.png -o restored.png
+    """
+    if (mask is not None) == detect:
+        raise SettingError(
+            f"{'Both --mask and --detect were given' if detect else 'No mask was given'}. "
+            "Say where the artifacts are: either --mask FILE (white is restored), or --detect to "
+            "have them found by thresholds."
+        )
+    from histomend.jobs.outputs import plan_outputs, trace_to
+
+    part = parse_region(region)
+    maps = [*(["mask"] if detect else []), *(["uncertainty"] if samples > 1 else [])]
+
+    def of(output: Output) -> dict[str, Any]:
+        states = None
+        if trace is not None and not dry_run:
+            states = trace_to(trace / output.source.stem)
+        return {"mask": output.mask, "trace": states}
+
+    carry_out(
+        "restore",
+        Files(
+            inputs,
+            plan_outputs(inputs, out, masks=mask),
+            tuple(maps),
+            force=force,
+            lossy=lossy,
+            dry_run=dry_run,
+            as_json=as_json,
+        ),
+        failure="Not restored",
+        options={
+            "method": method,
+            "model": model,
+            "preset": preset,
+            "steps": steps,
+            "sampler": sampler,
+            "seed": seed,
+            "samples": samples,
+            "detect": detect,
+            "mpp": mpp,
+            "region": part,
+            "device": device,
+            "batch": batch,
+        },
+        of=of,
+    )

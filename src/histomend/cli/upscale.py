@@ -1,0 +1,114 @@
+"""The verb that enlarges images: upscale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from histomend.cli.options import (
+    FILES,
+    SAMPLING,
+    AsJson,
+    Batch,
+    Device,
+    DryRun,
+    Force,
+    Inputs,
+    Lossy,
+    Model,
+    Mpp,
+    Out,
+    Region,
+    Sampler,
+    Seed,
+    Steps,
+    method_of,
+    one_of,
+    option,
+    parse_region,
+    preset_of,
+)
+from histomend.cli.per_file import Files, carry_out
+
+COLOURS = ("difference", "wavelet", "adain", "none")
+"""Those of `histomend.methods.colour`."""
+
+
+def upscale(
+    inputs: Inputs,
+    out: Out,
+    scale: Annotated[
+        float | None, option("How many times larger, 1 to 8; any number between.", FILES)
+    ] = None,
+    target_mpp: Annotated[
+        float | None, option("Instead of --scale: micrometres per pixel to come out with.", FILES)
+    ] = None,
+    method: Annotated[str, method_of("upscale")] = "histo-diffusion",
+    model: Model = None,
+    preset: Annotated[str, preset_of("upscale")] = "fast",
+    steps: Steps = None,
+    sampler: Sampler = None,
+    seed: Seed = 0,
+    generation: Annotated[
+        float,
+        option("Fidelity: 0 is the cleaned image, 1 is generated from pure noise.", SAMPLING),
+    ] = 1.0,
+    colour: Annotated[
+        str | None,
+        one_of(
+            lambda: COLOURS,
+            "What the result takes of the cleaned image, in place of the preset's: {}.",
+            SAMPLING,
+        ),
+    ] = None,
+    control_out: Annotated[
+        Path | None,
+        option("Write the decoded control here; a folder for several inputs.", FILES),
+    ] = None,
+    mpp: Mpp = None,
+    region: Region = None,
+    device: Device = "auto",
+    batch: Batch = 8,
+    lossy: Lossy = False,
+    force: Force = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Enlarge RGB images, by any factor from 1 to 8.
+
+    Beside each output NAME.png lies NAME.ledger.json, which says what was done.
+
+    Example: histomend upscale scan.png -o large.png --scale 4
+    """
+    from histomend.jobs.outputs import plan_outputs
+
+    carry_out(
+        "upscale",
+        Files(
+            inputs,
+            plan_outputs(inputs, out, control=control_out),
+            () if control_out is None else ("control",),
+            force=force,
+            lossy=lossy,
+            dry_run=dry_run,
+            as_json=as_json,
+        ),
+        failure="Not enlarged",
+        options={
+            "method": method,
+            "model": model,
+            "scale": scale,
+            "target_mpp": target_mpp,
+            "preset": preset,
+            "steps": steps,
+            "sampler": sampler,
+            "seed": seed,
+            "generation": generation,
+            "colour": colour,
+            "keep_control": control_out is not None,
+            "mpp": mpp,
+            "region": parse_region(region),
+            "device": device,
+            "batch": batch,
+        },
+    )

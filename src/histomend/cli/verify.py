@@ -1,0 +1,118 @@
+"""Verbs that trust nothing: undo and verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from histomend.cli.options import AsJson, Force, Out
+from histomend.cli.per_file import PerFile, for_each, is_alone
+from histomend.cli.screen import answer, say
+from histomend.errors import HistomendError, SettingError
+
+if TYPE_CHECKING:
+    from histomend.ledger import Record
+
+Restored = Annotated[
+    list[Path], typer.Argument(metavar="RESTORED...", help="Images that Histomend wrote.")
+]
+LedgerFile = Annotated[
+    Path | None, typer.Option("--ledger", help="Its ledger, if it does not lie beside it.")
+]
+
+
+def undo(
+    restored: Restored,
+    out: Out,
+    ledger: LedgerFile = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give back images as they were before they were restored, pixel for pixel.
+
+    Example: histomend undo restored.png -o original.png
+    """
+    from histomend.image import check_output, read_image, write_image
+    from histomend.jobs.outputs import make_folder, pair_outputs
+    from histomend.ledger import undo as original_pixels
+
+    pairs = pair_outputs(restored, out)
+
+    def step(source: Path, files: PerFile) -> dict[str, Any]:
+        output = pairs[source]
+        make_folder(output.parent)
+        check_output(output, force=force, source=source)
+        record = _record(source, ledger, len(pairs))
+        image = read_image(source)
+        pixels = original_pixels(record, image)
+        write_image(output, pixels, alpha=image.alpha, icc=image.icc, mpp=image.mpp, force=force)
+        return {"output": str(output)}
+
+    for_each(list(pairs), step, alone=is_alone(restored), as_json=as_json, failure="Not undone")
+
+
+def verify(
+    restored: Restored,
+    ledger: LedgerFile = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(help="What it was made from, to compare with as well; a folder for several."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove that images are what their records say. Ends with 0 if so, and with 1 if not.
+
+    Of a restored image it is proven that nothing outside the mask was changed.
+
+    Example: histomend verify restored.png --source tissue.png
+    """
+    from histomend.jobs.outputs import list_images
+    from histomend.ledger import read_described
+    from histomend.ledger import verify as compare
+
+    images = list_images(restored)
+    if source is not None and not source.is_dir() and len(images) > 1:
+        raise SettingError(
+            f"--source {source} is one file, and there are {len(images)} images. Name a folder "
+            "that holds the source of each, by the name in its record."
+        )
+    found: list[dict[str, Any]] = []
+    failed = False
+    for image in images:
+        try:
+            record = _record(image, ledger, len(images))
+            original = None
+            if source is not None:
+                place = source / (record.source.name or image.name) if source.is_dir() else source
+                original = read_described(record, place, source=True)
+            checked = compare(record, read_described(record, image), original)
+        except HistomendError as error:
+            if len(images) == 1:
+                raise
+            say(str(error), title="Error", style="bold red")
+            failed = True
+            found.append({"restored": str(image), "ok": False, "error": str(error)})
+            continue
+        checks = [check._asdict() for check in checked.checks]
+        found.append({"restored": str(image), "ok": checked.ok, "checks": checks})
+        failed |= not checked.ok
+        if not as_json:
+            if len(images) > 1:
+                typer.echo(image)
+            for check in checked.checks:
+                typer.echo(f"{'holds' if check.ok else 'FAILS'}  {check.name}: {check.message}")
+    if as_json:
+        answer(found[0] if len(images) == 1 else found)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _record(image: Path, ledger: Path | None, images: int) -> Record:
+    from histomend.jobs.outputs import record_of
+    from histomend.ledger import Record
+
+    if ledger is not None and images > 1:
+        raise SettingError(f"--ledger {ledger} is one file, and there are {images} images.")
+    return Record.read(ledger or record_of(image))

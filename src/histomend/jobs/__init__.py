@@ -1,0 +1,1 @@
+"""Work that was decided as data, and what carries it out."""

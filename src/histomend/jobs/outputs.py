@@ -1,0 +1,369 @@
+"""Files: which output, mask and companions belong to each; checked first, written last."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+import PIL.Image
+import tifffile
+
+from histomend.errors import InputError, MaskError, OutputError, SettingError
+from histomend.image import check_output, check_target, write_atomically, write_image
+from histomend.masks import write_mask
+from histomend.slides.sink import write_output
+
+if TYPE_CHECKING:
+    from histomend.jobs.job import Trace
+    from histomend.jobs.run import Result
+    from histomend.tiles.plan import Window
+
+IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".avif", ".webp")
+"""What is taken from a folder; a file named one by one may be of any kind that can be read."""
+_MASK_SUFFIXES = (".png", ".tif", ".tiff", ".geojson")
+_LOSSY_SUFFIXES = (".jpg", ".jpeg")
+MAPS = {
+    "mask": "mask.png",
+    "uncertainty": "uncertainty.png",
+    "t_map": "t-map.tif",
+    "control": "control.png",
+}
+"""What may lie beside an output, by the names of `Result`: the end of its file's name."""
+_OWN = tuple(f".{ending.partition('.')[0]}" for ending in MAPS.values())
+
+
+@dataclass(frozen=True)
+class Output:
+    """One image that is made, and what lies beside it.
+
+    Attributes
+    ----------
+    image : where it goes.
+    source : the file that it is made of, if it is one.
+    mask : the file that says where, if one does.
+    named : maps that go elsewhere than beside the image, by their names in `MAPS`.
+    """
+
+    image: Path
+    source: Path = field(default_factory=Path)
+    mask: Path | None = None
+    named: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def record(self) -> Path:
+        """Where it is said what was done."""
+        return record_of(self.image)
+
+    def path_of(self, name: str) -> Path:
+        """Return where a map goes."""
+        beside = self.image.with_name(f"{self.image.stem}.{MAPS[name]}")
+        return self.named.get(name, beside)
+
+    def check(self, maps: Iterable[str], *, force: bool, lossy: bool) -> None:
+        """Fail if something could not be written, would replace an input, or a mask is not there.
+
+        Parameters
+        ----------
+        maps : those that will be written.
+
+        Raises
+        ------
+        SettingError, OutputError, MaskError
+        """
+        mask = self.mask
+        if mask is not None and not mask.exists():
+            raise MaskError(
+                f"{self.source}: its mask {mask} does not exist. Masks in a folder have the name "
+                "of their image; or let Histomend find the artifacts: --detect."
+            )
+        source = self.source if self.source.is_file() else None
+        paths = [self.image, self.record, *map(self.path_of, maps)]
+        for path in paths:
+            make_folder(path.parent)
+            if mask is not None and path.exists() and path.samefile(mask):
+                raise OutputError(f"{path}: is the mask itself. Choose another output.")
+        check_output(self.image, force=force, lossy=lossy, source=source)
+        for path in paths[1:]:
+            if path == self.image:
+                raise SettingError(f"{path} is the output itself. Name another file.")
+            check_target(path, force=force)
+            if path == self.named.get("control"):
+                check_output(path, force=force, lossy=lossy, source=source)
+
+    def write(self, result: Result, *, force: bool = False, lossy: bool = False) -> dict[str, str]:
+        """Write everything, the image last: where it is, what belongs to it is there too.
+
+        Returns
+        -------
+        dict
+            Which file was written where, by what it is.
+
+        Raises
+        ------
+        SettingError, OutputError
+        """
+        record = result.record
+        if self.image.suffix.lower() in _LOSSY_SUFFIXES:
+            record = replace(record, output=replace(record.output, lossy=True))
+        record.write(self.record, force=force)
+        written = {"output": self.image, "record": self.record}
+        for name in result.maps():
+            written[name] = self.path_of(name)
+            _write_map(name, written[name], result, force=force, lossy=lossy)
+        note = f"Histomend: {record.note}. What was done is in {self.record.name}."
+        write_output(self.image, result.image, note=note, lossy=lossy, force=force)
+        return {name: str(path) for name, path in written.items()}
+
+
+def _write_map(name: str, path: Path, result: Result, *, force: bool, lossy: bool) -> None:
+    if name == "mask" and result.mask is not None:
+        write_mask(path, result.mask, force=force)
+    elif name == "uncertainty" and result.uncertainty is not None:
+        write_uncertainty(path, result.uncertainty, force=force)
+    elif name == "t_map" and result.t_map is not None:
+        write_t_map(path, result.t_map, force=force)
+    elif name == "control" and result.control is not None:
+        note = "Histomend: the decoded control of an image that was enlarged"
+        about = {"mpp": result.image.mpp, "icc": result.image.icc, "note": note}
+        write_image(path, result.control, lossy=lossy, force=force, **about)  # type: ignore[arg-type]
+
+
+def record_of(image: Path) -> Path:
+    """Return the path of the record beside an image."""
+    return image.with_name(f"{image.stem}.ledger.json")
+
+
+def list_images(inputs: Sequence[Path], suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
+    """Return the files among `inputs`, folders replaced by the images in them, by name.
+
+    An image in a folder is known by its suffix, which is one of `suffixes`.
+
+    Masks and uncertainty maps that Histomend wrote into such a folder are left out.
+
+    Raises
+    ------
+    InputError
+        If something is not there, or a folder holds no image.
+    """
+    found: list[Path] = []
+    for path in inputs:
+        if not path.exists():
+            raise InputError(f"{path}: there is no such file or folder. Check the path.")
+        if not path.is_dir():
+            found.append(path)
+            continue
+        images = [
+            file
+            for file in sorted(path.iterdir())
+            if file.suffix.lower() in suffixes
+            and not file.name.startswith(".")
+            and not file.stem.endswith(_OWN)
+        ]
+        if not images:
+            raise InputError(
+                f"{path}: the folder holds no image ({', '.join(suffixes)}). "
+                "Name another one, or single files."
+            )
+        found += images
+    return found
+
+
+def pair_outputs(inputs: Sequence[Path], out: Path, suffix: str | None = None) -> dict[Path, Path]:
+    """Give each input file its output file.
+
+    `out` is a file for one input file, and a folder otherwise or if it is one already. In a
+    folder outputs keep the stem of their input, and end in `suffix`, or without one in .tif for
+    TIFF input and .png for the rest.
+
+    Raises
+    ------
+    InputError
+        See `list_images`.
+    SettingError
+        If several inputs would go into one file.
+    """
+    sources = list_images(inputs)
+    if len(inputs) == 1 and not inputs[0].is_dir() and out.suffix and not out.is_dir():
+        return {sources[0]: out}
+    if out.suffix.lower() in (*IMAGE_SUFFIXES, ".geojson") and not out.is_dir():
+        raise SettingError(
+            f"-o {out} is one file, and there are several inputs. Name a folder instead."
+        )
+    pairs: dict[Path, Path] = {}
+    for source in sources:
+        ending = suffix or (".tif" if source.suffix.lower() in (".tif", ".tiff") else ".png")
+        output = out / (source.stem + ending)
+        clash = next((other for other, taken in pairs.items() if taken == output), None)
+        if clash is not None:
+            raise SettingError(
+                f"{clash} and {source} would both be written to {output}. "
+                "Rename one of them, or write them into two folders."
+            )
+        pairs[source] = output
+    return pairs
+
+
+def plan_outputs(
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    masks: Path | None = None,
+    t_map: Path | None = None,
+    control: Path | None = None,
+) -> list[Output]:
+    """Return what is to be made, with masks and outputs.
+
+    Parameters
+    ----------
+    inputs : files and folders.
+    out : see `pair_outputs`.
+    masks : the mask of the one input file, or a folder with masks of the same file names
+        (suffixes may differ).
+    t_map, control : a file for one input file, otherwise a folder; by default the maps of t lie
+        beside the outputs.
+
+    Raises
+    ------
+    InputError, SettingError
+        See `pair_outputs`.
+    MaskError
+        If one mask file is given for several images.
+    """
+    pairs = pair_outputs(inputs, out)
+    if masks is not None and not masks.is_dir() and len(pairs) > 1:
+        raise MaskError(
+            f"--mask {masks} is one file, and there are {len(pairs)} images. "
+            "Name a folder that holds a mask of the same file name for each."
+        )
+    if t_map is not None and t_map.suffix and not t_map.is_dir():
+        if t_map.suffix.lower() not in (".tif", ".tiff"):
+            raise SettingError(
+                f"--t-map {t_map}: the map holds numbers with fractions. Name a .tif."
+            )
+        _only_one("--t-map", t_map, len(pairs))
+    if control is not None and control.suffix and not control.is_dir():
+        _only_one("--control-out", control, len(pairs))
+
+    def named(output: Path) -> dict[str, Path]:
+        places = {"t_map": t_map, "control": control}
+        endings = {"t_map": MAPS["t_map"], "control": f"control{output.suffix}"}
+        return {
+            name: place
+            if place.suffix and not place.is_dir()
+            else place / f"{output.stem}.{endings[name]}"
+            for name, place in places.items()
+            if place is not None
+        }
+
+    return [
+        Output(output, source, None if masks is None else _mask_of(source, masks), named(output))
+        for source, output in pairs.items()
+    ]
+
+
+def _only_one(option: str, path: Path, images: int) -> None:
+    if images > 1:
+        raise SettingError(
+            f"{option} {path} is one file, and there are {images} images. Name a folder."
+        )
+
+
+def _mask_of(source: Path, masks: Path) -> Path:
+    if not masks.is_dir():
+        return masks
+    names = [source.name, *(source.stem + suffix for suffix in _MASK_SUFFIXES)]
+    # The first one where none exists: then the message of the reader names what was expected.
+    return next((masks / name for name in names if (masks / name).exists()), masks / names[0])
+
+
+def make_folder(folder: Path) -> None:
+    """Create the folder of an output, and those above it.
+
+    Raises
+    ------
+    OutputError
+        If that is not possible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: the folder cannot be created ({error.strerror}). "
+            "Check the permissions, or choose another one."
+        ) from error
+
+
+def write_uncertainty(path: Path, deviation: np.ndarray, *, force: bool = False) -> None:
+    """Write an uncertainty map as a 16-bit grey PNG.
+
+    Parameters
+    ----------
+    path : the file.
+    deviation : (H, W) float, standard deviation over the samples as a share of the full range of
+        values. 0 is written as 0, and 0.5 (about as far as samples can deviate) as 65535.
+    force : replace an existing file.
+
+    Raises
+    ------
+    OutputError
+    """
+    check_target(path, force=force)
+    grey = np.round(np.clip(deviation / 0.5, 0, 1) * 65535).astype(np.uint16)
+    write_atomically(path, lambda file: PIL.Image.fromarray(grey).save(file, "PNG"))
+
+
+def write_t_map(path: Path, field: np.ndarray, *, force: bool = False) -> None:
+    """Write t as a TIFF of 32-bit floats: 0 is clean, and larger is more degraded.
+
+    Parameters
+    ----------
+    field : (H, W) or (Z, H, W) float32
+
+    Raises
+    ------
+    OutputError
+    """
+    check_target(path, force=force)
+
+    def encode(file: BinaryIO) -> None:
+        tifffile.imwrite(
+            file,
+            field,
+            photometric="minisblack",
+            compression="zlib",
+            description="Histomend: t, the step of diffusion at which each place was taken to be",
+            metadata=None,
+        )
+
+    write_atomically(path, encode)
+
+
+def trace_to(folder: Path) -> Trace:
+    """Return a `trace` for `histomend.restore` that writes each state into a folder.
+
+    The states of each window lie in a folder of their own, named by the window's corner, in
+    their order: the paper's Fig. 4.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be created or holds anything; later, if a state cannot be written.
+    """
+    make_folder(folder)
+    if any(folder.iterdir()):
+        raise OutputError(
+            f"{folder}: the folder for the states is not empty. Name another one: --trace DIR."
+        )
+    written: Counter[Path] = Counter()
+
+    def write(window: Window, t: int, pixels: np.ndarray) -> None:
+        states = folder / f"x{window.field[0]}-y{window.field[1]}"
+        make_folder(states)
+        write_image(states / f"{written[states]:04d}-t{t}.png", pixels)
+        written[states] += 1
+
+    return write

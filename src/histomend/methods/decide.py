@@ -1,0 +1,194 @@
+"""From an image and options to a job: what every method is given, opened and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PilImage
+
+from histomend.errors import MaskError, SettingError, UnsupportedImageError
+from histomend.image import Image
+from histomend.image.pixels import Region
+from histomend.jobs.job import Job, Mask, Options, RestoreOptions, UpscaleOptions
+from histomend.masks import check_mask, load_mask, share_notice
+from histomend.methods import MethodInfo, check_settings, method_named
+from histomend.methods.colour import check_colour_fix
+from histomend.methods.histo_diffusion import NO_CONTROL
+from histomend.methods.loading import Loaded, ModelLike, model_for
+from histomend.models import Model
+from histomend.slides.source import ArraySource, ImageLike, picture_source, stack_source
+from histomend.tiles.output_size import scale_of, size_of
+
+MaskLike = str | Path | npt.NDArray[Any] | PilImage.Image
+
+
+def decide(
+    task: str,
+    image: ImageLike,
+    *,
+    method: str | None = None,
+    model: ModelLike | None = None,
+    mpp: float | None = None,
+    region: Region | None = None,
+    **options: Any,
+) -> Job:
+    """Check everything and decide what would be done, without computing any pixel.
+
+    Parameters
+    ----------
+    task : "restore", "denoise" or "upscale"
+    image, method, model, mpp, region, options
+        As the function of the task takes them, apart from `progress`.
+
+    Returns
+    -------
+    Job
+        `describe()` says what it is; `histomend.jobs.run.execute` carries it out.
+
+    Raises
+    ------
+    InputError, ModelError, ResourceError
+    """
+    info = method_named(task, method)
+    _check(info, options)
+    opened = _OPEN[task](_Request(info, image, model, mpp, region), options)
+    decided: Job = import_module(info.module).decide(
+        opened.source, opened.model, opened.options, opened.mask
+    )
+    about, chosen = opened.source.about, opened.options
+    repeats = {
+        "preset": chosen.preset,
+        "steps": chosen.steps,
+        "sampler": chosen.sampler,
+        "mpp": about.mpp,
+        "region": about.region,
+        **opened.repeats,
+    }
+    return replace(
+        decided,
+        repeats={name: value for name, value in repeats.items() if value is not None},
+        notices=(*about.notices, *decided.notices, *opened.notices),
+    )
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What a user named, apart from the options."""
+
+    info: MethodInfo
+    image: ImageLike
+    model: ModelLike | None
+    mpp: float | None
+    region: Region | None
+
+    def load(self, device: str, channels: int | None = None) -> Loaded | None:
+        return model_for(self.info, self.model, device, channels)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What a method's `decide` is given, and what belongs into the record beside it."""
+
+    source: ArraySource
+    model: Loaded | None
+    options: Options
+    mask: Mask | None = None
+    repeats: dict[str, Any] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+
+def _check(info: MethodInfo, options: dict[str, Any]) -> None:
+    given = {"seed": 0, "batch": 1, "samples": 1, "preset": "fast", **options}
+    if given["samples"] < 1 or given["batch"] < 1 or not 0 <= given["seed"] < 2**63:
+        raise SettingError(
+            f"samples={given['samples']} and batch={given['batch']} must be 1 or more, and the "
+            f"seed ({given['seed']}) a whole number from 0 to 2^63 - 1."
+        )
+    check_settings(info, given["preset"], given.get("steps"), given.get("sampler"))
+
+
+def _open_restore(request: _Request, options: dict[str, Any]) -> _Opened:
+    info, mpp, region = request.info, request.mpp, request.region
+    mask, detect = options.pop("mask", None), options.pop("detect", False)
+    if (mask is None) == (not detect):
+        raise MaskError(
+            "Say what is to be restored: either a mask (--mask FILE, white = restore), or "
+            "--detect to find artifacts by thresholds" + ("." if mask is None else ", not both.")
+        )
+    source = picture_source(request.image, mpp=mpp, region=region)
+    chosen = RestoreOptions(info.name, detected=detect, **options)
+    loaded = request.load(chosen.device, source.channels)
+    notices: tuple[str, ...] = ()
+    if mask is None:
+        from histomend.detect.threshold import detect as find
+
+        found = find(source.values[0], mpp=source.mpp)
+        if not found.any():
+            notices = ("No artifact was found: the image is returned as it is.",)
+    else:
+        found, notices = _mask(mask, source)
+    return _Opened(source, loaded, chosen, found, {"samples": chosen.samples}, notices)
+
+
+def _open_denoise(request: _Request, options: dict[str, Any]) -> _Opened:
+    info, mpp, region = request.info, request.mpp, request.region
+    axes = options.pop("axes", None)
+    chosen = Options(info.name, **options)
+    loaded = request.load(chosen.device)
+    channels = loaded.config.channels if isinstance(loaded, Model) else None
+    source = stack_source(request.image, channels=channels, axes=axes, mpp=mpp, region=region)
+    if loaded is None:
+        loaded = request.load(chosen.device, source.channels)
+    return _Opened(source, loaded, chosen, repeats={"axes": axes})
+
+
+def _open_upscale(request: _Request, options: dict[str, Any]) -> _Opened:
+    info, mpp, region = request.info, request.mpp, request.region
+    scale, target_mpp = options.pop("scale", None), options.pop("target_mpp", None)
+    generation, colour = options.get("generation", 1.0), options.get("colour")
+    if not 0 <= generation <= 1:
+        raise SettingError(
+            f"The generation is {generation:g}, but must lie between 0 (the cleaned image, no "
+            "diffusion) and 1 (all of it)."
+        )
+    if colour is not None:
+        check_colour_fix(colour)
+    if not info.sampler and generation != 1:
+        raise SettingError(f"{info.name} does not sample. Leave --generation away.")
+    if options.get("keep_control") and not info.sampler:
+        raise SettingError(NO_CONTROL)
+    source = picture_source(request.image, mpp=mpp, region=region, least=1)
+    factor = scale_of(source, scale, target_mpp)
+    size = size_of(source, factor)
+    if source.about.alpha is not None:
+        raise UnsupportedImageError(
+            f"{source.where}: the image has transparency (RGBA), of which no method knows how to "
+            "enlarge it. Save it as RGB without transparency first."
+        )
+    chosen = UpscaleOptions(info.name, scale=factor, size=size, **options)
+    loaded = request.load(chosen.device, source.channels)
+    repeats = {"scale": factor, "generation": generation, "colour": colour}
+    return _Opened(source, loaded, chosen, repeats=repeats)
+
+
+_OPEN = {"restore": _open_restore, "denoise": _open_denoise, "upscale": _open_upscale}
+
+
+def _mask(mask: MaskLike, source: ArraySource) -> tuple[Mask, tuple[str, ...]]:
+    """Return a mask that can be used, and what the user should know of it."""
+    shape, about = (source.height, source.width), source.about
+    if isinstance(mask, str | Path):
+        # Annotations of a slide are in the slide's own coordinates.
+        origin = about.region[:2] if about.region is not None else (0, 0)
+        frame = about.frame if isinstance(about, Image) else None
+        read = load_mask(Path(mask), shape, origin=origin, frame=frame)
+        return check_mask(read.mask, shape), read.notices
+    if isinstance(mask, PilImage.Image):
+        mask = np.asarray(mask.convert("L")) > 127
+    checked = check_mask(mask, shape)
+    return checked, share_notice(checked)

@@ -1,1 +1,0 @@
-"""Recipes: what makes each published system its own."""
