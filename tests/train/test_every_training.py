@@ -177,7 +177,15 @@ def test_other_tiles_to_learn_from_give_other_weights(
     assert different(*runs)
 
 
-def test_ctrl_c_saves_first_and_names_resume(start: Start) -> None:
+@pytest.fixture
+def in_foreground() -> Iterator[None]:
+    """Take signals as Python does by itself; whoever runs the tests may have them ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_saves_first_and_names_resume(start: Start, in_foreground: None) -> None:
     def press(now: int, loss: float, rate: float, share: float) -> None:
         if now == 2:
             signal.raise_signal(signal.SIGINT)
@@ -190,7 +198,16 @@ def test_ctrl_c_saves_first_and_names_resume(start: Start) -> None:
     assert different(run, start(ArtifusionOptions, "whole")) == []
 
 
-def test_a_second_ctrl_c_does_not_wait(start: Start) -> None:
+def test_a_run_in_the_background_ignores_ctrl_c(start: Start, in_foreground: None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def press(now: int, loss: float, rate: float, share: float) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    assert (start(ArtifusionOptions, "run", press) / "model" / "config.json").is_file()
+
+
+def test_a_second_ctrl_c_does_not_wait(start: Start, in_foreground: None) -> None:
     before = signal.getsignal(signal.SIGINT)
 
     def press_twice(now: int, loss: float, rate: float, share: float) -> None:

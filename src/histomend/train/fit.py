@@ -74,8 +74,10 @@ class _Interrupt:
         self._before: Any = None
 
     def __enter__(self) -> _Interrupt:
-        # Python hands signals to the main thread alone.
-        if threading.current_thread() is threading.main_thread():
+        # Python hands signals to the main thread alone; and of a run in the background, whose
+        # shell had it ignore them, Ctrl-C is meant for something else.
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        if threading.current_thread() is threading.main_thread() and not ignored:
             self._before = signal.signal(signal.SIGINT, self._note)
         return self
 
