@@ -220,6 +220,15 @@ def test_axes_that_cannot_be(tmp_path):
         read_stack(path)
 
 
+def test_a_region_of_one_strip_that_is_too_large_to_decode(tmp_path, refused):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, colours(), photometric="rgb", compression="zlib")
+    with tifffile.TiffFile(path, mode="r+") as file:
+        for tag in ("ImageLength", "RowsPerStrip"):
+            file.pages.first.tags[tag].overwrite(2**31 - 1)
+    refused(path, ImageSizeError, "one tile or strip", region=(0, 0, 64, 64))
+
+
 def test_samples_that_no_camera_has(tmp_path):
     path = tmp_path / "a.tif"
     values = np.ones((64, 64, 70), np.uint8)

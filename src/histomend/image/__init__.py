@@ -4,6 +4,7 @@ from histomend.image.pixels import (
     FINEST_MPP,
     MAX_PIXELS,
     MIN_SIDE,
+    Frame,
     Image,
     Intensity,
     bands,
@@ -15,6 +16,8 @@ from histomend.image.pixels import (
 from histomend.image.png import decode_deep_png, encode_png
 from histomend.image.rasters import open_picture
 from histomend.image.reading import as_image, content_kind, read_image
+from histomend.image.regular_files import check_regular_file, read_at_most
+from histomend.image.tile_reading import read_tile
 from histomend.image.writing import (
     check_output,
     check_target,
@@ -27,6 +30,7 @@ __all__ = [
     "FINEST_MPP",
     "MAX_PIXELS",
     "MIN_SIDE",
+    "Frame",
     "Image",
     "Intensity",
     "as_image",
@@ -34,6 +38,7 @@ __all__ = [
     "check_mpp",
     "check_output",
     "check_region",
+    "check_regular_file",
     "check_rgb",
     "check_target",
     "content_kind",
@@ -41,7 +46,9 @@ __all__ = [
     "encode_png",
     "open_picture",
     "pixels_sha256",
+    "read_at_most",
     "read_image",
+    "read_tile",
     "write_atomically",
     "write_image",
     "write_text",

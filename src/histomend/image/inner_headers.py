@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from histomend.errors import UnreadableImageError, UnsupportedImageError
+from histomend.image.pixels import check_size
 
 _RAW = {1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 50000}  # bytes, whose number the page tells
 _JPEG = {6, 7, 33007, 34892}
@@ -30,6 +31,8 @@ def check_storage(page: Any, where: str) -> None:
         A compression of which it cannot be told beforehand how much comes out.
     UnreadableImageError
         Tiles or strips that are far larger than the image.
+    ImageSizeError
+        Tiles or strips of more than 450 megapixels, of which no part can be read by itself.
     """
     rows, columns = chunk_shape(page)
     # Tiles may reach over the border, but only a damaged header asks for far more than the image.
@@ -38,6 +41,7 @@ def check_storage(page: Any, where: str) -> None:
             f"{where}: the TIFF is damaged: a tile of {columns:,} x {rows:,} px in an image of "
             f"{page.imagewidth} x {page.imagelength} px. Copy or export the file again."
         )
+    check_size(columns, rows, f"{where}, one tile or strip of it", least=1)
     if int(page.compression) not in _RAW | _JPEG | _JPEG_2000 | _WEBP | _PNG | _JPEG_XL:
         raise UnsupportedImageError(
             f"{where}: TIFF compressed as {_name(page.compression)} is not read. Save it with "

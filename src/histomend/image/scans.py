@@ -307,13 +307,13 @@ def _slide_reader(path: Path, slide: Any, levels: tuple[Level, ...], frame: Fram
         try:
             corner = (round(x * factor) + frame.offset[0], round(y * factor) + frame.offset[1])
             values = np.asarray(slide.read_region(corner, level, (w, h)))
+            pixels = values[..., :3].reshape(h, w, 3).copy()  # theirs may be read-only
+            pixels[unscanned(values, frame)] = background
         except Exception as error:  # each library has its own tree of errors
             raise UnreadableImageError(
                 f"{path}: level {level} cannot be decoded at x={x}, y={y} ({error}). Copy or "
                 "export the file again, or leave it out."
             ) from error
-        pixels = values[..., :3].copy()  # what a library gives may be read-only
-        pixels[unscanned(values, frame)] = background
         return pixels
 
     return read
