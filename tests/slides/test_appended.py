@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from histomend.errors import (
     JobError,
@@ -305,6 +306,35 @@ def test_what_was_never_scanned_stays_so(make_slide: Any, blob: Any, tmp_path: P
     before, after = decoded(slide)[1], decoded(target)[1]
     assert (before[34:62, 34:62] == after[34:62, 34:62]).mean() > 0.9
     assert verify(target).ok
+
+
+@pytest.mark.parametrize("compression", ["zlib", "lzw", "jpeg"])
+def test_strips_are_edited_as_tiles_are(
+    tissue: np.ndarray, blob: Any, tmp_path: Path, compression: str
+) -> None:
+    path, target = tmp_path / "a.tif", tmp_path / "out.tif"
+    subsampling = {"subsampling": (1, 1)} if compression == "jpeg" else {}
+    tifffile.imwrite(
+        path,
+        tissue[:203, :300],
+        rowsperstrip=16,  # the last strip has 11 rows
+        photometric="rgb",
+        compression=compression,
+        **subsampling,
+    )
+    before = decoded(path)[0]
+    with AppendedSlide(path, target) as out:
+        _, pixels, mask = blob(out, 190, 113)
+        out.put((190, 113, 90, 90), pixels, mask)
+        report = out.finish()
+    after = decoded(target)[0]
+    assert len(report.changes) == 6
+    assert (after == tifffile.imread(target)).all()
+    may_change = grown(report, [after])[0]
+    assert not ((before != after).any(2) & ~may_change).any()
+    inside = np.abs(after[113:203, 190:280].astype(int) - pixels)[mask]
+    assert inside.max() <= (3 if compression == "jpeg" else 0)
+    assert verify(target, path).ok
 
 
 def test_it_says_that_it_was_restored(make_slide: Any, blob: Any, tmp_path: Path) -> None:

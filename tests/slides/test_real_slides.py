@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from histomend.errors import HistomendError, UnreadableImageError, UnsupportedImageError
 from histomend.slides.appended import AppendedSlide
+from histomend.slides.compact import compact
 from histomend.slides.undo import undo, verify
 
 # JPEG 2000 is slow to decode; generated slides show it to the other readers.
@@ -50,6 +52,25 @@ def test_real_slides(
     assert proof.ok, proof.problems
     undo(target, tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == slide.read_bytes()
+
+
+def test_label_and_macro_of_a_real_slide_go(shared_data: Path, tmp_path: Path) -> None:
+    openslide = pytest.importorskip("openslide")
+    slide, small = shared_data / "slides" / "CMU-1-Small-Region.svs", tmp_path / "small.svs"
+    with tifffile.TiffFile(slide) as file:
+        strips = []
+        for page in file.pages[2:4]:
+            assert page.description.split("\n")[1].split(" ")[0] in ("label", "macro")
+            for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+                file.filehandle.seek(offset)
+                strips.append(file.filehandle.read(count))
+    assert compact(slide, small, drop=("label", "macro")).dropped == ("label", "macro")
+    data = small.read_bytes()
+    assert len(strips) == 94
+    assert not any(strip in data for strip in strips)
+    with openslide.OpenSlide(str(small)) as out:
+        assert set(out.associated_images) == {"thumbnail"}
+        assert out.dimensions == (2220, 2967)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from histomend.errors import UnreadableImageError
+from histomend.errors import UnreadableImageError, UnsupportedImageError
 from histomend.slides.tiff_levels import pyramid_levels
 from histomend.slides.tiff_structure import SUB_DIRECTORIES, TiffStructure
 
@@ -44,6 +44,16 @@ def test_levels_are_found_wherever_they_hang(slide: Path) -> None:
     assert levels[0].region(55) == (448, 384, 52, 36)
     assert list(levels[0].tiles((60, 60, 10, 3))) == [0, 1]
     assert list(levels[0].tiles((440, 400, 100, 100))) == [54, 55]
+
+
+def test_stacks_are_no_pyramids(tissue: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, tissue[None].repeat(2, 0), tile=(64, 64), photometric="rgb")
+    with (
+        path.open("rb") as file,
+        pytest.raises(UnsupportedImageError, match=r"stack\.tif.*z-stack"),
+    ):
+        pyramid_levels(TiffStructure(file, str(path)))
 
 
 def test_strips_are_tiles_as_wide_as_the_image(tissue: np.ndarray, tmp_path: Path) -> None:

@@ -89,6 +89,20 @@ def test_the_edit_of_plain_jpeg_is_nearly_without_loss(tissue: np.ndarray) -> No
     assert all(int(table.max()) == 1 for table in tile.quantisers.values())
 
 
+def test_of_a_tile_that_is_new_as_a_whole_the_old_content_does_not_matter(
+    tissue: np.ndarray,
+) -> None:
+    codec = TileCodec(7, 6, 3, U8)
+    target, mask = tissue[200:264, 200:264], np.ones((SIDE, SIDE), bool)
+    for subsampling in (0, 2):
+        one = jpeg(tissue[:SIDE, :SIDE], 60, subsampling=subsampling)
+        other = jpeg(tissue[100 : 100 + SIDE, :SIDE], 60, subsampling=subsampling)
+        edited = codec.edit(one, target, mask, "tile")
+        assert edited.data == codec.edit(other, target, mask, "tile").data
+        error = codec.decode(edited.data, (SIDE, SIDE), "tile").astype(int) - target
+        assert np.abs(error).mean() < (0.5 if subsampling == 0 else 5)
+
+
 def test_slots_of_tag_347_are_never_redefined(tissue: np.ndarray) -> None:
     data = jpeg(tissue[:SIDE, :SIDE], 60, subsampling=0)
     at, tables = 2, b""
@@ -152,6 +166,15 @@ def test_aperio_ycbcr_is_edited_in_its_own_colours(tissue: np.ndarray) -> None:
 def test_other_tiles_are_refused_by_name(codec: TileCodec, words: str) -> None:
     with pytest.raises(UnsupportedImageError, match=words):
         check_supported(codec, "slide")
+
+
+def test_subsampled_jpeg2000_is_refused_by_name(tissue: np.ndarray) -> None:
+    codec = TileCodec(33003, 2, 3, U8)
+    data = bytearray(codec.encode(tissue[:SIDE, :SIDE]))
+    assert data[42:51] == b"\x07\x01\x01" * 3
+    data[46] = 2
+    with pytest.raises(UnsupportedImageError, match=r"tile 9.*subsampled"):
+        codec.decode(bytes(data), (SIDE, SIDE), "tile 9")
 
 
 def test_damaged_tiles_are_named(tissue: np.ndarray) -> None:

@@ -120,7 +120,9 @@ class AppendedSlide:
             self.levels = pyramid_levels(self.tiff)
             check_places(self.tiff)
             check_slide_target(self._source, self._target, force=force)
-            self._pixels = [LevelPixels(self.tiff, level) for level in self.levels]
+            # Tiles of level 0 are read for all levels, those of other levels once.
+            self._pixels = [LevelPixels(self.tiff, self.levels[0])]
+            self._pixels += [LevelPixels(self.tiff, v, cache_bytes=0) for v in self.levels[1:]]
             self._waiting: list[set[int]] = [set() for _ in self.levels]
             codec = self.levels[0].codec
             kind = codec.dtype.newbyteorder("=")

@@ -22,7 +22,7 @@ from histomend.slides.jpeg_scan import code_interval, read_scan, scan_symbols
 from histomend.slides.jpeg_stream import JpegTile, check_tile, damaged, read_header, write_header
 
 
-def read_tile(stream: bytes, tables: bytes | None, where: str) -> JpegTile:
+def read_tile(stream: bytes, tables: bytes | None, where: str, *, blank: bool = False) -> JpegTile:
     """Read the coefficients of a tile.
 
     Parameters
@@ -33,6 +33,8 @@ def read_tile(stream: bytes, tables: bytes | None, where: str) -> JpegTile:
         TIFF tag 347.
     where : str
         For messages.
+    blank : bool
+        All coefficients are 0: for a tile of which nothing is to be kept.
 
     Raises
     ------
@@ -52,7 +54,12 @@ def read_tile(stream: bytes, tables: bytes | None, where: str) -> JpegTile:
         if start is None or not tile.components:
             raise damaged(where, "it has no scan")
         check_tile(tile, where)
-        read_scan(tile, stream[start:], where)
+        if blank:
+            across, down = tile.grid
+            for c in tile.components:
+                c.blocks = np.zeros((down * c.v, across * c.h, 64), np.int32)
+        else:
+            read_scan(tile, stream[start:], where)
     except (struct.error, IndexError, ValueError) as error:
         raise damaged(where, str(error)) from error
     return tile

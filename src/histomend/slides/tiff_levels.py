@@ -23,7 +23,7 @@ TILE_TAGS = (324, 325)
 STRIP_TAGS = (273, 279)
 _MAX_SIDE = 1 << 24
 _MAX_TILE_BYTES = 1 << 28
-_CACHE_BYTES = 64 << 20
+_CACHE_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +98,13 @@ def pyramid_levels(tiff: TiffStructure) -> list[Level]:
     candidates = list(tiff.chain[0].children.get(SUB_DIRECTORIES, []))
     candidates += [d for d in tiff.chain[1:] if d not in candidates]
     levels = [base]
+    for directory in tiff.chain[1:]:
+        same = [tiff.number(directory, tag, 0) for tag in (256, 257)] == [base.width, base.height]
+        if same and base.strips == (322 not in directory.entries):
+            raise UnsupportedImageError(
+                f"{tiff.where}: holds several images of the size of the first one: channels or a "
+                "z-stack, which are not edited in place. Write a new file instead."
+            )
     for directory in candidates:
         factor = _factor(tiff, base, directory)
         if factor and factor not in [level.factor for level in levels]:
@@ -208,10 +215,14 @@ class LevelPixels:
     ----------
     tiff : TiffStructure
     level : Level
+    cache_bytes : int
+        Of decoded tiles that are kept; the last one always is.
     """
 
-    def __init__(self, tiff: TiffStructure, level: Level) -> None:
-        self.tiff, self.level = tiff, level
+    def __init__(
+        self, tiff: TiffStructure, level: Level, *, cache_bytes: int = _CACHE_BYTES
+    ) -> None:
+        self.tiff, self.level, self._limit = tiff, level, cache_bytes
         self._tiles: OrderedDict[int, Pixels] = OrderedDict()
         self._bytes = 0
 
@@ -233,7 +244,7 @@ class LevelPixels:
         pixels = level.codec.decode(self.stored(tile), level.shape(tile), self.name(tile))
         self._tiles[tile] = pixels
         self._bytes += pixels.nbytes
-        while self._bytes > _CACHE_BYTES and len(self._tiles) > 1:
+        while self._bytes > self._limit and len(self._tiles) > 1:
             self._bytes -= self._tiles.popitem(last=False)[1].nbytes
         return pixels
 

@@ -116,7 +116,7 @@ class TileCodec:
         shape = (mask.shape[0], mask.shape[1])
         if self.compression == JPEG:
             self._check_frame(data, shape, where)
-            tile = read_tile(data, self.tables, where)
+            tile = read_tile(data, self.tables, where, blank=bool(mask.all()))
             new = edit_jpeg(tile, target, mask, ycbcr=self._ycbcr, where=where)
             subsampled = any(
                 c.h * 8 < tile.mcu[0] or c.v * 8 < tile.mcu[1] for c in tile.components
@@ -164,7 +164,7 @@ class TileCodec:
                 self._check_frame(data, shape, where)
                 values = self._decode_jpeg(data)
             elif self.compression in _JPEG2000:
-                if _jpeg2000_size(data) != (shape[1], shape[0]):
+                if _jpeg2000_size(data, where) != (shape[1], shape[0]):
                     raise ValueError(f"it is not {shape[1]} x {shape[0]} px")
                 values = imagecodecs.jpeg2k_decode(data)
             else:
@@ -238,9 +238,16 @@ def check_supported(codec: TileCodec, where: str) -> None:
         )
 
 
-def _jpeg2000_size(data: bytes) -> tuple[int, int]:
-    """Return width and height from the SIZ segment, which must come first."""
+def _jpeg2000_size(data: bytes, where: str) -> tuple[int, int]:
+    """Return width and height from the SIZ segment, which must come first (T.800, A.5.1)."""
     if data[:4] != b"\xff\x4f\xff\x51":
         raise ValueError("it does not begin as JPEG 2000 does")
     right, bottom, left, top = struct.unpack_from(">IIII", data, 8)
+    (components,) = struct.unpack_from(">H", data, 40)
+    for depth, across, down in struct.iter_unpack("BBB", data[42 : 42 + 3 * components]):
+        if (depth, across, down) != (7, 1, 1):
+            raise UnsupportedImageError(
+                f"{where}: the JPEG 2000 has subsampled colours or not 8 bits, which is not edited "
+                "in place. Write a new pyramid instead."
+            )
     return right - left, bottom - top
