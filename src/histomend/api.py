@@ -103,6 +103,10 @@ def denoise(
     steps: int | None = None,
     sampler: str | None = None,
     seed: int = 0,
+    gain: float | None = None,
+    offset: float | None = None,
+    read_noise: float | None = None,
+    stabilise: str = "auto",
     axes: str | None = None,
     mpp: float | None = None,
     region: Region | None = None,
@@ -135,6 +139,12 @@ def denoise(
     seed : int in [0, 2^63)
         The same seed gives the same values on the same machine's CPU with the same number of
         threads, whatever `batch` is.
+    gain, offset, read_noise : float, optional
+        What is known of the camera, in values of the file: those per photon, that of the dark, and
+        the standard deviation of the noise there. Without a gain all are estimated from the image.
+        For models of stabilised values only (`histomend.image.stabilise`).
+    stabilise : "auto" or "none"
+        Whether such models are shown stabilised values; "none" is the way of RSCD's paper.
     axes : str, optional
         The order of the axes, such as ZCYX, where it cannot be known.
     mpp : float, optional
@@ -157,7 +167,8 @@ def denoise(
     """
     job = decide(
         "denoise", image, method=method, model=model, preset=preset, steps=steps, sampler=sampler,
-        seed=seed, axes=axes, mpp=mpp, region=region, device=device, batch=batch,
+        seed=seed, gain=gain, offset=offset, read_noise=read_noise, stabilise=stabilise,
+        axes=axes, mpp=mpp, region=region, device=device, batch=batch,
     )  # fmt: skip
     return execute(job, progress=progress)
 

@@ -23,11 +23,15 @@ from histomend.cli.options import (
     Seed,
     Steps,
     method_of,
+    one_of,
     option,
     parse_region,
     preset_of,
 )
 from histomend.cli.per_file import Files, carry_out
+
+CAMERA = "Camera"
+"""A panel of the help."""
 
 
 def denoise(
@@ -39,6 +43,25 @@ def denoise(
     steps: Steps = None,
     sampler: Sampler = None,
     seed: Seed = 0,
+    gain: Annotated[
+        float | None,
+        option("Values of the file per photon; by default it is estimated.", CAMERA, min=0),
+    ] = None,
+    offset: Annotated[
+        float | None, option("Value of the file where no light falls.", CAMERA)
+    ] = None,
+    read_noise: Annotated[
+        float | None,
+        option(
+            "Standard deviation of the noise in the dark, in values of the file.", CAMERA, min=0
+        ),
+    ] = None,
+    stabilise: Annotated[
+        str,
+        one_of(
+            lambda: ("auto", "none"), "Bring noise to one strength, if the model knows: {}.", CAMERA
+        ),
+    ] = "auto",
     t_map: Annotated[
         Path | None,
         option("Where the map of t goes (.tif, or a folder); else beside OUT.", FILES, "--t-map"),
@@ -81,6 +104,10 @@ def denoise(
             "steps": steps,
             "sampler": sampler,
             "seed": seed,
+            "gain": gain,
+            "offset": offset,
+            "read_noise": read_noise,
+            "stabilise": stabilise,
             "axes": axes,
             "mpp": mpp,
             "region": parse_region(region),

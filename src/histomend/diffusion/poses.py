@@ -73,6 +73,10 @@ POSES = (
 )
 
 
+# How many there can be: one, or all places of a cell once or twice.
+POSED = (1, 4, 8)
+
+
 class PosedDenoiser:
     """Averages a denoiser's predictions over poses.
 
@@ -84,7 +88,7 @@ class PosedDenoiser:
     """
 
     def __init__(self, denoiser: Denoises, count: int):
-        if count not in (1, 4, 8):
+        if count not in POSED:
             raise SettingError(f"A prediction is averaged over 1, 4 or 8 poses, not {count}.")
         self.denoiser, self.count = denoiser, count
 

@@ -125,6 +125,18 @@ class StabilisedRange:
         """Standard deviation of the noise in the model's range, where `noise` is right."""
         return 2 / (self.high - self.low)
 
+    def record(self) -> dict[str, float]:
+        """Return what the record says of the map."""
+        noise = self.noise
+        return {
+            "gain": noise.gain,
+            "offset": noise.offset,
+            "read_noise": noise.read_noise,
+            "low": self.low,
+            "high": self.high,
+            "sigma": self.sigma,
+        }
+
     def encode(self, values: Pixels) -> npt.NDArray[np.float32]:
         """Return file values of any shape as float32, mostly in [-1, 1]."""
         x = self.noise.stabilised(values)

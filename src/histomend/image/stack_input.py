@@ -1,4 +1,4 @@
-"""Whatever a user has, as a stack, and the range in which a model sees it."""
+"""Whatever a user has, as a stack."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image as PilImage
 
 from histomend.errors import ImageSizeError, UnsupportedImageError
-from histomend.image.pixels import Intensity, Pixels, Region, check_mpp
+from histomend.image.pixels import Pixels, Region, check_mpp
 from histomend.image.rasters import unsupported_mode
-from histomend.image.signals import MOST_CHANNELS, fitted_range
+from histomend.image.signals import MOST_CHANNELS
 from histomend.image.stack_files import read_stack
 from histomend.image.stacks import Stack, as_stack
 
@@ -83,14 +83,3 @@ def _stacked(planes: Sequence[Pixels]) -> Pixels:
         )
     whole = np.stack(planes)
     return whole[..., None] if whole.ndim == 3 else whole
-
-
-def shown_range(stack: Stack) -> tuple[Intensity, tuple[str, ...]]:
-    """Return the range in which a model sees the stack (`fitted_range`), and what to say of it."""
-    intensity = fitted_range(stack.values, stack.intensity)
-    if intensity == stack.intensity:
-        return intensity, ()
-    return intensity, (
-        f"The signal fills less than a third of the range: it is shown to the model from 0 to "
-        f"{intensity.high:g} instead of {stack.intensity.high:g}, and written back as it was.",
-    )

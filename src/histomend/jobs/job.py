@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from histomend.image.pixels import Region
+from histomend.image.stabilise import CameraNoise
 from histomend.slides.sink import Sink
 from histomend.slides.source import ArraySource, Source
 from histomend.tiles.plan import Window
@@ -65,6 +66,22 @@ class RestoreOptions(Options):
     samples: int = 1
     detected: bool = False
     trace: Trace | None = None
+
+
+@dataclass(frozen=True)
+class DenoiseOptions(Options):
+    """The same for whole fields.
+
+    Parameters
+    ----------
+    stabilise : "auto" or "none"
+        Whether models of stabilised values see such values.
+    camera : CameraNoise or None
+        What is known of the noise; None to estimate it.
+    """
+
+    stabilise: str = "auto"
+    camera: CameraNoise | None = None
 
 
 @dataclass(frozen=True)

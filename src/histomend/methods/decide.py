@@ -14,7 +14,15 @@ from PIL import Image as PilImage
 from histomend.errors import MaskError, SettingError, UnsupportedImageError
 from histomend.image import Image
 from histomend.image.pixels import Region
-from histomend.jobs.job import Job, Mask, Options, RestoreOptions, UpscaleOptions
+from histomend.image.stabilise import CameraNoise
+from histomend.jobs.job import (
+    DenoiseOptions,
+    Job,
+    Mask,
+    Options,
+    RestoreOptions,
+    UpscaleOptions,
+)
 from histomend.masks import check_mask, load_mask, share_notice
 from histomend.methods import MethodInfo, check_settings, method_named
 from histomend.methods.colour import check_colour_fix
@@ -138,13 +146,28 @@ def _open_restore(request: _Request, options: dict[str, Any]) -> _Opened:
 def _open_denoise(request: _Request, options: dict[str, Any]) -> _Opened:
     info, mpp, region = request.info, request.mpp, request.region
     axes = options.pop("axes", None)
-    chosen = Options(info.name, **options)
+    known = {name: options.pop(name, None) for name in ("gain", "offset", "read_noise")}
+    chosen = DenoiseOptions(info.name, camera=_camera(**known), **options)
     loaded = request.load(chosen.device)
     channels = loaded.config.channels if isinstance(loaded, Model) else None
     source = stack_source(request.image, channels=channels, axes=axes, mpp=mpp, region=region)
     if loaded is None:
         loaded = request.load(chosen.device, source.channels)
-    return _Opened(source, loaded, chosen, repeats={"axes": axes})
+    stabilise = None if chosen.stabilise == "auto" else chosen.stabilise
+    return _Opened(source, loaded, chosen, repeats={"axes": axes, "stabilise": stabilise, **known})
+
+
+def _camera(
+    gain: float | None, offset: float | None, read_noise: float | None
+) -> CameraNoise | None:
+    if gain is None:
+        if offset is None and read_noise is None:
+            return None
+        raise SettingError(
+            "--offset and --read-noise say nothing without --gain, the values of the file that "
+            "one photon is. Name it as well, or leave all three away to have them estimated."
+        )
+    return CameraNoise(gain, offset or 0.0, read_noise or 0.0)
 
 
 def _open_upscale(request: _Request, options: dict[str, Any]) -> _Opened:

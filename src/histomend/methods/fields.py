@@ -17,12 +17,23 @@ from histomend.diffusion.device import torch_device
 from histomend.diffusion.loop import Recipe, sample
 from histomend.diffusion.noise import NoiseField, NoiseStream, further_seed
 from histomend.diffusion.path import Path
+from histomend.diffusion.poses import PosedDenoiser
 from histomend.diffusion.recalibration import Calibrates
 from histomend.diffusion.samplers import Sampler
 from histomend.diffusion.schedule import Schedule
-from histomend.image.stack_input import shown_range
+from histomend.errors import SettingError
+from histomend.image.model_range import camera_range, plain_range
 from histomend.image.stacks import Stack
-from histomend.jobs.job import Geometry, Job, Options, Outcome, Pixels, Tick, Unit
+from histomend.jobs.job import (
+    DenoiseOptions,
+    Geometry,
+    Job,
+    Options,
+    Outcome,
+    Pixels,
+    Tick,
+    Unit,
+)
 from histomend.methods.pixel_size import differs
 from histomend.models import Model
 from histomend.slides.sink import Sink
@@ -47,11 +58,31 @@ class ValueMap(Protocol):
         """Return what the record says of the map."""
 
 
-def value_map(source: ArraySource) -> tuple[ValueMap, tuple[str, ...]]:
-    """Return how the model sees an image, and what is to be said of it."""
+def value_map(
+    source: ArraySource, model: Model | None, options: Options
+) -> tuple[ValueMap, tuple[str, ...]]:
+    """Return how the model sees an image, and what is to be said of it.
+
+    Raises
+    ------
+    SettingError
+        A camera was named for a model that was not trained on stabilised values.
+    """
     if not isinstance(source.about, Stack):
         raise TypeError("methods of whole fields take stacks")
-    return shown_range(source.about)
+    given = options if isinstance(options, DenoiseOptions) else DenoiseOptions(options.method)
+    stabilised = model is not None and model.config.stabilised and given.stabilise == "auto"
+    if given.camera is not None and not stabilised:
+        raise SettingError(
+            "--gain, --offset and --read-noise say how values are stabilised, and here they are "
+            "not: the model was not trained on such values, or --stabilise is none. Leave them "
+            "away."
+        )
+    if model is None or not stabilised:
+        return plain_range(source.about)
+    schedule, highest = model.config.noise_schedule(), model.config.trained_t
+    most = float(schedule.sigma[highest] / schedule.alpha[highest])
+    return camera_range(source.about, most, given.camera)
 
 
 class RestoresTiles(Protocol):
@@ -86,6 +117,8 @@ class DiffusionRestorer:
     recipe : function of (x, t) -> Recipe
     path : function of t -> Path
     calibrate : Calibrates, optional
+    poses : int
+        Network calls for each prediction (`PosedDenoiser`).
     """
 
     denoiser: Denoises
@@ -94,14 +127,20 @@ class DiffusionRestorer:
     recipe: Callable[[Tensor, Tensor], Recipe]
     path: Callable[[Tensor], Path]
     calibrate: Calibrates | None = None
+    poses: int = 1
 
     def __call__(self, x: Tensor, t: Tensor | None, noise: NoiseStream) -> tuple[Tensor, Tensor]:
         """Walk the loop."""
         t = torch.zeros(len(x)) if t is None else t
         found = sample(
-            self.denoiser, self.recipe(x, t), self.path(t), self.sampler, noise, self.schedule
+            PosedDenoiser(self.denoiser, self.poses),
+            self.recipe(x, t),
+            self.path(t),
+            self.sampler,
+            noise,
+            self.schedule,
         )
-        return found.x, found.nfe
+        return found.x, self.poses * found.nfe
 
 
 def always(t: int) -> Calibrates:
@@ -269,7 +308,7 @@ def decide_field(
     settings: dict[str, Any],
 ) -> Job:
     """Return the job of a method that restores tiles: calibrate if it does, restore, blend."""
-    values, notices = value_map(source)
+    values, notices = value_map(source, model, options)
     window = WINDOW if model is None else model.config.window
     tiles = make_tiles(source.height, source.width, window)
     device = torch_device(options.device) if model is None else model.device

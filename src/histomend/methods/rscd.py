@@ -157,6 +157,8 @@ class CalibratedSampling:
         Where every image starts, in place of what a calibrator says.
     estimated : bool
         Ask an estimate of the noise in place of the calibrator.
+    poses : int
+        Network calls for each prediction (`PosedDenoiser`).
     """
 
     preset: str
@@ -165,6 +167,7 @@ class CalibratedSampling:
     calls: int | None = None
     fixed_t: int | None = None
     estimated: bool = False
+    poses: int = 1
 
     def make_sampler(self, schedule: Schedule) -> Sampler:
         """Return the sampler; the paper adds noise of variance beta, its code the posterior's."""
@@ -196,13 +199,15 @@ def calibrated_sampling(
     check_settings(METHODS["rscd"], preset, steps, sampler)
     if preset == "fast":
         calls = config.fast_steps if steps is None else steps
-        if not 2 <= calls <= highest:
+        if not 1 <= calls <= highest:
             raise SettingError(
-                f"{calls} steps were asked for, but the preset fast of this model makes 2 to "
+                f"{calls} steps were asked for, but the preset fast of this model makes 1 to "
                 f"{highest}. Use --steps with such a value."
             )
-        plan = few_calls(highest, calls)
-        return CalibratedSampling(preset, plan, sampler or config.sampler, calls)
+        plan = few_calls(highest, calls, recalibrations=min(1, calls - 1))
+        return CalibratedSampling(
+            preset, plan, sampler or config.sampler, calls, poses=config.poses
+        )
     if steps is not None:
         raise SettingError(
             f"With the preset {preset} the calibrator says how many steps an image takes. Leave "
@@ -232,12 +237,12 @@ def by_calibration(model: Model, sampling: CalibratedSampling) -> DiffusionResto
     ModelMismatchError
         If the model has no calibrator, and the preset asks one.
     """
-    schedule = model.config.noise_schedule()
+    schedule, stabilised = model.config.noise_schedule(), model.config.stabilised
     calibrate: Calibrates
     if sampling.fixed_t is not None:
         calibrate = always(sampling.fixed_t)
     elif sampling.estimated:
-        calibrate = NoiseEstimator(schedule)
+        calibrate = NoiseEstimator(schedule, dimmed=stabilised)
     elif model.calibrator is not None:
         calibrate = model.calibrator
     else:
@@ -245,13 +250,23 @@ def by_calibration(model: Model, sampling: CalibratedSampling) -> DiffusionResto
             f"The model {model.name} has no calibrator, which says how noisy an image is. Put one "
             "into it: histomend train rscd ... --resume --calibrator FOLDER."
         )
+    # Only the image itself holds its signal in full; x is multiplied with alpha_t from then on.
+    asked_first = calibrate
+    if stabilised and not sampling.estimated and sampling.fixed_t is None:
+        asked_first = Undimmed(calibrate, schedule)
+
+    def recipe(x: Tensor, t: Tensor) -> RSCD:
+        start = t.round().clamp(0, model.config.trained_t).long()
+        return RSCD(x, schedule.alpha[start] if stabilised else None)
+
     return DiffusionRestorer(
         model.denoiser,
         schedule,
         sampling.make_sampler(schedule),
-        recipe=lambda x, _: RSCD(x),
+        recipe=recipe,
         path=lambda t: RecalibratingPath(calibrate, sampling.plan, first=t),
-        calibrate=calibrate,
+        calibrate=asked_first,
+        poses=sampling.poses,
     )
 
 
@@ -263,5 +278,5 @@ def decide(source: ArraySource, model: Any, options: Options, mask: Mask | None 
     ModelMismatchError, SettingError
     """
     sampling = calibrated_sampling(options.preset, model.config, options.steps, options.sampler)
-    settings = {"sampler": sampling.sampler, "calls": sampling.calls}
+    settings = {"sampler": sampling.sampler, "calls": sampling.calls, "poses": sampling.poses}
     return decide_field(source, model, options, by_calibration(model, sampling), settings)

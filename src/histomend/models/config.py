@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from histomend.diffusion.denoiser import PredictionType
+from histomend.diffusion.poses import POSED
 from histomend.diffusion.samplers import SAMPLERS
 from histomend.diffusion.schedule import SCHEDULES, Schedule, named
 from histomend.models.part import CONFIG, Part, write_config
@@ -44,6 +45,9 @@ class ModelConfig:
         Side in px of the fields the model restores at once; larger ones are tiled.
     fast_steps : int
         Network calls of the preset `fast`, chosen by measurement.
+    poses : 1, 4 or 8
+        Network calls for each prediction of the preset `fast`, of the image shifted, turned and
+        mirrored (`PosedDenoiser`).
     sampler : str
         Sampler of the preset `fast`.
     extra_noise : float
@@ -78,6 +82,7 @@ class ModelConfig:
     learned_variance: bool = False
     window: int = 256
     fast_steps: int = 12
+    poses: int = 1
     sampler: str = "ddim"
     extra_noise: float = 0.0
     latent_channels: int = 0
@@ -115,11 +120,12 @@ class ModelConfig:
     def wrong(self) -> list[str]:
         """Return the fields whose values no model can have."""
         positive = ("steps", "channels", "window", "fast_steps", "mpp")
-        known: dict[str, Collection[str]] = {
+        known: dict[str, Collection[Any]] = {
             "method": METHOD_ARCHS,
             "arch": METHOD_ARCHS.get(self.method, {}),
             "schedule": SCHEDULES,
             "sampler": SAMPLERS,
+            "poses": POSED,
         }
         checks = [
             *((key, 0 < getattr(self, key) < float("inf")) for key in positive),
