@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from histomend.errors import SettingError
 from histomend.image.pixels import Region
 from histomend.jobs.job import Trace
 from histomend.jobs.run import Progress, Result, execute
 from histomend.methods import METHODS
 from histomend.methods.decide import MaskLike, decide
-from histomend.methods.loading import ModelLike, model_for
-from histomend.models import Model
+from histomend.methods.loading import ModelLike
+from histomend.models import Model, load_model
 from histomend.slides.source import ImageLike, picture_source
 
 if TYPE_CHECKING:
@@ -290,11 +289,13 @@ def detect(
 def sample_field(
     size: int, seed: int = 0, model: str | Path | Model | None = None, *, device: str = "auto"
 ) -> npt.NDArray[np.uint8]:
-    """Return a (size, size, 3) uint8 field of tissue that a model made up, without any image."""
+    """Return a (size, size, 3) uint8 field of tissue that a model made up, without any image.
+
+    The model is one of "artifusion" or "latent-artifusion".
+    """
     from histomend.methods import artifusion
     from histomend.methods.windows import to_uint8
 
-    loaded = model_for(METHODS["artifusion"], model, device, 3)
-    if not isinstance(loaded, Model):
-        raise SettingError("A field is drawn by a model of artifusion.")
+    named = METHODS["artifusion"].default[3] if model is None else model
+    loaded = named if isinstance(named, Model) else load_model(named, device)
     return to_uint8(artifusion.sample_field(size, seed, loaded))
