@@ -25,6 +25,7 @@ from histomend.masks import check_mask, read_mask
 from histomend.models import Model, bundled, load_model
 from histomend.recipes.regional import Regional
 from histomend.recipes.settings import sampling
+from histomend.tiles.joining import COPIED_NOTICE, deviation, join
 from histomend.tiles.plan import Window, make_plan
 from histomend.tiles.run import run_plan, window_threads
 from histomend.tiles.surround import mark_bare
@@ -183,8 +184,9 @@ def restore(
     model : str, Path or Model, optional
         A bundled name, a folder of weights, or a model loaded once for many images; by default
         the bundled one of the method.
-    preset : "fast", "paper" or "author_code"
-        The last one for "artifusion" only.
+    preset : "fast", "exemplar", "paper" or "author_code"
+        "exemplar" copies tissue of the same image into the mask and lets the model join it; the
+        record says where each pixel came from. "author_code" is for "artifusion" only.
     steps, sampler : optional
         Override those of the preset.
     seed : int in [0, 2^63)
@@ -255,7 +257,25 @@ def restore(
         write_window(job, window, pixels, spread, [values for values, _ in drawn])
         return sum(nfe for _, nfe in drawn)
 
-    nfe = run_plan(job.plan, work, device=job.model.device, batch=batch)
+    provenance: dict[str, Any] | None = None
+    notices = job.notices
+    if job.sampling.joins:
+        fillings = [
+            join(
+                job,
+                further_seed(seed, k),
+                batch=batch,
+                called=called,
+                trace=trace if not k else None,
+            )
+            for k in range(samples)
+        ]
+        pixels, provenance = fillings[0].pixels, fillings[0].provenance.record()
+        spread = deviation(job, [filling.pixels for filling in fillings])
+        nfe = sum(filling.nfe for filling in fillings)
+        notices = (*notices, COPIED_NOTICE, *fillings[0].notices)
+    else:
+        nfe = run_plan(job.plan, work, device=job.model.device, batch=batch)
     restored = replace(job.source, pixels=pixels)
     ledger = build_ledger(
         source=job.source,
@@ -271,6 +291,7 @@ def restore(
             "context": job.sampling.context and job.model.config.context,
             "jump_length": job.sampling.jump_length if job.sampling.jumps > 1 else None,
             "jumps": job.sampling.jumps,
+            "start": job.sampling.start,
             "samples": samples,
             "detected": detect,
             "scale": job.plan.scale,
@@ -283,7 +304,8 @@ def restore(
         nfe=nfe,
         windows=[window.record() for window in job.plan.windows],
         uncertainty=spread,
-        notices=job.notices,
+        notices=notices,
+        provenance=provenance,
     )
     return Result(restored, job.mask, spread, ledger, job.source)
 

@@ -15,6 +15,7 @@ class Preset(str, Enum):
     """How a model is sampled."""
 
     fast = "fast"
+    exemplar = "exemplar"
     paper = "paper"
     author_code = "author_code"
 

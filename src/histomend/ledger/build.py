@@ -39,6 +39,7 @@ def build_ledger(
     windows: Sequence[dict[str, Any]] = (),
     uncertainty: Pixels | None = None,
     notices: Sequence[str] = (),
+    provenance: dict[str, Any] | None = None,
 ) -> Ledger:
     """Compare source and restored pixels, and record every change.
 
@@ -57,6 +58,8 @@ def build_ledger(
     windows : list of dict
     uncertainty : (H, W) float or None
     notices : list of str
+    provenance : dict, optional
+        `Provenance.record()` of what was copied from elsewhere in the image.
 
     Returns
     -------
@@ -103,6 +106,7 @@ def build_ledger(
         regions=changes,
         totals=_totals(changes, source),
         notices=tuple(notices),
+        provenance=None if provenance is None else plain(provenance, "provenance"),
     )
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import PngImagePlugin
 
 from histomend.errors import LedgerError
+from histomend.exemplar.provenance import Provenance
 from histomend.image import Image, decode_deep_png, pixels_sha256
 from histomend.ledger.build import first_difference
 from histomend.ledger.records import Change, Ledger
@@ -126,6 +127,8 @@ def verify(ledger: Ledger, restored: Image, source: Image | None = None) -> Veri
         checks.append(Check("outside the mask", False, str(error)))
         return _result(checks)
     checks.append(_check_outside(ledger, original))
+    if ledger.provenance is not None:
+        checks.append(_check_copies(ledger.provenance, original, restored.pixels))
     checks.extend(_check_alpha(ledger, restored))
     if source is not None:
         checks.extend(_check_source(ledger, restored, source, original, mask))
@@ -213,6 +216,30 @@ def _check_outside(ledger: Ledger, original: Pixels) -> Check:
         False,
         "with the original pixels put back, the image does not have the hash of the source: "
         "pixels outside the mask were changed",
+    )
+
+
+def _check_copies(record: dict[str, Any], original: Pixels, restored: Pixels) -> Check:
+    name = "copies"
+    try:
+        provenance = Provenance.read(record, restored.shape[:2])
+        count, x, y = provenance.first_wrong(original, restored)
+    except LedgerError as error:
+        return Check(name, False, str(error))
+    if count:
+        return Check(
+            name,
+            False,
+            f"{count} pixel(s) are not the copies that the record says, the first at x={x}, y={y}",
+        )
+    shares = provenance.shares()
+    copied = shares["copied_exactly"] + shares["copied_shifted"]
+    return Check(
+        name,
+        True,
+        f"{copied} copied pixels are those of their places in the source, byte for byte, "
+        f"{shares['copied_shifted']} of them with the recorded shift of colour; "
+        f"{shares['mixed']} are mixtures of copies, and {shares['drawn']} were drawn by the model",
     )
 
 

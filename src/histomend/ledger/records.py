@@ -107,6 +107,9 @@ class Ledger:
     notices : tuple of str
     note : str
     schema_version : int
+    provenance : dict or None
+        Where each restored pixel came from, see `histomend.exemplar.provenance`; None if a model
+        drew all of them.
     """
 
     histomend: str
@@ -124,6 +127,7 @@ class Ledger:
     notices: tuple[str, ...]
     note: str = NOTE
     schema_version: int = SCHEMA_VERSION
+    provenance: dict[str, Any] | None = None
 
     def to_json(self) -> str:
         """Give the ledger as JSON text, with a checksum over all of it.

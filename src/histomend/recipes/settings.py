@@ -36,6 +36,9 @@ class Sampling:
         Of the sampler `dpmpp_2m_sde`; the others have no use for it.
     jump_length, jumps : int
         RePaint's jumps; a single pass if `jumps` is 1.
+    start : float in (0, 1]
+        Where the path begins, as a share of the schedule. Below 1 the mask is filled with tissue
+        of the same image first, and only a band along its seams is drawn, from this time on.
     """
 
     preset: str
@@ -46,10 +49,16 @@ class Sampling:
     extra_noise: float = 0.0
     jump_length: int = 10
     jumps: int = 1
+    start: float = 1.0
+
+    @property
+    def joins(self) -> bool:
+        """Whether the network joins what was copied, and does not draw the mask as a whole."""
+        return self.start < 1
 
     def times(self, schedule: Schedule) -> list[int]:
         """Return the times the path visits."""
-        times = schedule.spaced(self.steps)
+        times = schedule.spaced(self.steps, max(round(self.start * schedule.steps), 1))
         return repaint_times(times, self.jump_length, self.jumps) if self.jumps > 1 else times
 
     def nfe(self, schedule: Schedule) -> int:
@@ -65,13 +74,16 @@ class Sampling:
         return sampler_named(self.sampler, schedule)
 
 
+EXEMPLAR = "exemplar"
 PRESETS = {
     "fast": "few calls with context; the default, chosen by measurement",
+    EXEMPLAR: "tissue of the same image, and few calls in a band along its seams",
     "paper": "250 ancestral steps without context, as the paper describes",
     "author_code": "250 steps with RePaint jumps, as the authors' configuration runs: 2,410 calls",
 }
 LATENT_PRESETS = {
     "fast": "at most ten calls with context; the default, chosen by measurement",
+    EXEMPLAR: "tissue of the same image, and few calls in a band along its seams",
     "paper": "50 ancestral steps without context, as the paper describes",
 }
 CONDITIONAL_PRESETS = {
@@ -85,6 +97,8 @@ METHOD_PRESETS = {
 }
 # Ancestral steps of the preset `paper`.
 _PAPER_STEPS = {"artifusion": 250, "latent-artifusion": 50, "conditional": 100}
+# Start and calls of the preset `exemplar`, chosen on training tiles (benchmarks/exemplar_table.py).
+JOINING_START, JOINING_STEPS = 0.6, 8
 
 
 def sampling(
@@ -114,6 +128,15 @@ def sampling(
         chosen = Sampling(
             "fast", steps_of, config.sampler, context=True, extra_noise=config.extra_noise
         )
+    elif preset == EXEMPLAR:
+        chosen = Sampling(
+            EXEMPLAR,
+            JOINING_STEPS,
+            config.sampler,
+            context=True,
+            extra_noise=config.extra_noise,
+            start=JOINING_START,
+        )
     elif preset == "paper":
         chosen = Sampling(
             "paper",
@@ -132,5 +155,5 @@ def sampling(
                 f"No sampler is called {sampler!r}. There are {', '.join(SAMPLERS)}."
             )
         chosen = replace(chosen, sampler=sampler)
-    config.noise_schedule().spaced(chosen.steps)
+    chosen.times(config.noise_schedule())
     return chosen

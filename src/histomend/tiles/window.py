@@ -18,6 +18,7 @@ from histomend.diffusion.path import FixedPath
 from histomend.image import Image, Intensity
 from histomend.image.pixels import Region
 from histomend.models import Model
+from histomend.recipes.joined import Joined
 from histomend.recipes.regional import Regional
 from histomend.recipes.settings import Sampling
 from histomend.tiles.plan import Plan, Window
@@ -58,13 +59,16 @@ def sample_window(
     if window.bare:
         # A mask may be drawn too tight: the artifact's rim must not stain the filling.
         return fill_smoothly(values, hidden | ~is_glass(values)), 0
+    joins = job.sampling.joins
     if window.work != (w, h):
-        values = _resized(np.where(hidden[..., None], 0, values), window.work)
+        # What is masked is nothing to go by, unless it has been filled.
+        shown = values if joins else np.where(hidden[..., None], 0, values)
+        values = _resized(shown, window.work)
         coverage = _resized(hidden.astype(np.float32), window.work)
         # A partly masked pixel holds some artifact: it is masked.
         hidden = coverage > 1e-3
     space, (high, wide) = job.model.space, hidden.shape
-    if space.factor > 1:
+    if space.factor > 1 and not joins:
         # A cell sees beyond its own pixels: what lies under the mask must not leak into others.
         values = fill_smoothly(values, hidden)
     known = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None].to(device)
@@ -72,7 +76,13 @@ def sample_window(
         known = space.encode(known)
         mask = space.mask(torch.from_numpy(hidden.astype(np.float32))[None, None].to(device))
     schedule = config.noise_schedule()
-    recipe = Regional(known, mask, schedule, context=config.context, shown=job.sampling.context)
+    times = job.sampling.times(schedule)
+    context = {"context": config.context, "shown": job.sampling.context}
+    recipe = (
+        Joined(known, mask, schedule, times[0], **context)
+        if joins
+        else Regional(known, mask, schedule, **context)
+    )
     side = config.window // space.factor
     denoiser: Denoises = TiledDenoiser(
         job.model.denoiser, side, side // 4, needed=mask[0, 0].bool().cpu()
@@ -91,7 +101,7 @@ def sample_window(
     found = sample(
         denoiser,
         recipe,
-        FixedPath(job.sampling.times(schedule)),
+        FixedPath(times),
         job.sampling.make_sampler(schedule, config.learned_variance),
         NoiseStream([NoiseField(seed)], [window.origin]),
         schedule,
