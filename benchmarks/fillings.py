@@ -73,7 +73,7 @@ class Filled:
 
 
 def cases(data: Path, tiles: int, areas: Sequence[float] = AREAS) -> list[Case]:
-    """Cut holes of each area into as many tiles, taken evenly from all slides of a folder."""
+    """Cut a hole into as many tiles, taken evenly from all slides; the areas take turns."""
     with (data / "manifest.csv").open(newline="", encoding="utf-8") as lines:
         rows = sorted(csv.DictReader(lines), key=lambda row: row["file"])
     by_slide: dict[str, list[str]] = {}
@@ -82,22 +82,20 @@ def cases(data: Path, tiles: int, areas: Sequence[float] = AREAS) -> list[Case]:
     rng = np.random.default_rng(0)
     queues = {slide: list(rng.permutation(files)) for slide, files in sorted(by_slide.items())}
     made: list[Case] = []
-    number = 0
-    while number < tiles:
+    while len(made) < tiles:
         for slide, queue in queues.items():
-            if number == tiles or not queue:
+            if len(made) == tiles or not queue:
                 continue
-            file = str(queue.pop())
+            number, file = len(made), str(queue.pop())
+            area = areas[number % len(areas)]
             truth = read_image(data / file).pixels
-            for area in areas:
-                seed = int(1000 * area) + 1000 * number
-                mask = random_mask(
-                    truth.shape[:2], np.random.default_rng(seed), area=area, family="blob"
-                )
-                damaged = np.where(mask[..., None], np.uint8(0), truth)
-                name = f"{Path(file).stem}-{area:g}"
-                made.append(Case(name, file, slide, area, seed, truth, damaged, mask))
-            number += 1
+            seed = int(1000 * area) + 1000 * number
+            mask = random_mask(
+                truth.shape[:2], np.random.default_rng(seed), area=area, family="blob"
+            )
+            damaged = np.where(mask[..., None], np.uint8(0), truth)
+            name = f"{Path(file).stem}-{area:g}"
+            made.append(Case(name, file, slide, area, seed, truth, damaged, mask))
     return made
 
 

@@ -12,15 +12,15 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_matrix, identity
+from scipy.sparse import coo_matrix, diags
 from scipy.sparse.linalg import splu
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-# Differences of colour that are no shift of stain or light but another structure: as a fraction of
-# the range. They count for less the further they are beyond it.
-SHIFT = 0.06
+# Differences of colour beyond this fraction of the range are no shift of stain or light but another
+# structure, or an artifact that the mask has left out: the larger, the less is evened out.
+SHIFT = 0.1
 # How strongly the shift is pulled to nothing away from seams, per cell. A rim of the artifact
 # that the mask has left out is thus not carried far inwards.
 PULL = 0.01
@@ -28,8 +28,10 @@ PULL = 0.01
 FRACTION = 16
 # Standard deviation in px over which pieces that meet are mixed.
 FEATHER = 0.7
-# How far the difference to the pixel beyond the mask's edge is carried inwards, in px.
+# How far the difference to the pixel beyond the mask's edge is carried inwards, in px, and over
+# how many it is averaged along the edge, near it and further inside.
 FADE = 1.5
+ALONG = (0.6, 2.0)
 
 
 def membrane(
@@ -51,31 +53,22 @@ def membrane(
     """
     a, b, apart = between
     edge, shift = border
-    inner, outer = _trust(apart), _trust(shift)
 
-    def summed(cells: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    def summed(cells: npt.NDArray[np.int64], values: Any = None) -> npt.NDArray[np.float64]:
         return np.bincount(cells, values, count).astype(np.float64)
 
-    diagonal = summed(a, inner) + summed(b, inner) + summed(edge, outer)
-    links = coo_matrix((inner, (a, b)), shape=(count, count))
-    system = identity(count) * PULL - links - links.T
-    system = (
-        system + coo_matrix((diagonal, (np.arange(count),) * 2), shape=(count, count))
-    ).tocsc()
-    wanted = np.stack(
-        [
-            summed(a, inner * apart[:, k])
-            - summed(b, inner * apart[:, k])
-            + summed(edge, outer * shift[:, k])
-            for k in range(3)
-        ],
-        1,
-    )
-    return np.asarray(splu(system).solve(wanted), np.float32)
+    links = coo_matrix((np.ones(len(a)), (a, b)), shape=(count, count))
+    degree = summed(a) + summed(b) + summed(edge) + PULL
+    system = (diags(degree) - links - links.T).tocsc()
+    jump, lift = (each.astype(np.float64) * _trust(each)[:, None] for each in (apart, shift))
+    wanted = [
+        summed(a, jump[:, k]) - summed(b, jump[:, k]) + summed(edge, lift[:, k]) for k in range(3)
+    ]
+    return np.asarray(splu(system).solve(np.stack(wanted, 1)), np.float32)
 
 
 def _trust(differences: Floats) -> npt.NDArray[np.float64]:
-    size = np.square(differences.astype(np.float64)).sum(1)
+    size = np.square(differences.astype(np.float64)).mean(1)
     return 1 / (1 + size / SHIFT**2)
 
 

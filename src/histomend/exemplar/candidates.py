@@ -22,6 +22,8 @@ SPARE = 1
 # Half a side of the places along the edge of a hole for which tissue is searched, and how far
 # apart these are, in blocks. Holes up to WHOLE blocks wide are also searched for as a whole.
 REACH, APART, WHOLE = 5, 4, 24
+# The same where tissue is scarce: around the whole and around places.
+LITTLE = (1, 2)
 # Candidates kept for the hole as a whole, and for each place on its edge.
 KEEP_WHOLE, KEEP_PLACE = 12, 5
 _PER_ORIENTATION = 2
@@ -79,22 +81,29 @@ def blocks(tissue: Tissue, hole: Mask) -> Blocks:
     cells = tissue.means[low, low]
     size = (cells.shape[1] // COARSE, cells.shape[0] // COARSE)
     known, clean = (_all(values, side) for values in (tissue.known, tissue.clean))
-    means = cv2.resize(cells, size, interpolation=cv2.INTER_AREA) * known[..., None]
+    means = cv2.resize(cells, size, interpolation=cv2.INTER_AREA)
+    means = np.where(known[..., None], means, np.float32(0))
     return Blocks(np.ascontiguousarray(means.transpose(2, 0, 1)), known, clean, ~_all(~hole, side))
 
 
-def places(image: Blocks) -> list[Place]:
-    """Return the hole as a whole, unless it is large, and places all along its edge."""
+def places(image: Blocks, around: tuple[int, int] = (RING, REACH)) -> list[Place]:
+    """Return the hole as a whole, unless it is large, and places all along its edge.
+
+    Parameters
+    ----------
+    around : (int, int)
+        Blocks that are compared around either, on each side.
+    """
     rows, columns = np.nonzero(image.hole)
     low, high = (rows.min(), columns.min()), (rows.max() + 1, columns.max() + 1)
     found = []
     if max(high[0] - low[0], high[1] - low[1]) <= WHOLE:
-        found.append(_place(image, low, high, RING, KEEP_WHOLE))
+        found.append(_place(image, low, high, around[0], KEEP_WHOLE))
     inner = cv2.erode(image.hole.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1)
     beside = cv2.dilate(image.known.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     edge = np.argwhere(image.hole & (inner == 0) & beside)
     for y, x in _spread(edge):
-        found.append(_place(image, (y, x), (y + 1, x + 1), REACH, KEEP_PLACE))
+        found.append(_place(image, (y, x), (y + 1, x + 1), around[1], KEEP_PLACE))
     return [place for place in found if place is not None]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histomend.exemplar.blend import (
+    ALONG,
     FADE,
     FEATHER,
     SHIFT,
@@ -147,7 +148,7 @@ def _shifts(
     for piece in cells.pieces:
         copied, possible = _means(tissue, piece, rows + corner[0], columns + corner[1])
         off = surface - copied
-        weights = (known & possible) / (1 + np.square(off).sum(-1) / SHIFT**2)
+        weights = (known & possible) / (1 + np.square(off).mean(-1) / SHIFT**2) ** 2
         targets.append(averaged(off, weights.astype(np.float32), LOW_PASS)[inner])
         levels.append(averaged(copied, possible.astype(np.float32), LOW_PASS)[inner])
     target, level = np.stack(targets), np.stack(levels)
@@ -267,7 +268,9 @@ def _rim(
             step[y[at], x[at]] += tissue.pixels[ty, tx] - shown
             seen[y[at], x[at]] += 1
     mean = np.asarray(step / np.maximum(seen, 1)[..., None], np.float32)
-    even = averaged(mean, (seen > 0).astype(np.float32), FADE)
+    at = (seen > 0).astype(np.float32)
+    even, coarser = (averaged(mean, at, sigma) for sigma in ALONG)
+    even = np.where(cv2.dilate(at, np.ones((3, 3), np.uint8))[..., None] > 0, even, coarser)
     depth = cv2.distanceTransform((outer >= 0).astype(np.uint8), cv2.DIST_L2, 3)
     beside = cv2.distanceTransform((~ring).astype(np.uint8), cv2.DIST_L2, 3)
     depth = np.maximum(depth, beside)

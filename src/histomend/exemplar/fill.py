@@ -10,18 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from histomend.errors import MaskError, SettingError, UnsupportedImageError
-from histomend.exemplar.candidates import COARSE, Blocks, aligned, blocks, places, search
+from histomend.exemplar.candidates import COARSE, LITTLE, Blocks, aligned, blocks, places, search
 from histomend.exemplar.compose import compose
-from histomend.exemplar.holes import holes, seams, searched
+from histomend.exemplar.holes import holes, seams, within
 from histomend.exemplar.layers import chosen_pieces
-from histomend.exemplar.provenance import COPIED, Part, Provenance
+from histomend.exemplar.provenance import COPIED, Part, Provenance, undrawn
 from histomend.exemplar.tissue import Floats, Mask, Tissue, describe, glass
 
 # Side of a cell in um: pieces are chosen cell by cell.
 CELL_UM = 2.0
 USUAL_MPP = 0.5
-# How far around a hole tissue is searched, in cells.
-REACH = 128
+# How far around a hole tissue is searched: so many times its side, within limits in cells; where
+# nothing fits, twice as far, and so on.
+REACH, LEAST_REACH, MOST_REACH, FURTHEST = 4, 32, 128, 1024
 # What a source costs for being near the hole (and from how far on nothing, in cells), for having
 # been used before, and for being conspicuous beside either; in the units of the mismatch.
 NEAR, NEAR_CELLS, USED = 0.004, 24.0, 0.01
@@ -29,10 +30,17 @@ NEAR, NEAR_CELLS, USED = 0.004, 24.0, 0.01
 VARIETY = 0.1
 # With less clean tissue than this, relative to the hole, the same place would be copied again
 # and again.
-LEAST_CLEAN = 1.0
+LEAST_CLEAN = 2.0
 # A hole lies on glass if this share of what surrounds it is glass.
 ON_GLASS = 0.05
 _ROUNDS = 6
+TOO_LITTLE = (
+    "There is too little clean tissue around a masked region to fill it with: it is drawn by the "
+    "model alone."
+)
+NO_FIT = (
+    "For a part of the mask no clean tissue of its size was found: it is drawn by the model alone."
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,8 @@ class Filling:
     seams : (H, W) bool
         Masked pixels next to a seam: between two pieces, or between a piece and what is visible.
     missing : (H, W) bool
-        Masked pixels for which no tissue was found. They hold the image's own pixels still.
+        Masked pixels for which no tissue was found. They hold the image's own pixels still, and
+        the provenance leaves them to the model.
     notices : tuple of str
     """
 
@@ -129,12 +138,14 @@ def fill(
     for number, hole in enumerate(holes(mask, cell)):
         rng = np.random.default_rng([seed, number])
         notices += _fill_hole(canvas, *hole, rng, variety)
-    provenance = Provenance(tuple(canvas.parts))
+    missing = mask & ~canvas.known
+    filled = Provenance(tuple(canvas.parts))
+    left = tuple(undrawn(place, hole, 2 * cell) for place, hole in holes(missing, cell))
     return Filling(
         canvas.pixels,
-        provenance,
-        seams(mask, provenance),
-        mask & ~canvas.known,
+        Provenance((*filled.parts, *left)),
+        seams(mask, filled),
+        missing,
         tuple(dict.fromkeys(notices)),
     )
 
@@ -147,7 +158,29 @@ def _fill_hole(
     variety: float,
 ) -> list[str]:
     """Fill a hole of the canvas in rounds, and return what is to be said of it."""
-    window = searched(canvas.clean, place, REACH * canvas.cell, int(np.count_nonzero(inside)))
+    longest = max(part.stop - part.start for part in place)
+    least, most, furthest = (each * canvas.cell for each in (LEAST_REACH, MOST_REACH, FURTHEST))
+    reach = min(max(REACH * longest, least), most)
+    while True:
+        window = within(place, reach, canvas.known.shape)
+        enough = _fill_from(canvas, place, inside, window, rng, variety)
+        if canvas.known[place][inside].all():
+            return []
+        sides = tuple(part.stop - part.start for part in window)
+        if sides == canvas.known.shape or reach >= furthest:
+            return [NO_FIT if enough else TOO_LITTLE]
+        reach *= 2
+
+
+def _fill_from(
+    canvas: _Canvas,
+    place: tuple[slice, slice],
+    inside: Mask,
+    window: tuple[slice, slice],
+    rng: np.random.Generator,
+    variety: float,
+) -> bool:
+    """Fill a hole from a part of the image; False if that has too little clean tissue."""
     rows, columns = window
     side = COARSE * canvas.cell
     pad = tuple((0, -(part.stop - part.start) % side) for part in window)
@@ -155,9 +188,12 @@ def _fill_hole(
     def cut(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return np.pad(values[window], pad)
 
-    hole = np.zeros(canvas.known.shape, np.bool_)
-    hole[place] = inside
-    hole = cut(hole)
+    hole = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.bool_)
+    hole[
+        place[0].start - rows.start : place[0].stop - rows.start,
+        place[1].start - columns.start : place[1].stop - columns.start,
+    ] = inside
+    hole = np.pad(hole, pad)
     # The last pixels again, so that the padding looks like no edge.
     pixels = np.pad(canvas.pixels[window], (*pad, (0, 0)), mode="edge")
     clean = cut(canvas.clean)
@@ -167,27 +203,17 @@ def _fill_hole(
     if not around.any() or np.count_nonzero(bare & around) <= ON_GLASS * np.count_nonzero(around):
         clean &= ~bare
     if np.count_nonzero(clean) < LEAST_CLEAN * np.count_nonzero(hole):
-        return [
-            "There is too little clean tissue around a masked region to fill it with: it is drawn "
-            "by the model alone."
-        ]
-    notices: list[str] = []
+        return False
     for _ in range(_ROUNDS):
         known = cut(canvas.known)
         left = hole & ~known
         if not left.any():
-            return notices
+            break
         tissue = describe(pixels, known, clean, canvas.cell)
-        part = _round(canvas, tissue, left, window, rng, variety)
-        if part is None:
+        if _round(canvas, tissue, left, window, rng, variety) is None:
             break
         pixels[: rows.stop - rows.start, : columns.stop - columns.start] = canvas.pixels[window]
-    if (hole & ~cut(canvas.known)).any():
-        notices.append(
-            "For a part of the mask no clean tissue of its size was found: it is drawn by the "
-            "model alone."
-        )
-    return notices
+    return True
 
 
 def _round(
@@ -200,12 +226,17 @@ def _round(
 ) -> Part | None:
     """Fill what can be filled at once, and write it to the canvas; None if nothing can be."""
     coarse = blocks(tissue, hole)
+    if not coarse.known.any():
+        return None
     side = COARSE * canvas.cell
     pad = tuple((0, -(part.stop - part.start) % side) for part in window)
     used = np.pad(canvas.used[window], pad)
     parts = used.reshape(coarse.known.shape[0], side, -1, side)
     cost = _cost(coarse, np.asarray(parts.mean((1, 3)), np.float32))
     found = search(coarse, places(coarse), cost, rng, variety)
+    if not found:
+        # Little may be visible or clean: compare less of the surroundings.
+        found = search(coarse, places(coarse, LITTLE), cost, rng, variety)
     by_cell = np.repeat(np.repeat(cost, COARSE, 0), COARSE, 1)
     cells = chosen_pieces(tissue, hole, aligned(tissue, found), by_cell, rng)
     if cells is None:

@@ -38,28 +38,13 @@ def holes(mask: Mask, cell: int) -> list[tuple[tuple[slice, slice], Mask]]:
     return found
 
 
-def searched(clean: Mask, place: tuple[slice, slice], reach: int, area: int) -> tuple[slice, slice]:
-    """Return the part of the image that is searched around a hole.
-
-    Parameters
-    ----------
-    clean : (H, W) bool
-    place : (rows, columns)
-        The box of the hole.
-    reach : int
-        Px on each side; doubled until there is four times as much clean tissue as hole.
-    area : int
-        Px of the hole.
-    """
-    while True:
-        rows, columns = (
-            slice(max(part.start - reach, 0), min(part.stop + reach, length))
-            for part, length in zip(place, clean.shape, strict=True)
-        )
-        whole = (rows.stop - rows.start, columns.stop - columns.start) == clean.shape
-        if whole or np.count_nonzero(clean[rows, columns]) >= 4 * area:
-            return rows, columns
-        reach *= 2
+def within(place: tuple[slice, slice], reach: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Return the part of an image within `reach` px of a box, as (rows, columns)."""
+    rows, columns = (
+        slice(max(part.start - reach, 0), min(part.stop + reach, length))
+        for part, length in zip(place, shape, strict=True)
+    )
+    return rows, columns
 
 
 def seams(mask: Mask, provenance: Provenance) -> Mask:

@@ -12,7 +12,7 @@ from histomend.exemplar.pieces import Piece
 from histomend.exemplar.tissue import Floats, Mask, Tissue
 
 # What a seam costs per side of a cell even where pieces agree. Dear seams make few, large pieces.
-SEAM = 0.04
+SEAM = 0.2
 # How much a cell beside a visible one must look like it, beside a seam between two pieces.
 BORDER = 2.0
 # What is hidden at the source of a neighbour counts as this mismatch.

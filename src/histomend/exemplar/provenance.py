@@ -188,6 +188,15 @@ class Provenance:
             raise LedgerError(f"the provenance is damaged: {error!r}") from error
 
 
+def undrawn(place: tuple[slice, slice], where: Mask, step: int) -> Part:
+    """Return the part of a hole for which there is nothing to copy, so that a model draws it."""
+    rows, columns = place
+    h, w = where.shape
+    shifts = np.zeros((0, -(-h // step) + 1, -(-w // step) + 1, 3), np.int16)
+    origin = np.where(where, DRAWN, ELSEWHERE).astype(np.uint16)
+    return Part((columns.start, rows.start, w, h), origin, (), shifts, step)
+
+
 def _part(record: dict[str, Any], shape: tuple[int, int]) -> Part:
     x, y, w, h = (int(side) for side in record["box"])
     if min(x, y) < 0 or min(w, h) < 1 or x + w > shape[1] or y + h > shape[0]:
