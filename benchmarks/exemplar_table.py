@@ -144,11 +144,11 @@ def main() -> None:
     caption = (
         f"**Holes in clean tissue, filled.** {chosen.tiles} tiles of 512×512 px from {slides} "
         f"slides of `{chosen.data.name}`, in each a hole of {_shares()} in turn blacked out; the "
-        "tile is all that a row may use. PSNR and SSIM inside the hole; Laplacian and border: its "
-        "variance in the hole and the colour step across the edge, over the truth's; AUC: how well a "
-        "small classifier tells fillings from truth, on blocks of 1, 2 and 4 px (0.5: not at all); KID: "
-        "kernel distance to the truth, ×1000, by EfficientNet-lite0 on crops of 96 px shown twice "
-        "as large; repetition: the highest correlation of a part of the filling with its "
+        "tile is all that a row may use. PSNR and SSIM inside the hole; Laplacian (its variance in "
+        "the hole) and border (colour step across the edge) over the truth's; AUC: how well a "
+        "small classifier tells fillings from truth, on blocks of 1, 2 and 4 px (0.5: not at all); "
+        "KID: kernel distance to the truth, ×1000, by EfficientNet-lite0 on crops of 96 px shown "
+        "twice as large; repetition: the highest correlation of a part of the filling with its "
         "surroundings, less the truth's; s: processor seconds per tile, one thread."
     )
     table = Table(

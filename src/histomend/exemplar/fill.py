@@ -15,7 +15,7 @@ from histomend.exemplar.compose import compose
 from histomend.exemplar.holes import holes, seams, within
 from histomend.exemplar.layers import chosen_pieces
 from histomend.exemplar.provenance import COPIED, Part, Provenance, undrawn
-from histomend.exemplar.tissue import Floats, Mask, Tissue, describe, glass
+from histomend.exemplar.tissue import Floats, Mask, Tissue, describe, glass, soiled_rim
 
 # Side of a cell in um: pieces are chosen cell by cell.
 CELL_UM = 2.0
@@ -37,6 +37,10 @@ _ROUNDS = 6
 TOO_LITTLE = (
     "There is too little clean tissue around a masked region to fill it with: it is drawn by the "
     "model alone."
+)
+TIGHT = (
+    "The mask seems to be drawn too tight: beside it the colour is another than further out, so "
+    "that a rim of the artifact is probably left. Grow the mask by a few pixels."
 )
 NO_FIT = (
     "For a part of the mask no clean tissue of its size was found: it is drawn by the model alone."
@@ -163,9 +167,9 @@ def _fill_hole(
     reach = min(max(REACH * longest, least), most)
     while True:
         window = within(place, reach, canvas.known.shape)
-        enough = _fill_from(canvas, place, inside, window, rng, variety)
+        enough, tight = _fill_from(canvas, place, inside, window, rng, variety)
         if canvas.known[place][inside].all():
-            return []
+            return [TIGHT] if tight else []
         sides = tuple(part.stop - part.start for part in window)
         if sides == canvas.known.shape or reach >= furthest:
             return [NO_FIT if enough else TOO_LITTLE]
@@ -179,8 +183,14 @@ def _fill_from(
     window: tuple[slice, slice],
     rng: np.random.Generator,
     variety: float,
-) -> bool:
-    """Fill a hole from a part of the image; False if that has too little clean tissue."""
+) -> tuple[bool, bool]:
+    """Fill a hole from a part of the image.
+
+    Returns
+    -------
+    (bool, bool)
+        Whether that has enough clean tissue, and whether the mask is drawn too tight.
+    """
     rows, columns = window
     side = COARSE * canvas.cell
     pad = tuple((0, -(part.stop - part.start) % side) for part in window)
@@ -203,17 +213,19 @@ def _fill_from(
     if not around.any() or np.count_nonzero(bare & around) <= ON_GLASS * np.count_nonzero(around):
         clean &= ~bare
     if np.count_nonzero(clean) < LEAST_CLEAN * np.count_nonzero(hole):
-        return False
+        return False, False
+    rim = soiled_rim(pixels, hole, cut(canvas.known), canvas.cell)
+    clean &= ~rim
     for _ in range(_ROUNDS):
         known = cut(canvas.known)
         left = hole & ~known
         if not left.any():
             break
-        tissue = describe(pixels, known, clean, canvas.cell)
+        tissue = describe(pixels, known & ~rim, clean, canvas.cell)
         if _round(canvas, tissue, left, window, rng, variety) is None:
             break
         pixels[: rows.stop - rows.start, : columns.stop - columns.start] = canvas.pixels[window]
-    return True
+    return True, bool(rim.any())
 
 
 def _round(
