@@ -81,7 +81,7 @@ def averaged(values: Floats, weights: Floats, sigma: float) -> Floats:
     weights : (H, W)
     """
     total = cv2.GaussianBlur(weights, (0, 0), sigma)
-    mean = cv2.GaussianBlur(values * weights[..., None], (0, 0), sigma)
+    mean = cv2.GaussianBlur(values * weights[..., None], (0, 0), sigma).reshape(values.shape)
     return np.asarray(mean / np.maximum(total, 1e-6)[..., None], np.float32)
 
 

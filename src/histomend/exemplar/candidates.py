@@ -24,6 +24,9 @@ SPARE = 1
 REACH, APART, WHOLE = 5, 4, 24
 # The same where tissue is scarce: around the whole and around places.
 LITTLE = (1, 2)
+# What a source costs for being near the hole (and from how far on nothing, in cells), for having
+# been used before, and for being conspicuous beside either; in the units of the mismatch.
+NEAR, NEAR_CELLS, USED = 0.004, 24.0, 0.01
 # Candidates kept for the hole as a whole, and for each place on its edge.
 KEEP_WHOLE, KEEP_PLACE = 12, 5
 _PER_ORIENTATION = 2
@@ -105,6 +108,20 @@ def places(image: Blocks, around: tuple[int, int] = (RING, REACH)) -> list[Place
     for y, x in _spread(edge):
         found.append(_place(image, (y, x), (y + 1, x + 1), around[1], KEEP_PLACE))
     return [place for place in found if place is not None]
+
+
+def source_cost(image: Blocks, used: Floats) -> Floats:
+    """Return what a source costs for being near the hole, conspicuous, or used before."""
+    distance = cv2.distanceTransform((~image.hole).astype(np.uint8), cv2.DIST_L2, 3) * COARSE
+    near = np.exp(-distance / NEAR_CELLS)
+    again = cv2.dilate(used, np.ones((3, 3), np.uint8))
+    known = image.known
+    mean = image.means[:, known].mean(1)[:, None, None]
+    spread = image.means[:, known].std() + 1e-3
+    # How far the place is from what the image mostly looks like: vessels, pigment.
+    odd = np.sqrt(np.square((image.means - mean) / spread).sum(0)) * known
+    seen = 1 + np.clip(odd - 1, 0, 3)
+    return np.asarray((NEAR * near + USED * again) * seen, np.float32)
 
 
 def search(

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from histomend.exemplar.blend import (
     ALONG,
-    FADE,
     FEATHER,
     SHIFT,
     averaged,
@@ -19,6 +18,7 @@ from histomend.exemplar.blend import (
     on_lattice,
     shifted,
 )
+from histomend.exemplar.edges import CROSS, sources, step_at_edge
 from histomend.exemplar.labels import Choice, choose, neighbours
 from histomend.exemplar.layers import Cells
 from histomend.exemplar.pieces import Piece
@@ -31,9 +31,8 @@ RING = 6
 LOW_PASS = 2.5
 # Px that a seam may move to either side once the cells are chosen; what it costs per px.
 FINE_SEAM = 0.004
-# How far inwards a difference at the mask's edge is evened out at most, in px.
-RIM = 5
-_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+# Share of another piece in a pixel beside a seam, once pieces are mixed.
+_BESIDE = 0.1
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,9 @@ class Composed:
     origin : (h, w) uint16
         See `histomend.exemplar.provenance.Part`.
     shifts : (pieces, rows, columns, 3) int16
+    misfit : (h, w) float32
+        How far apart what meets at a seam is, before it is evened out: on the pixels beside seams,
+        averaged along these, as a fraction of the range; elsewhere 0.
     """
 
     place: tuple[slice, slice]
@@ -57,10 +59,19 @@ class Composed:
     pixels: npt.NDArray[Any]
     origin: npt.NDArray[np.uint16]
     shifts: npt.NDArray[np.int16]
+    misfit: Floats
 
 
-def compose(tissue: Tissue, hole: Mask, cells: Cells, rng: np.random.Generator) -> Composed:
-    """Fill the chosen cells of a hole, to the pixel."""
+def compose(
+    tissue: Tissue, hole: Mask, rim: Mask, cells: Cells, rng: np.random.Generator
+) -> Composed:
+    """Fill the chosen cells of a hole, to the pixel.
+
+    Parameters
+    ----------
+    rim : (H, W) bool
+        Visible pixels beside the hole that may belong to the artifact.
+    """
     cell = tissue.cell
     top, left = (int(each.min()) for each in (cells.rows, cells.columns))
     high, wide = int(cells.rows.max()) + 1 - top, int(cells.columns.max()) + 1 - left
@@ -74,9 +85,9 @@ def compose(tissue: Tissue, hole: Mask, cells: Cells, rng: np.random.Generator) 
     rough[~hole[place]] = -1
     fine = _fine_labels(tissue, cells.pieces, rough, place, rng)
     shifts = _shifts(tissue, cells, (top, left), coarse)
-    pixels, mixed = _mixed(tissue, cells.pieces, fine, shifts, place)
+    pixels, mixed, misfit = _mixed(tissue, rim, cells.pieces, fine, shifts, place)
     origin = np.where(fine < 0, ELSEWHERE, COPIED + 2 * fine + mixed).astype(np.uint16)
-    return Composed(place, fine >= 0, pixels, origin, shifts)
+    return Composed(place, fine >= 0, pixels, origin, shifts, misfit)
 
 
 def _fine_labels(
@@ -98,13 +109,15 @@ def _fine_labels(
     free = inside & (near.sum(0) > 1)
     if not free.any():
         return rough
-    nodes = inside & (cv2.dilate(free.astype(np.uint8), _CROSS) > 0)
+    nodes = inside & (cv2.dilate(free.astype(np.uint8), CROSS) > 0)
     rows, columns = np.nonzero(nodes)
     own = np.full((len(rows), len(pieces)), np.inf, np.float32)
     looks = np.zeros((*own.shape, 3), np.float32)
     movable = free[rows, columns]
     for number, piece in enumerate(pieces):
-        y, x, possible = _from(piece, rows + place[0].start, columns + place[1].start, tissue.clean)
+        y, x, possible = sources(
+            piece, rows + place[0].start, columns + place[1].start, tissue.clean
+        )
         looks[:, number] = tissue.colour[y, x]
         own[possible & movable & near[number, rows, columns], number] = 0
     now = rough[rows, columns]
@@ -115,16 +128,6 @@ def _fine_labels(
     fine = rough.copy()
     fine[rows, columns] = choose(choice, rng, start=now, sweeps=1)
     return fine
-
-
-def _from(
-    piece: Piece, y: npt.NDArray[np.int64], x: npt.NDArray[np.int64], clean: Mask
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Mask]:
-    """Return the sources of pixels, cut to the image, and which of them may be copied."""
-    sy, sx = piece.source(y, x)
-    inside = (sy >= 0) & (sy < clean.shape[0]) & (sx >= 0) & (sx < clean.shape[1])
-    sy, sx = np.clip(sy, 0, clean.shape[0] - 1), np.clip(sx, 0, clean.shape[1] - 1)
-    return sy, sx, inside & clean[sy, sx]
 
 
 def _shifts(
@@ -160,7 +163,7 @@ def _shifts(
     apart = np.zeros((len(a), 3), np.float32)
     for each in (a, b):
         apart += (level[label[b], y[each], x[each]] - level[label[a], y[each], x[each]]) / 2
-    border = cv2.dilate(known.astype(np.uint8), _CROSS)[inner] > 0
+    border = cv2.dilate(known.astype(np.uint8), CROSS)[inner] > 0
     edge = np.flatnonzero(border[y, x])
     found = membrane((a, b, apart), (edge, target[label[edge], y[edge], x[edge]]), len(y))
     shift = np.zeros((high, wide, 3), np.float32)
@@ -203,76 +206,41 @@ def _means(
 
 def _mixed(
     tissue: Tissue,
+    rim: Mask,
     pieces: tuple[Piece, ...],
     fine: npt.NDArray[np.int64],
     shifts: npt.NDArray[np.int16],
     place: tuple[slice, slice],
-) -> tuple[npt.NDArray[Any], Mask]:
-    """Return the pixels of the box, and which of them are mixed with what they meet."""
+) -> tuple[npt.NDArray[Any], Mask, Floats]:
+    """Return the pixels of the box, which are mixed with what they meet, and the misfit."""
     step = 2 * tissue.cell
     top, left = place[0].start, place[1].start
     exact = np.zeros((*fine.shape, 3), tissue.pixels.dtype)
     total = np.zeros((*fine.shape, 3), np.float32)
     weight = np.zeros(fine.shape, np.float32)
+    beside = []
     for number, piece in enumerate(pieces):
         own = fine == number
         share = cv2.GaussianBlur(own.astype(np.float32), (0, 0), FEATHER)
         rows, columns = np.nonzero((fine >= 0) & (share > 0.02))
-        y, x, possible = _from(piece, rows + top, columns + left, tissue.clean)
+        y, x, possible = sources(piece, rows + top, columns + left, tissue.clean)
         values = shifted(tissue.pixels[y, x], shifts[number], rows, columns, step)
         mine = own[rows, columns]
         exact[rows[mine], columns[mine]] = values[mine]
         much = share[rows, columns] * possible
         total[rows, columns] += much[:, None] * values
         weight[rows, columns] += much
+        other = possible & ~mine & (share[rows, columns] > _BESIDE)
+        beside.append((rows[other], columns[other], values[other]))
     mean = total / np.maximum(weight, 1e-6)[..., None]
-    mean += _rim(tissue, pieces, fine, exact, place)
     highest = np.iinfo(exact.dtype).max
+    evened, misfit = step_at_edge(tissue, rim, pieces, fine, exact, place)
+    mean += evened
+    for rows, columns, values in beside:
+        apart = np.abs(values.astype(np.float32) - exact[rows, columns]).max(1) / highest
+        misfit[rows, columns] = np.maximum(misfit[rows, columns], apart)
+    along = averaged(misfit[..., None], (misfit > 0).astype(np.float32), ALONG[1])[..., 0]
     pixels = np.clip(np.rint(mean), 0, highest).astype(exact.dtype)
     # Differences of rounding are no mixture.
     mixed = np.abs(pixels.astype(np.int32) - exact).max(-1) > highest // 255
-    return np.where(mixed[..., None], pixels, exact), mixed
-
-
-def _rim(
-    tissue: Tissue,
-    pieces: tuple[Piece, ...],
-    fine: npt.NDArray[np.int64],
-    exact: npt.NDArray[Any],
-    place: tuple[slice, slice],
-) -> Floats:
-    """Return what evens out the step at the mask's edge, (h, w, 3); it fades within a few px."""
-    # One px more on each side, so that what lies beyond the box is seen.
-    outer = np.pad(fine, 1, constant_values=-1)
-    known = np.zeros(outer.shape, np.bool_)
-    rows, columns = (slice(max(each.start - 1, 0), each.stop + 1) for each in place)
-    part = tissue.known[rows, columns]
-    y0, x0 = rows.start - place[0].start + 1, columns.start - place[1].start + 1
-    known[y0 : y0 + part.shape[0], x0 : x0 + part.shape[1]] = part
-    ring = known & (outer < 0) & (cv2.dilate((outer >= 0).astype(np.uint8), _CROSS) > 0)
-    step = np.zeros((*outer.shape, 3), np.float32)
-    seen = np.zeros(outer.shape, np.float32)
-    values = np.pad(exact, ((1, 1), (1, 1), (0, 0))).astype(np.float32)
-    for down, right in ((0, 1), (0, -1), (1, 0), (-1, 0)):
-        # The pixel inside, its piece, and what that piece shows in the place of the one outside.
-        inside = np.roll(outer, (down, right), (0, 1))
-        y, x = np.nonzero(ring & (inside >= 0))
-        number = inside[y, x]
-        for piece in np.unique(number):
-            at = number == piece
-            ty, tx = y[at] + place[0].start - 1, x[at] + place[1].start - 1
-            sy, sx, possible = _from(pieces[piece], ty, tx, tissue.clean)
-            iy, ix, _ = _from(pieces[piece], ty - down, tx - right, tissue.clean)
-            copied = tissue.pixels[sy, sx].astype(np.float32) - tissue.pixels[iy, ix]
-            shown = values[y[at] - down, x[at] - right] + np.where(possible[:, None], copied, 0)
-            step[y[at], x[at]] += tissue.pixels[ty, tx] - shown
-            seen[y[at], x[at]] += 1
-    mean = np.asarray(step / np.maximum(seen, 1)[..., None], np.float32)
-    at = (seen > 0).astype(np.float32)
-    even, coarser = (averaged(mean, at, sigma) for sigma in ALONG)
-    even = np.where(cv2.dilate(at, np.ones((3, 3), np.uint8))[..., None] > 0, even, coarser)
-    depth = cv2.distanceTransform((outer >= 0).astype(np.uint8), cv2.DIST_L2, 3)
-    beside = cv2.distanceTransform((~ring).astype(np.uint8), cv2.DIST_L2, 3)
-    depth = np.maximum(depth, beside)
-    even *= (np.exp((1 - depth) / FADE) * (depth <= RIM))[..., None]
-    return even[1:-1, 1:-1]
+    return np.where(mixed[..., None], pixels, exact), mixed, np.where(misfit > 0, along, 0)

@@ -10,12 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from histomend.errors import MaskError, SettingError, UnsupportedImageError
-from histomend.exemplar.candidates import COARSE, LITTLE, Blocks, aligned, blocks, places, search
+from histomend.exemplar.candidates import (
+    COARSE,
+    LITTLE,
+    aligned,
+    blocks,
+    places,
+    search,
+    source_cost,
+)
 from histomend.exemplar.compose import compose
 from histomend.exemplar.holes import holes, seams, within
 from histomend.exemplar.layers import chosen_pieces
 from histomend.exemplar.provenance import COPIED, Part, Provenance, undrawn
-from histomend.exemplar.tissue import Floats, Mask, Tissue, describe, glass, soiled_rim
+from histomend.exemplar.tissue import Mask, Tissue, describe, glass, soiled_rim
 
 # Side of a cell in um: pieces are chosen cell by cell.
 CELL_UM = 2.0
@@ -23,9 +31,6 @@ USUAL_MPP = 0.5
 # How far around a hole tissue is searched: so many times its side, within limits in cells; where
 # nothing fits, twice as far, and so on.
 REACH, LEAST_REACH, MOST_REACH, FURTHEST = 4, 32, 128, 1024
-# What a source costs for being near the hole (and from how far on nothing, in cells), for having
-# been used before, and for being conspicuous beside either; in the units of the mismatch.
-NEAR, NEAR_CELLS, USED = 0.004, 24.0, 0.01
 # Randomness of the search: standard deviation of the logarithm of a factor on the mismatch.
 VARIETY = 0.1
 # With less clean tissue than this, relative to the hole, the same place would be copied again
@@ -33,6 +38,8 @@ VARIETY = 0.1
 LEAST_CLEAN = 2.0
 # A hole lies on glass if this share of what surrounds it is glass.
 ON_GLASS = 0.05
+# What meets at a seam does not fit if it differs by more than this fraction of the range.
+MISFIT = 0.25
 _ROUNDS = 6
 TOO_LITTLE = (
     "There is too little clean tissue around a masked region to fill it with: it is drawn by the "
@@ -58,6 +65,8 @@ class Filling:
     provenance : Provenance
     seams : (H, W) bool
         Masked pixels next to a seam: between two pieces, or between a piece and what is visible.
+    misfits : (H, W) bool
+        Those of them where what meets does not fit, so that it should be joined.
     missing : (H, W) bool
         Masked pixels for which no tissue was found. They hold the image's own pixels still, and
         the provenance leaves them to the model.
@@ -67,6 +76,7 @@ class Filling:
     pixels: npt.NDArray[Any]
     provenance: Provenance
     seams: Mask
+    misfits: Mask
     missing: Mask
     notices: tuple[str, ...]
 
@@ -80,6 +90,7 @@ class _Canvas:
     clean: Mask
     cell: int
     used: Mask
+    misfits: Mask
     parts: list[Part] = field(default_factory=list)
 
 
@@ -137,7 +148,7 @@ def fill(
     # An even number of px, so that cells turned by quarters still lie on whole pixels.
     cell = 2 * max(1, round(CELL_UM / (mpp or USUAL_MPP) / 2))
     usable = ~mask if clean is None else clean & ~mask
-    canvas = _Canvas(image.copy(), ~mask, usable, cell, np.zeros_like(mask))
+    canvas = _Canvas(image.copy(), ~mask, usable, cell, np.zeros_like(mask), np.zeros_like(mask))
     notices = []
     for number, hole in enumerate(holes(mask, cell)):
         rng = np.random.default_rng([seed, number])
@@ -149,6 +160,7 @@ def fill(
         canvas.pixels,
         Provenance((*filled.parts, *left)),
         seams(mask, filled),
+        canvas.misfits,
         missing,
         tuple(dict.fromkeys(notices)),
     )
@@ -222,7 +234,7 @@ def _fill_from(
         if not left.any():
             break
         tissue = describe(pixels, known & ~rim, clean, canvas.cell)
-        if _round(canvas, tissue, left, window, rng, variety) is None:
+        if _round(canvas, tissue, left, rim, window, rng, variety) is None:
             break
         pixels[: rows.stop - rows.start, : columns.stop - columns.start] = canvas.pixels[window]
     return True, bool(rim.any())
@@ -232,28 +244,33 @@ def _round(
     canvas: _Canvas,
     tissue: Tissue,
     hole: Mask,
+    rim: Mask,
     window: tuple[slice, slice],
     rng: np.random.Generator,
     variety: float,
 ) -> Part | None:
-    """Fill what can be filled at once, and write it to the canvas; None if nothing can be."""
-    coarse = blocks(tissue, hole)
+    """Fill what can be filled at once, and write it to the canvas; None if nothing can be.
+
+    A soiled rim is bridged: pieces are chosen for it too, so that they fit what lies beyond.
+    """
+    wanted = hole | rim
+    coarse = blocks(tissue, wanted)
     if not coarse.known.any():
         return None
     side = COARSE * canvas.cell
     pad = tuple((0, -(part.stop - part.start) % side) for part in window)
     used = np.pad(canvas.used[window], pad)
     parts = used.reshape(coarse.known.shape[0], side, -1, side)
-    cost = _cost(coarse, np.asarray(parts.mean((1, 3)), np.float32))
+    cost = source_cost(coarse, np.asarray(parts.mean((1, 3)), np.float32))
     found = search(coarse, places(coarse), cost, rng, variety)
     if not found:
         # Little may be visible or clean: compare less of the surroundings.
         found = search(coarse, places(coarse, LITTLE), cost, rng, variety)
     by_cell = np.repeat(np.repeat(cost, COARSE, 0), COARSE, 1)
-    cells = chosen_pieces(tissue, hole, aligned(tissue, found), by_cell, rng)
+    cells = chosen_pieces(tissue, wanted, aligned(tissue, found), by_cell, rng)
     if cells is None:
         return None
-    made = compose(tissue, hole, cells, rng)
+    made = compose(tissue, hole, rim, cells, rng)
     top, left = window[0].start, window[1].start
     rows, columns = made.place
     # Padding is no part of the image.
@@ -264,6 +281,7 @@ def _round(
     filled = made.filled[:h, :w]
     canvas.pixels[box][filled] = made.pixels[:h, :w][filled]
     canvas.known[box] |= filled
+    canvas.misfits[box] |= made.misfit[:h, :w] > MISFIT
     part = Part(
         (x, y, w, h),
         made.origin[:h, :w],
@@ -276,17 +294,3 @@ def _round(
         canvas.used[piece.source(there[0] + y, there[1] + x)] = True
     canvas.parts.append(part)
     return part
-
-
-def _cost(image: Blocks, used: Floats) -> Floats:
-    """Return what a source costs for being near the hole, conspicuous, or used before."""
-    distance = cv2.distanceTransform((~image.hole).astype(np.uint8), cv2.DIST_L2, 3) * COARSE
-    near = np.exp(-distance / NEAR_CELLS)
-    again = cv2.dilate(used, np.ones((3, 3), np.uint8))
-    known = image.known
-    mean = image.means[:, known].mean(1)[:, None, None]
-    spread = image.means[:, known].std() + 1e-3
-    # How far the place is from what the image mostly looks like: vessels, pigment.
-    odd = np.sqrt(np.square((image.means - mean) / spread).sum(0)) * known
-    seen = 1 + np.clip(odd - 1, 0, 3)
-    return np.asarray((NEAR * near + USED * again) * seen, np.float32)

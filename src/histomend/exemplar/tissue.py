@@ -19,8 +19,9 @@ GRAIN_WEIGHT = 3.0
 _GLASS_LIGHTNESS, _GLASS_CHROMA = 86.0, 9.0
 # Glass is larger than the lumen of a gland: side of the squares it has room for, in cells.
 _GLASS_CELLS = 8
-# A mask is too tight if its rim, up to a cell wide, and what lies two cells further out differ by
-# more than this in a channel's mean, in levels of 8 bits. (Of 42 holes in clean tissue one does.)
+# A mask is too tight if its rim, up to a cell wide, and the next two cells further out differ by
+# more than this in a channel's mean, in levels of 8 bits. Fewer than a tenth of the holes in clean
+# tissue do.
 _SOILED = 12.0
 # OpenCV's CIELAB in eight bits.
 _LAB_ZERO = np.array([0, 128, 128], np.float32)

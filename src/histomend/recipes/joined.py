@@ -15,7 +15,7 @@ from histomend.recipes.regional import Regional
 Mask = npt.NDArray[np.bool_]
 
 # How far from a seam a pixel is drawn again, in px at the model's pixel size.
-BAND_PX = 4.0
+BAND_PX = 3.0
 
 
 class Joined(Regional):

@@ -98,7 +98,7 @@ METHOD_PRESETS = {
 # Ancestral steps of the preset `paper`.
 _PAPER_STEPS = {"artifusion": 250, "latent-artifusion": 50, "conditional": 100}
 # Start and calls of the preset `exemplar`, chosen on training tiles (benchmarks/exemplar_table.py).
-JOINING_START, JOINING_STEPS = 0.6, 8
+JOINING_START, JOINING_STEPS = 0.4, 6
 
 
 def sampling(

@@ -70,7 +70,7 @@ def join(
             plan=mark_bare(plan, pixels, filling.missing),
         )
         nfe += _sampled(alone, pixels, seed, batch, called, trace)
-    seams = band(filling.seams, job.mask & ~filling.missing, BAND_PX / job.plan.scale)
+    seams = band(filling.misfits, job.mask & ~filling.missing, BAND_PX / job.plan.scale)
     # One more draw of noise, so that the band does not repeat what was drawn beside it.
     nfe += _sampled(replace(job, mask=seams), pixels, further_seed(seed, -1), batch, called, trace)
     bare = np.zeros_like(seams)
