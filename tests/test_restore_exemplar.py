@@ -127,3 +127,17 @@ def test_what_it_would_do_can_be_asked(model: Model, damaged: np.ndarray, mask: 
     assert asked["nfe"] >= asked["nfe_per_window"] > 0
     with pytest.raises(SettingError):
         prepare(damaged, mask, model=model, preset="exemplar", steps=2000, mpp=0.5)
+
+
+def test_in_a_latent_space_copies_are_kept_and_no_clean_pixel_changes(
+    untrained_latent: Path, damaged: np.ndarray, mask: np.ndarray
+) -> None:
+    latent = load_model(untrained_latent, "cpu")
+    result = restore(
+        damaged, mask, model=latent, method="latent-artifusion", preset="exemplar", mpp=0.5
+    )
+    assert (result.image.pixels[~mask] == damaged[~mask]).all()
+    assert verify(result.ledger, result.image).ok
+    record = result.ledger.provenance
+    assert record is not None
+    assert record["pixels"]["copied_exactly"] + record["pixels"]["copied_shifted"] > 0
