@@ -97,7 +97,8 @@ METHOD_PRESETS = {
 }
 # Ancestral steps of the preset `paper`.
 _PAPER_STEPS = {"artifusion": 250, "latent-artifusion": 50, "conditional": 100}
-# Start and calls of the preset `exemplar`, chosen on training tiles (benchmarks/exemplar_table.py).
+# Start and calls of the preset `exemplar`: less than is usual for such bands, since on training
+# tiles 8 calls from 0.6 made seams more conspicuous (docs/results/restoration.md).
 JOINING_START, JOINING_STEPS = 0.4, 6
 
 
