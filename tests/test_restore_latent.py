@@ -130,7 +130,7 @@ def test_the_model_makes_up_a_field(model: Model, size: int) -> None:
 
 
 def test_settings_that_do_not_fit(model: Model, untrained: Path, tissue: np.ndarray) -> None:
-    with pytest.raises(SettingError, match=r"author_code.*fast, paper.*clean pixels"):
+    with pytest.raises(SettingError, match=r"author_code.*fast, exemplar, paper.*clean pixels"):
         restore(tissue, spot(), method=METHOD, model=model, preset="author_code", mpp=0.5)
     with pytest.raises(ModelMismatchError, match="is for latent-artifusion"):
         restore(tissue, spot(), model=model, mpp=0.5)

@@ -70,3 +70,29 @@ def test_what_cannot_be_shown_is_refused(words: tuple, says: str) -> None:
     assert result.exit_code == 2
     assert says in " ".join(result.stderr.split())
     assert not Path("out.png").exists()
+
+
+def test_where_copies_came_from_is_shown_beside_a_record_of_them(
+    tissue: np.ndarray, untrained: Path
+) -> None:
+    hole = np.zeros((256, 256), np.uint8)
+    hole[100:150, 90:140] = 255
+    PIL.Image.fromarray(tissue[:256, :256]).save("tissue.png")
+    PIL.Image.fromarray(hole).save("mask.png")
+
+    def restore(*words: str) -> None:
+        start = ["restore", "tissue.png", "--mask", "mask.png", "--model", str(untrained)]
+        end = ["--mpp", "0.5", "-o", "restored.png"]
+        assert CliRunner().invoke(app, [*start, *words, *end]).exit_code == 0
+
+    restore("--preset", "exemplar")
+    result = run("restored.png", "--provenance", "-o", "where.png")
+    assert result.exit_code == 0, result.stderr
+    assert "drawn: " in result.stderr
+    shown = picture("where.png").astype(int)
+    assert shown.shape == (256, 256, 3)
+    assert np.ptp(shown[105:145, 95:135], 2).max() > 60
+    restore("--steps", "1", "--force")
+    result = run("restored.png", "--provenance", "-o", "where.png", "--force")
+    assert result.exit_code == 2
+    assert "nothing in it was copied" in " ".join(result.stderr.split())

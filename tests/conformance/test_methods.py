@@ -42,6 +42,10 @@ class TestArtiFusion(RestoreTests):
         return untrained
 
 
+class TestExemplar(TestArtiFusion):
+    options = ("--preset", "exemplar")
+
+
 class TestLatentArtiFusion(RestoreTests):
     method = "latent-artifusion"
 

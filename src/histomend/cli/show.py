@@ -18,9 +18,16 @@ def show(
         int | None, typer.Option(help="Of a z-stack, from 0; by default the middle one.")
     ] = None,
     axes: Axes = None,
+    provenance: Annotated[
+        bool,
+        typer.Option("--provenance", help="Of a restored image: where its copies came from."),
+    ] = False,
     force: Force = False,
 ) -> None:
-    """Colour two channels of Raman histology like H&E, to look at.
+    """Colour two channels of Raman histology like H&E, to look at; or show what was copied.
+
+    With --provenance each piece of a restored image and its source have a colour of their own,
+    and what the model drew is white; the record has to lie beside the image.
 
     Each channel is equalised: noise and empty places are stretched too, and the brightness of two
     pictures cannot be compared.
@@ -30,6 +37,9 @@ def show(
     from histomend.image.stack_files import read_stack
 
     check_output(out, force=force, source=image)
+    if provenance:
+        _show_provenance(image, out, force=force)
+        return
     stack = read_stack(image, axes=axes)
     for notice in stack.notices:
         say(notice, title=image.name)
@@ -38,3 +48,26 @@ def show(
     write_image(out, picture, mpp=stack.mpp, note=note, force=force)
     if len(stack.values) > 1:
         say(f"Plane {chosen} of {len(stack.values)}, counted from 0, is in {out}")
+
+
+def _show_provenance(image: Path, out: Path, *, force: bool) -> None:
+    from histomend.errors import LedgerError
+    from histomend.exemplar.picture import picture
+    from histomend.exemplar.provenance import Provenance
+    from histomend.image import read_image, write_image
+    from histomend.jobs.outputs import record_of
+    from histomend.ledger import Record
+
+    restored = read_image(image)
+    record = Record.read(record_of(image)).provenance
+    if record is None:
+        raise LedgerError(
+            f"{image}: nothing in it was copied, so that there is nothing to show. Copies are made "
+            "by --preset exemplar."
+        )
+    shape = restored.pixels.shape
+    shown = picture(Provenance.read(record, (shape[0], shape[1])), restored.pixels)
+    note = f"Histomend: where the restored pixels of {image.name} came from"
+    write_image(out, shown, mpp=restored.mpp, note=note, force=force)
+    for kind, count in record["pixels"].items():
+        say(f"{kind.replace('_', ' ')}: {count} px")

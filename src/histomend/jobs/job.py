@@ -184,6 +184,9 @@ class Outcome:
         For the record.
     uncertainty, t_map, control : arrays or None
         See `Result`.
+    provenance : dict or None
+        Where copied pixels came from, for the record.
+    notices : tuple of str
     """
 
     nfe: int = 0
@@ -191,6 +194,8 @@ class Outcome:
     uncertainty: npt.NDArray[np.float32] | None = None
     t_map: npt.NDArray[np.float32] | None = None
     control: Pixels | None = None
+    provenance: dict[str, Any] | None = None
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -265,6 +270,7 @@ class Job:
         found: dict[str, Any] = {
             "task": self.task,
             "method": self.options.method,
+            "preset": self.options.preset,
             "model": None if self.model is None else self.model.get("name"),
             "planes": self.output.planes,
             "width": self.output.width,

@@ -145,7 +145,8 @@ def execute(job: Job, *, progress: Progress | None = None) -> Result:
         figures=figures,
         mask=job.mask,
         uncertainty=outcome.uncertainty,
-        notices=job.notices,
+        notices=(*job.notices, *outcome.notices),
+        provenance=outcome.provenance,
     )
     return Result(
         image,

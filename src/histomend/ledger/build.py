@@ -44,6 +44,7 @@ def build_record(
     mask: Mask | None = None,
     uncertainty: Pixels | None = None,
     notices: Sequence[str] = (),
+    provenance: dict[str, Any] | None = None,
 ) -> Record:
     """Compare source and result, and record what was done.
 
@@ -55,6 +56,8 @@ def build_record(
     mask : (H, W) bool or None
         Where pixels may differ, all others being equal; None where the whole image was worked on.
     uncertainty : (H, W) float or None
+    provenance : dict, optional
+        `Provenance.record()` of what was copied from elsewhere in the image.
 
     Raises
     ------
@@ -104,6 +107,7 @@ def build_record(
         figures=plain(figures or {}, "figures"),
         notices=tuple(notices),
         note=NOTES.get(task, NOTE),
+        provenance=None if provenance is None else plain(provenance, "provenance"),
     )
 
 

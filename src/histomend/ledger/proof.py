@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import PngImagePlugin
 
 from histomend.errors import LedgerError
+from histomend.exemplar.provenance import Provenance
 from histomend.image import Image, decode_deep_png, pixels_sha256, read_image
 from histomend.image.stack_input import stack_of
 from histomend.image.stacks import Stack, original_order
@@ -140,6 +141,8 @@ def verify(
         checks.append(Check("outside the mask", False, str(error)))
         return _result(checks)
     checks.append(_check_outside(record, original))
+    if record.provenance is not None:
+        checks.append(_check_copies(record.provenance, original, restored.pixels))
     checks.extend(_check_alpha(record, restored))
     if source is not None:
         checks.extend(_check_source(record, restored, source, original, mask))
@@ -280,6 +283,30 @@ def _check_outside(record: Record, original: Pixels) -> Check:
         False,
         "with the original pixels put back, the image does not have the hash of the source: "
         "pixels outside the mask were changed",
+    )
+
+
+def _check_copies(record: dict[str, Any], original: Pixels, restored: Pixels) -> Check:
+    name = "copies"
+    try:
+        provenance = Provenance.read(record, restored.shape[:2])
+        count, x, y = provenance.first_wrong(original, restored)
+    except LedgerError as error:
+        return Check(name, False, str(error))
+    if count:
+        return Check(
+            name,
+            False,
+            f"{count} pixel(s) are not the copies that the record says, the first at x={x}, y={y}",
+        )
+    shares = provenance.shares()
+    copied = shares["copied_exactly"] + shares["copied_shifted"]
+    return Check(
+        name,
+        True,
+        f"{copied} copied pixels are those of their places in the source, byte for byte, "
+        f"{shares['copied_shifted']} of them with the recorded shift of colour; "
+        f"{shares['mixed']} are mixtures of copies, and {shares['drawn']} were drawn by the model",
     )
 
 

@@ -154,6 +154,9 @@ class Record:
     notices : tuple of str
     note : str
     schema_version : int
+    provenance : dict or None
+        Where each restored pixel came from, see `histomend.exemplar.provenance`; None if a model
+        drew all of them.
     """
 
     task: str
@@ -174,6 +177,7 @@ class Record:
     notices: tuple[str, ...]
     note: str
     schema_version: int = SCHEMA_VERSION
+    provenance: dict[str, Any] | None = None
 
     def to_json(self) -> str:
         """Give the record as JSON text, with a checksum over all of it.

@@ -71,6 +71,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "notices": (list,),
     "note": (str,),
     "schema_version": (int,),
+    "provenance": (dict, type(None)),
     # its source and output
     "name": (str, type(None)),
     "sha256": (str, type(None)),
@@ -94,10 +95,16 @@ KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
+# Fields that records written earlier do not have.
+ADDED = {"provenance"}
+
+
 def fill_record(kind: type[_Record], data: dict[str, Any], where: str) -> _Record:
     """Fill a dataclass from JSON, checking that each field is there and of its type."""
     values: dict[str, Any] = {}
     for field in fields(kind):  # type: ignore[arg-type]
+        if field.name in ADDED and field.name not in data:
+            continue
         value = take(data, field.name, KINDS[field.name], where)
         values[field.name] = tuple(value) if isinstance(value, list) else value
     return kind(**values)

@@ -127,6 +127,7 @@ for _info in (
         default={3: "artifusion-he"},
         presets={
             "fast": "few calls with context; the default, chosen by measurement",
+            "exemplar": "tissue of the same image, and few calls in a band along its seams",
             "paper": "250 ancestral steps without context, as the paper describes",
             "author_code": "250 steps with RePaint jumps, as the authors' configuration runs: "
             "2,410 calls",
@@ -144,6 +145,7 @@ for _info in (
         default={3: "latent-artifusion-he"},
         presets={
             "fast": "at most ten calls with context; the default, chosen by measurement",
+            "exemplar": "tissue of the same image, and few calls in a band along its seams",
             "paper": "50 ancestral steps without context, as the paper describes",
         },
         steps=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from histomend.diffusion.noise import NoiseField, NoiseStream
 from histomend.diffusion.path import FixedPath, Step
 from histomend.diffusion.schedule import Schedule
 from histomend.errors import MaskError, ModelMismatchError
-from histomend.jobs.job import Geometry, Job, Mask, Options, RestoreOptions
+from histomend.jobs.job import Geometry, Job, Mask, Options, RestoreOptions, Stage
 from histomend.methods.pixel_size import differs
 from histomend.methods.sampling import sampling
 from histomend.models import Model
@@ -120,13 +121,21 @@ def decide(source: ArraySource, model: Any, options: Options, mask: Mask | None 
             options.trace,
         )
 
+    stages: tuple[Callable[[Any], Stage], ...] = (restoring,)
+    parts = calls
+    if chosen.joins:
+        from histomend.methods.joining import Joining
+
+        stages = Joining(source, mask, model, chosen, plan, size, options).stages()
+        # Each sample is filled before the model draws anything.
+        parts = calls + options.samples
     return Job(
         "restore",
         source,
         Geometry.of(source),
         options,
-        (restoring,),
-        parts=calls,
+        stages,
+        parts=parts,
         units=len(windows),
         device=model.device,
         model=model.record(),
@@ -137,6 +146,7 @@ def decide(source: ArraySource, model: Any, options: Options, mask: Mask | None 
             "context": chosen.context and config.context,
             "jump_length": chosen.jump_length if chosen.jumps > 1 else None,
             "jumps": chosen.jumps,
+            "start": chosen.start,
             "samples": options.samples,
             "detected": options.detected,
             "scale": scale,

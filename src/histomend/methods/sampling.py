@@ -29,6 +29,9 @@ class Sampling:
         Of the sampler `dpmpp_2m_sde`; the others have no use for it.
     jump_length, jumps : int
         RePaint's jumps; a single pass if `jumps` is 1.
+    start : float in (0, 1]
+        Where the path begins, as a share of the schedule. Below 1 the mask is filled with tissue
+        of the same image first, and only a band along its seams is drawn, from this time on.
     """
 
     preset: str
@@ -39,10 +42,16 @@ class Sampling:
     extra_noise: float = 0.0
     jump_length: int = 10
     jumps: int = 1
+    start: float = 1.0
+
+    @property
+    def joins(self) -> bool:
+        """Whether the network joins what was copied, and does not draw the mask as a whole."""
+        return self.start < 1
 
     def times(self, schedule: Schedule) -> list[int]:
         """Return the times the path visits."""
-        times = schedule.spaced(self.steps)
+        times = schedule.spaced(self.steps, max(round(self.start * schedule.steps), 1))
         return repaint_times(times, self.jump_length, self.jumps) if self.jumps > 1 else times
 
     def nfe(self, schedule: Schedule) -> int:
@@ -58,8 +67,12 @@ class Sampling:
         return sampler_named(self.sampler, schedule)
 
 
+EXEMPLAR = "exemplar"
 # Ancestral steps of the preset `paper`.
 _PAPER_STEPS = {"artifusion": 250, "latent-artifusion": 50, "conditional": 100}
+# Start and calls of the preset `exemplar`: less than is usual for such bands, since on training
+# tiles 8 calls from 0.6 made seams more conspicuous (docs/results/restoration.md).
+JOINING_START, JOINING_STEPS = 0.4, 6
 
 
 def sampling(
@@ -79,6 +92,15 @@ def sampling(
         chosen = Sampling(
             "fast", steps_of, config.sampler, context=True, extra_noise=config.extra_noise
         )
+    elif preset == EXEMPLAR:
+        chosen = Sampling(
+            EXEMPLAR,
+            JOINING_STEPS,
+            config.sampler,
+            context=True,
+            extra_noise=config.extra_noise,
+            start=JOINING_START,
+        )
     elif preset == "paper":
         chosen = Sampling(
             "paper",
@@ -93,5 +115,5 @@ def sampling(
         chosen = replace(chosen, steps=steps)
     if sampler is not None:
         chosen = replace(chosen, sampler=sampler)
-    config.noise_schedule().spaced(chosen.steps)
+    chosen.times(config.noise_schedule())
     return chosen

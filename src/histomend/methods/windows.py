@@ -20,6 +20,7 @@ from histomend.image import Intensity
 from histomend.image.pixels import Region
 from histomend.jobs.job import Mask, Outcome, Pixels, Tick, Trace, Unit
 from histomend.methods.artifusion import ArtiFusion
+from histomend.methods.joined import Joined
 from histomend.methods.sampling import Sampling
 from histomend.models import Model
 from histomend.slides.sink import Sink
@@ -155,12 +156,15 @@ class WindowStage:
             pixels[here][mask[here]] = self._stored(done[key].samples[0][there])[mask[here]]
             hidden[here] = False
         values = Intensity.for_dtype(self.source.dtype).encode(pixels)
+        joins = self.sampling.joins
         if window.work != (w, h) and not window.bare:
-            values = _resized(np.where(hidden[..., None], 0, values), window.work)
+            # What is masked is nothing to go by, unless it has been filled.
+            seen = values if joins else np.where(hidden[..., None], 0, values)
+            values = _resized(seen, window.work)
             coverage = _resized(hidden.astype(np.float32), window.work)
             # A partly masked pixel holds some artifact: it is masked.
             hidden = coverage > 1e-3
-        if self.model.space.factor > 1 and not window.bare:
+        if self.model.space.factor > 1 and not window.bare and not joins:
             # A cell sees beyond its own pixels: what is masked must not leak into others.
             values = fill_smoothly(values, hidden)
         return Shown(values, hidden)
@@ -177,8 +181,13 @@ class WindowStage:
             x0 = space.encode(torch.from_numpy(known).to(model.device))
             mask = space.mask(torch.from_numpy(covered).to(model.device))
         schedule = config.noise_schedule()
-        context = self.sampling.context
-        recipe = ArtiFusion(x0, mask, schedule, context=config.context, shown=context)
+        times = self.sampling.times(schedule)
+        context = {"context": config.context, "shown": self.sampling.context}
+        recipe = (
+            Joined(x0, mask, schedule, times[0], **context)
+            if self.sampling.joins
+            else ArtiFusion(x0, mask, schedule, **context)
+        )
         side = config.window // space.factor
         needed = mask[:, 0].bool().any(0).cpu()
         denoiser: Denoises = TiledDenoiser(model.denoiser, side, side // 4, needed=needed)
@@ -200,7 +209,7 @@ class WindowStage:
         found = sample(
             denoiser,
             recipe,
-            FixedPath(self.sampling.times(schedule)),
+            FixedPath(times),
             self.sampling.make_sampler(schedule, config.learned_variance),
             NoiseStream([NoiseField(seed)] * len(windows), [w.origin for w in windows]),
             schedule,
