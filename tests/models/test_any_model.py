@@ -123,7 +123,7 @@ def test_a_revision_is_a_model_of_its_own(
     mask[20:30, 20:30] = True
     image = Image(tissue[:64, :64], mpp=0.5)
     result = restore(image, mask, model="lab/model@v1.0", steps=1)
-    assert result.ledger.model["name"] == "lab/model@v1.0", "the record says which it was"
+    assert result.record.model["name"] == "lab/model@v1.0", "the record says which it was"
 
 
 @pytest.mark.parametrize(
