@@ -56,7 +56,10 @@ def test_notices_of_a_grey_field_do_not_contradict_each_other(tmp_path):
     path = tmp_path / "a.png"
     see_through = np.stack([smooth(), smooth(), smooth(), smooth()], axis=-1)
     PIL.Image.fromarray(see_through).save(path)
-    assert read_stack(path).notices == ("the transparency (alpha) is left out", GREY_NOTICE)
+    assert read_stack(path).notices == (
+        "the transparency (alpha) is kept as it is",
+        GREY_NOTICE,
+    )
 
 
 def test_equal_colours_go_back_as_colours(tmp_path):

@@ -22,6 +22,7 @@ from histomend.image.pixels import (
 )
 from histomend.image.rasters import (
     ONE_BIT_REASON,
+    alpha_notices,
     orientation_notice,
     read_grey,
 )
@@ -136,8 +137,13 @@ def _found(path: Path, region: Region | None, channels: int | None) -> _Found:
     pictures = ("PNG", "JPEG", "AVIF", "WebP")
     grey = read_grey(path, kind, region) if kind in pictures else None
     image = read_image(path, region=region) if grey is None else grey
-    # What holds for a stained image only would contradict.
-    notices = tuple(notice for notice in image.notices if notice != EQUAL_COLOURS)
+    # What holds for a stained image only would contradict, and files of one channel have no place
+    # for transparency.
+    alpha = image.alpha if grey is None else None
+    said = [EQUAL_COLOURS, *([] if grey is None else alpha_notices(image.alpha))]
+    notices = tuple(notice for notice in image.notices if notice not in said)
+    if image.alpha is not None and alpha is None:
+        notices += ("the transparency (alpha) is left out",)
     pixels, axes = image.pixels, "YXC" if grey is None else "YX"
     # Formats that always store colours lossily give grey back with a trace of colour.
     if grey is None and image.lossy and channels != MOST_CHANNELS and is_grey(pixels, _TRACE):
@@ -149,7 +155,7 @@ def _found(path: Path, region: Region | None, channels: int | None) -> _Found:
         notices,
         image.icc,
         image.orientation,
-        alpha=image.alpha,
+        alpha=alpha,
         lossy=image.lossy,
     )
 

@@ -189,8 +189,15 @@ def camera_crops(
     held_out : bool
         Draw other specimens than those of a training.
     """
+    tissue_share = 0.0 if tissue is None else tissue_share
+    left = 1 - tissue_share - drawn_share
+    if left < 0:
+        raise SettingError(
+            f"--extra-share and --drawn-share are {1 - left:g} together, but can be 1 at most: "
+            "they are shares of the same crops."
+        )
     sources: list[LightSource] = [GreyLight(grey)]
-    shares = [1.0]
+    shares = [left]
     if tissue is not None and tissue_share > 0:
         sources.append(DensityLight(tissue))
         shares.append(tissue_share)
@@ -198,10 +205,4 @@ def camera_crops(
         count, seed = (HELD_OUT_DRAWN, 32) if held_out else (DRAWN, 31)
         sources.append(DrawnLight(cache, count, seed))
         shares.append(drawn_share)
-    shares[0] -= sum(shares[1:])
-    if shares[0] < 0:
-        raise SettingError(
-            f"--extra-share and --drawn-share are {sum(shares[1:]):g} together, but can be 1 at "
-            "most: they are shares of the same crops."
-        )
     return CameraCrops(sources, shares, most_sigma)
