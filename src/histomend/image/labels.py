@@ -91,6 +91,11 @@ def _tiff(path: Path, check: Callable[[int, int], None]) -> Marks:
                 f"{path}: {samples} samples of kind {page.photometric!s} per pixel are no mask. "
                 "Save it black and white."
             )
+        if int(page.nbytes) > 32 * int(page.imagelength) * int(page.imagewidth):
+            raise UnreadableImageError(
+                f"{path}: the TIFF is damaged: its pixels would take {int(page.nbytes):,} bytes. "
+                "Export it again."
+            )
         check_storage(page, str(path))
         check_frames(page, str(path))
         values = page.asarray()
