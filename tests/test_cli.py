@@ -20,6 +20,9 @@ from histomend.networks.build import ARCHS
 
 SIDE = 96
 
+# The network draws what is masked by itself.
+ALONE = ("--preset", "fast")
+
 
 def run(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
@@ -105,7 +108,18 @@ def test_the_output_says_that_it_is_not_for_diagnosis(work: Path, model: Path) -
 
 
 def test_samples_write_an_uncertainty_map(work: Path, model: Path) -> None:
-    words = ("restore", "tissue.png", "--mask", "mask.png", "-o", "new.png", "--model", model)
+    words = (
+        "restore",
+        "tissue.png",
+        "--mask",
+        "mask.png",
+        "-o",
+        "new.png",
+        "--model",
+        model,
+        "--preset",
+        "fast",
+    )
     succeed(*words, "--samples", 2)
     with PIL.Image.open(work / "new.uncertainty.png") as picture:
         deviation = np.asarray(picture)
@@ -129,7 +143,19 @@ def test_one_bad_file_does_not_stop_the_others(work: Path, model: Path) -> None:
     (work / "in" / "b.png").write_bytes(b"not an image")
     (work / "masks" / "b.png").write_bytes((work / "mask.png").read_bytes())
 
-    words = ("restore", "in", "--mask", "masks", "-o", "out", "--model", model, "--json")
+    words = (
+        "restore",
+        "in",
+        "--mask",
+        "masks",
+        "-o",
+        "out",
+        "--model",
+        model,
+        "--json",
+        "--preset",
+        "fast",
+    )
     result = run(*words)
     assert result.exit_code == 2
     assert (work / "out/a.png").exists()
@@ -157,7 +183,18 @@ def test_the_source_is_never_overwritten(work: Path) -> None:
 
 
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(work: Path, model: Path) -> None:
-    words = ("restore", "tissue.png", "--mask", "mask.png", "-o", "out/new.png", "--model", model)
+    words = (
+        "restore",
+        "tissue.png",
+        "--mask",
+        "mask.png",
+        "-o",
+        "out/new.png",
+        "--model",
+        model,
+        "--preset",
+        "fast",
+    )
     (planned,) = json.loads(succeed(*words, "--dry-run", "--json").stdout)
     assert planned["masked_px"] == 20 * 40
     assert planned["nfe"] == 2 * len(planned["windows"])
@@ -165,7 +202,18 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(work: Path, model:
 
 
 def test_trace_writes_the_states_on_the_way(work: Path, model: Path) -> None:
-    words = ("restore", "tissue.png", "--mask", "mask.png", "-o", "new.png", "--model", model)
+    words = (
+        "restore",
+        "tissue.png",
+        "--mask",
+        "mask.png",
+        "-o",
+        "new.png",
+        "--model",
+        model,
+        "--preset",
+        "fast",
+    )
     succeed(*words, "--trace", "states")
     states = sorted((work / "states").rglob("*.png"))
     assert len(states) == 2

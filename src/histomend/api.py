@@ -28,7 +28,7 @@ def restore(
     detect: bool = False,
     method: str = "artifusion",
     model: ModelLike | None = None,
-    preset: str = "fast",
+    preset: str | None = None,
     steps: int | None = None,
     sampler: str | None = None,
     seed: int = 0,
@@ -55,8 +55,10 @@ def restore(
     model : str, Path or Model, optional
         A bundled name, a folder of weights, or a model loaded once for many images; by default
         the bundled one of the method.
-    preset : "fast", "paper" or "author_code"
-        The last one for "artifusion" only.
+    preset : "exemplar" (by default), "fast", "paper" or "author_code"
+        "exemplar" copies tissue of the same image into the mask and lets the model join it; the
+        record says where each pixel came from. With the others the model draws all of it;
+        "author_code" is for "artifusion" only.
     steps, sampler : optional
         Override those of the preset.
     seed : int in [0, 2^63)
@@ -98,7 +100,7 @@ def denoise(
     *,
     method: str = "rscd",
     model: ModelLike | None = None,
-    preset: str = "fast",
+    preset: str | None = None,
     steps: int | None = None,
     sampler: str | None = None,
     seed: int = 0,
@@ -130,9 +132,9 @@ def denoise(
     model : str, Path or Model, optional
         A bundled name, a folder of weights, or a model loaded once for many images. By default
         the bundled model of RSCD for as many channels as the image has.
-    preset : str
-        Of rscd: "fast", "paper", "author_code", or an ablation (`histomend presets rscd`). Of
-        conditional: "fast" or "paper".
+    preset : str, optional
+        Of rscd: "fast" (by default), "paper", "author_code", or an ablation (`histomend presets
+        rscd`). Of conditional: "fast" or "paper".
     steps, sampler : optional
         Override those of the preset or the method.
     seed : int in [0, 2^63)
@@ -179,7 +181,7 @@ def upscale(
     target_mpp: float | None = None,
     method: str = "histo-diffusion",
     model: ModelLike | None = None,
-    preset: str = "fast",
+    preset: str | None = None,
     steps: int | None = None,
     sampler: str | None = None,
     seed: int = 0,
@@ -211,7 +213,7 @@ def upscale(
         BSRGAN, Real-ESRGAN or SwinIR.
     model : str, Path or a loaded model, optional
         A bundled name, a folder of weights, the published file, or a model loaded once.
-    preset : "fast" or "paper"
+    preset : "fast" (by default) or "paper"
     steps, sampler : optional
         Override those of the preset.
     seed : int in [0, 2^63)

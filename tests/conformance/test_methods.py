@@ -42,8 +42,8 @@ class TestArtiFusion(RestoreTests):
         return untrained
 
 
-class TestExemplar(TestArtiFusion):
-    options = ("--preset", "exemplar")
+class TestArtiFusionAlone(TestArtiFusion):
+    options = ("--preset", "fast")
 
 
 class TestLatentArtiFusion(RestoreTests):

@@ -39,7 +39,7 @@ def denoise(
     out: Out,
     method: Annotated[str, method_of("denoise")] = "rscd",
     model: Model = None,
-    preset: Annotated[str, preset_of("denoise")] = "fast",
+    preset: Annotated[str | None, preset_of("denoise")] = None,
     steps: Steps = None,
     sampler: Sampler = None,
     seed: Seed = 0,

@@ -46,7 +46,7 @@ def restore(
     ] = False,
     method: Annotated[str, method_of("restore")] = "artifusion",
     model: Model = None,
-    preset: Annotated[str, preset_of("restore")] = "fast",
+    preset: Annotated[str | None, preset_of("restore")] = None,
     steps: Steps = None,
     sampler: Sampler = None,
     seed: Seed = 0,

@@ -45,7 +45,7 @@ def upscale(
     ] = None,
     method: Annotated[str, method_of("upscale")] = "histo-diffusion",
     model: Model = None,
-    preset: Annotated[str, preset_of("upscale")] = "fast",
+    preset: Annotated[str | None, preset_of("upscale")] = None,
     steps: Steps = None,
     sampler: Sampler = None,
     seed: Seed = 0,

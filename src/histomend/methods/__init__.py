@@ -36,6 +36,7 @@ class MethodInfo:
     default : mapping of channels to str
         The bundled model to take.
     presets : mapping of names to what they are
+        The first is the default.
     steps, sampler : bool
         Whether it has such settings.
     origin : str
@@ -52,6 +53,11 @@ class MethodInfo:
     steps: bool = False
     sampler: bool = False
     origin: str = ""
+
+    @property
+    def default_preset(self) -> str:
+        """The preset that is taken where none is named."""
+        return next(iter(self.presets))
 
 
 SAMPLERS = ("ddpm", "ddim", "dpmpp_2m", "dpmpp_2m_sde")
@@ -126,8 +132,9 @@ for _info in (
         model="artifusion",
         default={3: "artifusion-he"},
         presets={
-            "fast": "few calls with context; the default, chosen by measurement",
-            "exemplar": "tissue of the same image, and few calls in a band along its seams",
+            "exemplar": "tissue of the same image, and few calls in a band along its seams; the "
+            "default",
+            "fast": "few calls with context; the model draws all of it",
             "paper": "250 ancestral steps without context, as the paper describes",
             "author_code": "250 steps with RePaint jumps, as the authors' configuration runs: "
             "2,410 calls",
@@ -144,8 +151,9 @@ for _info in (
         model="latent-artifusion",
         default={3: "latent-artifusion-he"},
         presets={
-            "fast": "at most ten calls with context; the default, chosen by measurement",
-            "exemplar": "tissue of the same image, and few calls in a band along its seams",
+            "exemplar": "tissue of the same image, and few calls in a band along its seams; the "
+            "default",
+            "fast": "at most ten calls with context; the model draws all of it",
             "paper": "50 ancestral steps without context, as the paper describes",
         },
         steps=True,

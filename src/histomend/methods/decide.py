@@ -111,7 +111,10 @@ class _Opened:
 
 
 def _check(info: MethodInfo, options: dict[str, Any]) -> None:
-    given = {"seed": 0, "batch": 1, "samples": 1, "preset": "fast", **options}
+    """Check options, and put the method's own preset where none is named."""
+    if options.get("preset") is None:
+        options["preset"] = info.default_preset
+    given = {"seed": 0, "batch": 1, "samples": 1, **options}
     if given["samples"] < 1 or given["batch"] < 1 or not 0 <= given["seed"] < 2**63:
         raise SettingError(
             f"samples={given['samples']} and batch={given['batch']} must be 1 or more, and the "
