@@ -3,9 +3,11 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -127,6 +129,22 @@ def test_a_dry_run_says_what_the_run_does(model: Model, tissue: np.ndarray) -> N
     ).describe()
     assert (said["method"], said["sampler"], said["nfe"]) == (METHOD, "ddpm", 50)
     json.dumps(said)
+
+
+def test_the_autoencoder_sees_one_channel_after_the_other(
+    model: Model, tissue: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another layout PyTorch convolves in another order, and rounds differently."""
+    seen: list[bool] = []
+    encode = type(model.space).encode
+
+    def watched(space: Any, x: torch.Tensor) -> torch.Tensor:
+        seen.append(x.is_contiguous())
+        return encode(space, x)
+
+    monkeypatch.setattr(type(model.space), "encode", watched)
+    restore(tissue, spot() | spot(300, 300), method=METHOD, model=model, steps=1, mpp=0.5)
+    assert seen == [True, True]
 
 
 @pytest.mark.parametrize("size", [64, 100])

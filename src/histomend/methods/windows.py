@@ -175,7 +175,8 @@ class WindowStage:
         """Return one sample of each field (h, w, 3) in [-1, 1], and the network calls of one."""
         model, config, space = self.model, self.model.config, self.model.space
         high, wide = shown[0].hidden.shape
-        known = np.stack([s.values.transpose(2, 0, 1) for s in shown])
+        # Stacked as it is, the array keeps the image's layout, and convolutions round differently.
+        known = np.ascontiguousarray(np.stack([s.values.transpose(2, 0, 1) for s in shown]))
         covered = np.stack([s.hidden[None] for s in shown]).astype(np.float32)
         with torch.inference_mode():
             x0 = space.encode(torch.from_numpy(known).to(model.device))
