@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -269,6 +270,25 @@ def test_a_fault_of_ours_points_to_the_doctor(work: Path, monkeypatch: pytest.Mo
     result = run("restore", "tissue.png", "--detect", "-o", "new.png")
     assert result.exit_code == 1
     assert "histomend doctor" in flat(result.stderr)
+
+
+def test_what_a_folder_holds_besides_is_not_passed_over_silently(work: Path) -> None:
+    (work / "in/more").mkdir(parents=True)
+    (work / "in/slide.svs").touch()
+    write_image(work / "in/a.png", read_image("tissue.png").pixels, mpp=0.5)
+    result = succeed("detect", "in", "-o", "masks")
+    assert "passed over 1 subfolder and 1 whole-slide file" in flat(result.stderr)
+    assert [path.name for path in (work / "masks").iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("verb", ["restore", "denoise", "detect", "tiles", "verify"])
+def test_paragraphs_of_the_help_flow(verb: str) -> None:
+    """A line of a paragraph is only as short as the first word of the next one makes it."""
+    text = run(verb, "--help").stdout.partition("╭")[0]
+    lines = [line.strip() for line in text.splitlines()]
+    pairs = [(a, b) for a, b in pairwise(lines) if a and b]
+    assert len(pairs) >= 1
+    assert all(len(first) + 1 + len(then.split()[0]) > 78 for first, then in pairs)
 
 
 def test_simulate_tells_exactly_where(work: Path) -> None:

@@ -74,7 +74,8 @@ def restore(
     device : "auto", "cpu", "cuda", "mps"
     batch : int
         Windows in flight.
-    progress : function of (network calls done, network calls in all), optional
+    progress : True, or a function of (network calls done, network calls in all), optional
+        True shows a bar on standard error, or a line every ten seconds without a terminal.
     trace : function of (window, t, x as (h, w, 3) uint8), optional
         Gets the state after every step of the first sample, at the model's pixel size.
 
@@ -155,7 +156,8 @@ def denoise(
     device : "auto", "cpu", "cuda", "mps"
     batch : int
         Groups of tiles in flight.
-    progress : function of (groups of tiles done, groups in all), optional
+    progress : True, or a function of (groups of tiles done, groups in all), optional
+        True shows a bar on standard error, or a line every ten seconds without a terminal.
 
     Returns
     -------
@@ -234,8 +236,9 @@ def upscale(
     device : "auto", "cpu", "cuda", "mps"
     batch : int
         Units in flight; a field that is diffused is one.
-    progress : function of (parts done, parts in all), optional
-        A part is a tile that is cleaned, or a step of the diffusion.
+    progress : True, or a function of (parts done, parts in all), optional
+        True shows a bar on standard error, or a line every ten seconds without a terminal. A part
+        is a tile that is cleaned, or a step of the diffusion.
 
     Returns
     -------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -31,6 +32,8 @@ from histomend.methods.loading import Loaded, ModelLike, model_for
 from histomend.models import Model
 from histomend.slides.source import ArraySource, ImageLike, picture_source, stack_source
 from histomend.tiles.output_size import scale_of, size_of
+
+_log = logging.getLogger(__name__)
 
 MaskLike = str | Path | npt.NDArray[Any] | PilImage.Image
 
@@ -77,10 +80,13 @@ def decide(
         "region": about.region,
         **opened.repeats,
     }
+    notices = (*about.notices, *decided.notices, *opened.notices)
+    for notice in notices:
+        _log.info("%s: %s", opened.source.where, notice)
     return replace(
         decided,
         repeats={name: value for name, value in repeats.items() if value is not None},
-        notices=(*about.notices, *decided.notices, *opened.notices),
+        notices=notices,
     )
 
 
