@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -128,10 +129,56 @@ def test_samples_write_an_uncertainty_map(work: Path, model: Path) -> None:
 
 
 def test_detect_writes_the_mask_it_used(work: Path, model: Path) -> None:
-    succeed("restore", "tissue.png", "--detect", "-o", "new.png", "--model", model)
-    assert (work / "new.mask.png").exists()
+    pixels = np.random.default_rng(0).normal((220, 150, 190), 8, (SIDE, SIDE, 3))
+    pixels[40:60, 30:70] = (30, 80, 200)  # ink over 8.7 % of the tissue
+    write_image("tissue.png", pixels.clip(0, 255).astype(np.uint8), mpp=0.5, force=True)
+    words = ("restore", "tissue.png", "--detect", "-o", "new.png", "--model", model)
+    refused = run(*words)
+    assert refused.exit_code == 2
+    assert "more than --max-share 0.02" in flat(refused.stderr)
+    assert "at 0.5 um per pixel" in flat(refused.stderr)
+    found = succeed(*words, "--max-share", 1)
+    said = re.search(r"([\d.]+)% of its coloured tissue, at 0.5 um per pixel", flat(found.stderr))
+    assert said is not None
+    found_mask = np.asarray(PIL.Image.open(work / "new.mask.png")) > 0
+    assert found_mask[40:60, 30:70].all()
+    # All of the image is coloured tissue.
+    assert float(said[1]) == pytest.approx(100 * found_mask.mean(), abs=1)
     succeed("detect", "tissue.png", "-o", "found.geojson")
     assert json.loads((work / "found.geojson").read_text())["type"] == "FeatureCollection"
+
+
+def test_a_mask_beside_the_image_is_used_and_named(work: Path, model: Path) -> None:
+    (work / "mask.png").rename(work / "tissue_mask.png")
+    result = succeed("restore", "tissue.png", "-o", "new.png", "--model", model)
+    assert "no --mask was named; tissue_mask.png beside the image is used" in flat(result.stderr)
+    differs = (read_image("new.png").pixels != read_image("tissue.png").pixels).any(axis=2)
+    assert differs[40:60, 30:70].any()
+    assert not differs[:40].any()
+    mask = np.ones((SIDE, SIDE), bool)
+    write_mask(work / "tissue.mask.png", mask)
+    again = run("restore", "tissue.png", "-o", "other.png", "--model", model)
+    assert again.exit_code == 2
+    assert "2 masks lie beside it" in flat(again.stderr)
+
+
+def test_only_the_named_classes_of_a_mask_are_restored(work: Path, model: Path) -> None:
+    def square(name: str, x: int) -> dict[str, object]:
+        ring = [[x, 10], [x + 10, 10], [x + 10, 20], [x, 20], [x, 10]]
+        return {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
+            "properties": {"classification": {"name": name}},
+        }
+
+    shapes = {"type": "FeatureCollection", "features": [square("Fold", 10), square("Tumor", 50)]}
+    (work / "qupath.geojson").write_text(json.dumps(shapes))
+    words = ("restore", "tissue.png", "--mask", "qupath.geojson", "-o", "new.png", "--dry-run")
+    for given, pixels in (((), 200), (("--class", "fold"), 100), (("--class", "Fold,Tumor"), 200)):
+        result = succeed(*words, "--json", "--model", model, *given)
+        assert json.loads(result.stdout)[0]["masked_px"] == pixels
+    missing = run(*words, "--model", model, "--class", "Ink")
+    assert "no shape is of class Ink" in flat(missing.stderr)
 
 
 def test_one_bad_file_does_not_stop_the_others(work: Path, model: Path) -> None:
@@ -269,6 +316,25 @@ def test_a_fault_of_ours_points_to_the_doctor(work: Path, monkeypatch: pytest.Mo
     result = run("restore", "tissue.png", "--detect", "-o", "new.png")
     assert result.exit_code == 1
     assert "histomend doctor" in flat(result.stderr)
+
+
+def test_what_a_folder_holds_besides_is_not_passed_over_silently(work: Path) -> None:
+    (work / "in/more").mkdir(parents=True)
+    (work / "in/slide.svs").touch()
+    write_image(work / "in/a.png", read_image("tissue.png").pixels, mpp=0.5)
+    result = succeed("detect", "in", "-o", "masks")
+    assert "passed over 1 subfolder and 1 whole-slide file" in flat(result.stderr)
+    assert [path.name for path in (work / "masks").iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("verb", ["restore", "denoise", "detect", "tiles", "verify"])
+def test_paragraphs_of_the_help_flow(verb: str) -> None:
+    """A line of a paragraph is only as short as the first word of the next one makes it."""
+    text = run(verb, "--help").stdout.partition("╭")[0]
+    lines = [line.strip() for line in text.splitlines()]
+    pairs = [(a, b) for a, b in pairwise(lines) if a and b]
+    assert len(pairs) >= 1
+    assert all(len(first) + 1 + len(then.split()[0]) > 78 for first, then in pairs)
 
 
 def test_simulate_tells_exactly_where(work: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,9 @@ from histomend.image.pixels import Region
 from histomend.jobs.job import Trace
 from histomend.jobs.run import Progress, Result, execute
 from histomend.methods import METHODS
-from histomend.methods.decide import MaskLike, decide
+from histomend.methods.decide import decide
 from histomend.methods.loading import ModelLike
+from histomend.methods.where import MAX_SHARE, MaskLike
 from histomend.models import Model, load_model
 from histomend.slides.source import ImageLike, picture_source
 
@@ -25,7 +27,9 @@ def restore(
     image: ImageLike,
     mask: MaskLike | None = None,
     *,
+    mask_classes: Sequence[str] | None = None,
     detect: bool = False,
+    max_share: float = MAX_SHARE,
     method: str = "artifusion",
     model: ModelLike | None = None,
     preset: str | None = None,
@@ -48,8 +52,14 @@ def restore(
         At least 64×64.
     mask : (H, W) array, PIL image or path (PNG, TIFF, GeoJSON), optional
         True (white) where the image is to be restored.
+    mask_classes : sequence of str, optional
+        What counts in a mask file: names of classes in GeoJSON, numbers of labels or names of
+        GrandQC's legend in a picture. By default all classes, or GrandQC's artifacts.
     detect : bool
         Find the artifacts by thresholds, in place of a mask.
+    max_share : float in [0, 1]
+        The largest share of the coloured tissue that is restored after `detect`. Where more was
+        found, thresholds may have taken tissue for artifacts, and a MaskError says so.
     method : "artifusion" or "latent-artifusion"
         Diffusion on the pixels, or in the latent space of an autoencoder.
     model : str, Path or Model, optional
@@ -74,7 +84,8 @@ def restore(
     device : "auto", "cpu", "cuda", "mps"
     batch : int
         Windows in flight.
-    progress : function of (network calls done, network calls in all), optional
+    progress : True, or a function of (network calls done, network calls in all), optional
+        True shows a bar on standard error, or a line every ten seconds without a terminal.
     trace : function of (window, t, x as (h, w, 3) uint8), optional
         Gets the state after every step of the first sample, at the model's pixel size.
 
@@ -88,9 +99,10 @@ def restore(
         Before anything is computed; see `histomend.errors`.
     """
     job = decide(
-        "restore", image, mask=mask, detect=detect, method=method, model=model, preset=preset,
-        steps=steps, sampler=sampler, seed=seed, samples=samples, mpp=mpp, region=region,
-        device=device, batch=batch, trace=trace,
+        "restore", image, mask=mask, mask_classes=mask_classes, detect=detect,
+        max_share=max_share, method=method, model=model, preset=preset, steps=steps,
+        sampler=sampler, seed=seed, samples=samples, mpp=mpp, region=region, device=device,
+        batch=batch, trace=trace,
     )  # fmt: skip
     return execute(job, progress=progress)
 
@@ -155,7 +167,8 @@ def denoise(
     device : "auto", "cpu", "cuda", "mps"
     batch : int
         Groups of tiles in flight.
-    progress : function of (groups of tiles done, groups in all), optional
+    progress : True, or a function of (groups of tiles done, groups in all), optional
+        True shows a bar on standard error, or a line every ten seconds without a terminal.
 
     Returns
     -------
@@ -234,8 +247,9 @@ def upscale(
     device : "auto", "cpu", "cuda", "mps"
     batch : int
         Units in flight; a field that is diffused is one.
-    progress : function of (parts done, parts in all), optional
-        A part is a tile that is cleaned, or a step of the diffusion.
+    progress : True, or a function of (parts done, parts in all), optional
+        True shows a bar on standard error, or a line every ten seconds without a terminal. A part
+        is a tile that is cleaned, or a step of the diffusion.
 
     Returns
     -------

@@ -23,7 +23,7 @@ from histomend.cli import (
     upscale,
     verify,
 )
-from histomend.cli.screen import say
+from histomend.cli.screen import paragraphs, say
 from histomend.cli.train import train
 from histomend.errors import HistomendError
 
@@ -69,7 +69,7 @@ app = typer.Typer(
 conversions = typer.Typer(no_args_is_help=True, help="Convert weights that others published.")
 # With a callback a lone verb keeps its name.
 conversions.callback()(lambda: None)
-conversions.command()(convert.calibrator)
+conversions.command(help=paragraphs(convert.calibrator.__doc__))(convert.calibrator)
 
 for verb in (
     restore.restore,
@@ -86,7 +86,7 @@ for verb in (
     doctor.doctor,
     demo.demo,
 ):
-    app.command()(verb)
+    app.command(help=paragraphs(verb.__doc__))(verb)
 app.add_typer(train, name="train")
 app.add_typer(conversions, name="convert")
 

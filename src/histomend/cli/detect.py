@@ -16,7 +16,7 @@ from histomend.cli.options import (
     option,
     parse_region,
 )
-from histomend.cli.per_file import PerFile, for_each, is_alone
+from histomend.cli.per_file import PerFile, for_each, is_alone, say_passed_over
 
 
 def detect(
@@ -43,6 +43,7 @@ def detect(
     from histomend.masks import regions, write_mask
 
     part = parse_region(region)
+    say_passed_over(inputs)
     pairs = pair_outputs(inputs, out, ".geojson" if geojson else ".png")
 
     def step(source: Path, files: PerFile) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from histomend.cli.screen import answer, facts, progress, say
+from histomend.cli.screen import answer, facts, say
 from histomend.errors import HistomendError
+from histomend.jobs.progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from histomend.jobs.outputs import Output
@@ -79,10 +80,11 @@ def for_each(
     failure: str,
 ) -> None:
     """Take one step with each file, and show what came of it."""
-    files = PerFile(sources, alone=alone)
-    for source in sources:
+    files, display = PerFile(sources, alone=alone), ProgressDisplay(len(sources))
+    for number, source in enumerate(sources, 1):
         if files.attempt(source, partial(step, source, files)) and not as_json:
             facts(files.records[source].items())
+        display.finished(number)
     files.end(as_json=as_json, failure=failure)
 
 
@@ -114,6 +116,14 @@ class Files:
         return is_alone(self.inputs)
 
 
+def say_passed_over(inputs: Sequence[Path]) -> None:
+    """Tell what is in the folders that were named and is not worked on."""
+    from histomend.jobs.inputs import passed_over
+
+    for said in passed_over(inputs):
+        say(said, title="Notice")
+
+
 def is_alone(inputs: Sequence[Path]) -> bool:
     """Return whether one file was named."""
     return len(inputs) == 1 and not inputs[0].is_dir()
@@ -136,6 +146,7 @@ def carry_out(
     of : function of Output -> further options, for one file
     """
     run = PerFile([output.source for output in files.outputs], alone=files.alone)
+    say_passed_over(files.inputs)
     outputs = list(files.outputs)
     if not files.dry_run:
         # Before anything is computed or imported: the outputs may exist already.
@@ -156,11 +167,13 @@ def carry_out(
         loaded = model_for(info, options["model"], options["device"])
         options = {**options, "model": loaded if loaded is not None else options["model"]}
 
+        display = ProgressDisplay(len(outputs))
+
         def work(output: Output) -> dict[str, Any]:
             job = decide(task, output.source, **options, **of(output))
             if files.dry_run:
                 return {"output": str(output.image), **job.describe()}
-            with progress(output.source.name, "parts") as advance:
+            with display.file(output.source.name) as advance:
                 result = execute(job, progress=advance)
             for notice in result.record.notices:
                 run.notice(output.source, notice)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,7 @@ from histomend.cli.options import (
     preset_of,
 )
 from histomend.cli.per_file import Files, carry_out
+from histomend.cli.screen import say
 from histomend.errors import SettingError
 
 if TYPE_CHECKING:
@@ -44,6 +46,16 @@ def restore(
     detect: Annotated[
         bool, option("Find the artifacts by thresholds instead.", FILES, "--detect")
     ] = False,
+    classes: Annotated[
+        list[str] | None,
+        option("What counts in the masks: classes of GeoJSON, or labels.", FILES, "--class"),
+    ] = None,
+    max_share: Annotated[
+        float,
+        option(
+            "With --detect, the most of the tissue to restore.", FILES, "--max-share", min=0, max=1
+        ),
+    ] = 0.02,
     method: Annotated[str, method_of("restore")] = "artifusion",
     model: Model = None,
     preset: Annotated[str | None, preset_of("restore")] = None,
@@ -67,19 +79,26 @@ def restore(
 ) -> None:
     """Restore the masked or detected artifacts of images.
 
+    Without --mask and --detect a mask that lies beside an image is taken: NAME.mask.png,
+    NAME_mask.png or NAME-mask.png, also .tif and .geojson.
+
     Beside each output NAME.png lie NAME.ledger.json, which proves and undoes the change, with
     --detect also NAME.mask.png, and with --samples NAME.uncertainty.png.
 
     Example: histomend restore tissue.png --mask mask.png -o restored.png
     """
-    if (mask is not None) == detect:
+    from histomend.jobs.outputs import plan_outputs, trace_to
+
+    beside = {} if detect or mask is not None else _masks_beside(inputs)
+    if (mask is not None or any(beside.values())) == detect:
         raise SettingError(
             f"{'Both --mask and --detect were given' if detect else 'No mask was given'}. "
             "Say where the artifacts are: either --mask FILE (white is restored), or --detect to "
             "have them found by thresholds."
         )
-    from histomend.jobs.outputs import plan_outputs, trace_to
-
+    outputs = plan_outputs(inputs, out, masks=mask)
+    if beside:
+        outputs = [replace(o, mask=beside[o.source]) for o in outputs if o.source in beside]
     part = parse_region(region)
     maps = [*(["mask"] if detect else []), *(["uncertainty"] if samples > 1 else [])]
 
@@ -93,7 +112,7 @@ def restore(
         "restore",
         Files(
             inputs,
-            plan_outputs(inputs, out, masks=mask),
+            outputs,
             tuple(maps),
             force=force,
             lossy=lossy,
@@ -109,7 +128,9 @@ def restore(
             "sampler": sampler,
             "seed": seed,
             "samples": samples,
+            "mask_classes": [name for text in classes or () for name in text.split(",")] or None,
             "detect": detect,
+            "max_share": max_share,
             "mpp": mpp,
             "region": part,
             "device": device,
@@ -117,3 +138,15 @@ def restore(
         },
         of=of,
     )
+
+
+def _masks_beside(inputs: list[Path]) -> dict[Path, Path | None]:
+    """Return the mask beside each image, and say which are used."""
+    from histomend.jobs.inputs import list_images, with_masks
+
+    found = with_masks(list_images(inputs))
+    masks = [str(mask) for mask in found.values() if mask is not None]
+    if masks:
+        more = f" and {len(masks) - 1} more" if len(masks) > 1 else ""
+        say(f"no --mask was named; {masks[0]}{more} beside the image is used", title="Notice")
+    return found

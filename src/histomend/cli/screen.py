@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -78,30 +78,7 @@ def _shown(value: object) -> str:
     return str(value)
 
 
-Advance = Callable[[int, int], None]
-"""Told (done, in all) as work goes on."""
-
-
-@contextmanager
-def progress(what: str, unit: str = "network calls") -> Iterator[Advance]:
-    """Show a bar on standard error while the block runs.
-
-    Parameters
-    ----------
-    what : shown before the bar.
-    unit : what is counted.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit, markup=False),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-    )
-    with bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, of: bar.update(task, completed=done, total=of)
+def paragraphs(doc: str | None) -> str:
+    """Return a docstring for the help, in which each paragraph is one line that may flow."""
+    parts = inspect.cleandoc(doc or "").split("\n\n")
+    return "\n\n".join(" ".join(part.split()) for part in parts)

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from histomend.cli.options import AsJson, Seed
-from histomend.cli.screen import answer, facts, progress, say, table
+from histomend.cli.screen import answer, facts, say, table
 from histomend.errors import HistomendError
+from histomend.jobs.progress import ProgressDisplay
 
 
 def tiles(
@@ -63,11 +64,13 @@ def tiles(
     made = Collection.begin(slides, out, settings, resume=resume)
     reports: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
+    undone = sum(made.done(name) is None for name in made.slides)
+    display = ProgressDisplay(undone, "places")
     for name, path in made.slides.items():
         report = made.done(name)
         try:
             if report is None:
-                with progress(path.name, "places") as advance:
+                with display.file(path.name) as advance:
                     report = made.cut(name, reports, advance)
         except HistomendError as error:
             if len(made.slides) == 1:

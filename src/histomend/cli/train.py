@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from histomend.cli.screen import say
+from histomend.cli.screen import paragraphs, say
+from histomend.jobs.progress import PATIENCE_S
 from histomend.train import TRAININGS, TrainingOptions
 from histomend.train import train as start_training
 from histomend.train.option import Declared, declared
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from histomend.train.fit import Report
 
 EXIT_INTERRUPTED = 130
-# Seconds between lines where no bar can be drawn.
-PATIENCE_S = 10
 
 train = typer.Typer(no_args_is_help=True, help="Train a model on artifact-free images.")
 
@@ -89,7 +88,7 @@ for _options in TRAININGS:
     _verb, _doc = _options.verb, inspect.getdoc(_options) or ""
     train.command(
         _verb.name,
-        help="\n\n".join(part.replace("\n", " ") for part in _doc.split("\n\n")),
+        help=paragraphs(_doc),
         epilog=f"Example: histomend train {_verb.name} {_verb.example}",
         rich_help_panel=_verb.panel,
         short_help=_doc.split("\n")[0],

@@ -68,7 +68,7 @@ def verify(
 
     Example: histomend verify restored.png --source tissue.png
     """
-    from histomend.jobs.outputs import list_images
+    from histomend.jobs.inputs import list_images
     from histomend.ledger import read_described
     from histomend.ledger import verify as compare
 

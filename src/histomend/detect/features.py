@@ -55,6 +55,7 @@ class Features:
     sharpness : (h', w') float32 at 4 um/px, fine contrast relative to the local density; infinite
         where less than half of the neighbourhood is tissue.
     usual_sharpness : upper quartile of ``sharpness`` where it is finite; 0 without tissue.
+    coloured : (h, w) bool, that tissue.
     """
 
     shape: tuple[int, int]
@@ -68,6 +69,7 @@ class Features:
     usual_dark: float
     sharpness: Plane
     usual_sharpness: float
+    coloured: npt.NDArray[np.bool_]
 
 
 def measure(pixels: Pixels, *, mpp: float | None = None) -> Features:
@@ -123,6 +125,7 @@ def measure(pixels: Pixels, *, mpp: float | None = None) -> Features:
         usual_dark=_usual_dark(planes["dark"][tissue], um),
         sharpness=sharpness,
         usual_sharpness=float(np.percentile(known, 75)) if known.size else 0.0,
+        coloured=tissue,
     )
 
 

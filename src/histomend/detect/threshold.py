@@ -112,10 +112,22 @@ def detect(
     PixelSizeError
         When ``mpp`` is outside 0.05 to 20.
     """
+    return find_with_share(pixels, mpp=mpp, thresholds=thresholds)[0]
+
+
+def find_with_share(
+    pixels: npt.NDArray[Any],
+    *,
+    mpp: float | None = None,
+    thresholds: Thresholds | None = None,
+) -> tuple[Mask, float]:
+    """Do what `detect` does, and also return which share of the coloured tissue was found."""
     deep = getattr(pixels, "dtype", None) == np.uint16
     features = measure((pixels >> 8).astype(np.uint8) if deep else pixels, mpp=mpp)
     found = decide(features, thresholds or Thresholds())
-    return enlarge(found, features.shape)
+    tissue = int(np.count_nonzero(features.coloured))
+    share = np.count_nonzero(found & features.coloured) / tissue if tissue else 0.0
+    return enlarge(found, features.shape), float(share)
 
 
 def decide(features: Features, thresholds: Thresholds) -> Mask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from functools import partial
@@ -29,6 +30,7 @@ from histomend.image.pixels import (
 from histomend.image.tiff_open import TIFF_MAGIC, open_tiff
 
 _READERS = ("openslide", "tiffslide")
+_log = logging.getLogger(__name__)
 
 
 def read_slide(
@@ -71,6 +73,7 @@ def read_slide(
             raise
         except Exception as error:  # each library has its own tree of errors
             problems.append(str(error) or type(error).__name__)
+            _log.debug("%s: not read by %s: %s", path, _name(opener), problems[-1])
     raise UnreadableImageError(
         f"{path}: the {scanner} file cannot be read ({'; '.join(problems)}). It may be damaged, "
         "or lack the files that belong beside it. Copy or export it again."
@@ -90,8 +93,8 @@ def openers(path: Path, scanner: str) -> list[Any]:
         import openslide
 
         found.append(openslide.OpenSlide)
-    except (ImportError, OSError):  # OSError: the Python part is there, the library is not
-        pass
+    except (ImportError, OSError) as error:  # OSError: the library is not there, its binding is
+        _log.debug("%s: OpenSlide cannot be used, TiffSlide is tried: %s", path, error)
     try:
         import tiffslide
 
@@ -103,6 +106,10 @@ def openers(path: Path, scanner: str) -> list[Any]:
             f'{path}: reading {scanner} files needs OpenSlide: pip install "histomend[slides]"'
         )
     return found
+
+
+def _name(opener: Any) -> str:
+    return "TiffSlide" if isinstance(opener, partial) else "OpenSlide"
 
 
 def _checked(opener: Any, path: str) -> Any:

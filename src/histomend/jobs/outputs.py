@@ -12,8 +12,9 @@ import numpy as np
 import PIL.Image
 import tifffile
 
-from histomend.errors import InputError, MaskError, OutputError, SettingError
+from histomend.errors import MaskError, OutputError, SettingError
 from histomend.image import check_output, check_target, write_atomically, write_image
+from histomend.jobs.inputs import IMAGE_SUFFIXES, MAPS, list_images
 from histomend.masks import write_mask
 from histomend.slides.sink import write_output
 
@@ -22,18 +23,8 @@ if TYPE_CHECKING:
     from histomend.jobs.run import Result
     from histomend.tiles.plan import Window
 
-IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".avif", ".webp")
-"""What is taken from a folder; a file named one by one may be of any kind that can be read."""
 _MASK_SUFFIXES = (".png", ".tif", ".tiff", ".geojson")
 _LOSSY_SUFFIXES = (".jpg", ".jpeg")
-MAPS = {
-    "mask": "mask.png",
-    "uncertainty": "uncertainty.png",
-    "t_map": "t-map.tif",
-    "control": "control.png",
-}
-"""What may lie beside an output, by the names of `Result`: the end of its file's name."""
-_OWN = tuple(f".{ending.partition('.')[0]}" for ending in MAPS.values())
 
 
 @dataclass(frozen=True)
@@ -135,41 +126,6 @@ def _write_map(name: str, path: Path, result: Result, *, force: bool, lossy: boo
 def record_of(image: Path) -> Path:
     """Return the path of the record beside an image."""
     return image.with_name(f"{image.stem}.ledger.json")
-
-
-def list_images(inputs: Sequence[Path], suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
-    """Return the files among `inputs`, folders replaced by the images in them, by name.
-
-    An image in a folder is known by its suffix, which is one of `suffixes`.
-
-    Masks and uncertainty maps that Histomend wrote into such a folder are left out.
-
-    Raises
-    ------
-    InputError
-        If something is not there, or a folder holds no image.
-    """
-    found: list[Path] = []
-    for path in inputs:
-        if not path.exists():
-            raise InputError(f"{path}: there is no such file or folder. Check the path.")
-        if not path.is_dir():
-            found.append(path)
-            continue
-        images = [
-            file
-            for file in sorted(path.iterdir())
-            if file.suffix.lower() in suffixes
-            and not file.name.startswith(".")
-            and not file.stem.endswith(_OWN)
-        ]
-        if not images:
-            raise InputError(
-                f"{path}: the folder holds no image ({', '.join(suffixes)}). "
-                "Name another one, or single files."
-            )
-        found += images
-    return found
 
 
 def pair_outputs(inputs: Sequence[Path], out: Path, suffix: str | None = None) -> dict[Path, Path]:

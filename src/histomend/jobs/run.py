@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,13 @@ from histomend.image import Image
 from histomend.image.stacks import Stack, original_order
 from histomend.jobs.engines import run_stage, threads_of
 from histomend.jobs.job import Job, Mask, Outcome
+from histomend.jobs.progress import Advance, ProgressDisplay
 from histomend.ledger import Record, build_record
 from histomend.slides.sink import ArraySink
 
-Progress = Callable[[int, int], None]
-"""Called with (parts done, parts in all)."""
+Progress = Advance | bool
+"""Called with (parts done, parts in all); or True to show a bar."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, repr=False)
@@ -81,6 +85,12 @@ class Result:
         found = [name for name, array in held.items() if array is not None]
         return [*(["mask"] if self.record.settings.get("detected") else []), *found]
 
+    def _repr_png_(self) -> bytes:
+        """Return before and after side by side, as notebooks show it."""
+        from histomend.jobs.preview import before_and_after
+
+        return before_and_after(self.source, self.image)
+
     def __repr__(self) -> str:
         record, pixels = self.record, self.pixels
         shape = "×".join(str(side) for side in pixels.shape)
@@ -92,21 +102,28 @@ def execute(job: Job, *, progress: Progress | None = None) -> Result:
 
     Parameters
     ----------
-    progress : function of (parts done, parts in all), optional
+    progress : function of (parts done, parts in all), or True, optional
+        True shows a bar on standard error, or a line every ten seconds without a terminal.
 
     Raises
     ------
     ResourceError
         There is too little memory.
     """
+    shown = ProgressDisplay().file(job.task) if progress is True else nullcontext(progress or None)
+    with shown as advance:
+        return _carry_out(job, advance)
+
+
+def _carry_out(job: Job, advance: Advance | None) -> Result:
     lock, done = threading.Lock(), 0
 
     def tick() -> None:
         nonlocal done
         with lock:
             done += 1
-            if progress is not None:
-                progress(done, job.parts)
+            if advance is not None:
+                advance(done, job.parts)
 
     size = job.output
     if job.mask is None:
@@ -120,6 +137,8 @@ def execute(job: Job, *, progress: Progress | None = None) -> Result:
         threads = threads_of(stage)
         carry = stage.place(run_stage(stage, job.device, job.options.batch, tick), sink)
     outcome: Outcome = carry
+    for notice in outcome.notices:
+        _log.info("%s: %s", job.source.where, notice)
     figures = dict(outcome.figures)
     if job.measure is not None:
         figures |= job.measure(job.source.values, sink.values)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image as PilImage
-
-from histomend.errors import MaskError, SettingError, UnsupportedImageError
-from histomend.image import Image
+from histomend.errors import SettingError, UnsupportedImageError
 from histomend.image.pixels import Region
 from histomend.image.stabilise import CameraNoise
 from histomend.jobs.job import (
@@ -23,16 +18,16 @@ from histomend.jobs.job import (
     RestoreOptions,
     UpscaleOptions,
 )
-from histomend.masks import check_mask, load_mask, share_notice
 from histomend.methods import MethodInfo, check_settings, method_named
 from histomend.methods.colour import check_colour_fix
 from histomend.methods.histo_diffusion import NO_CONTROL
 from histomend.methods.loading import Loaded, ModelLike, model_for
+from histomend.methods.where import MAX_SHARE, Where
 from histomend.models import Model
 from histomend.slides.source import ArraySource, ImageLike, picture_source, stack_source
 from histomend.tiles.output_size import scale_of, size_of
 
-MaskLike = str | Path | npt.NDArray[Any] | PilImage.Image
+_log = logging.getLogger(__name__)
 
 
 def decide(
@@ -77,10 +72,13 @@ def decide(
         "region": about.region,
         **opened.repeats,
     }
+    notices = (*about.notices, *decided.notices, *opened.notices)
+    for notice in notices:
+        _log.info("%s: %s", opened.source.where, notice)
     return replace(
         decided,
         repeats={name: value for name, value in repeats.items() if value is not None},
-        notices=(*about.notices, *decided.notices, *opened.notices),
+        notices=notices,
     )
 
 
@@ -125,24 +123,16 @@ def _check(info: MethodInfo, options: dict[str, Any]) -> None:
 
 def _open_restore(request: _Request, options: dict[str, Any]) -> _Opened:
     info, mpp, region = request.info, request.mpp, request.region
-    mask, detect = options.pop("mask", None), options.pop("detect", False)
-    if (mask is None) == (not detect):
-        raise MaskError(
-            "Say what is to be restored: either a mask (--mask FILE, white = restore), or "
-            "--detect to find artifacts by thresholds" + ("." if mask is None else ", not both.")
-        )
+    where = Where(
+        options.pop("mask", None),
+        options.pop("mask_classes", None),
+        options.pop("detect", False),
+        options.pop("max_share", MAX_SHARE),
+    )
     source = picture_source(request.image, mpp=mpp, region=region)
-    chosen = RestoreOptions(info.name, detected=detect, **options)
+    chosen = RestoreOptions(info.name, detected=where.detect, **options)
     loaded = request.load(chosen.device, source.channels)
-    notices: tuple[str, ...] = ()
-    if mask is None:
-        from histomend.detect.threshold import detect as find
-
-        found = find(source.values[0], mpp=source.mpp)
-        if not found.any():
-            notices = ("No artifact was found: the image is returned as it is.",)
-    else:
-        found, notices = _mask(mask, source)
+    found, notices = where.find(source)
     return _Opened(source, loaded, chosen, found, {"samples": chosen.samples}, notices)
 
 
@@ -203,18 +193,3 @@ def _open_upscale(request: _Request, options: dict[str, Any]) -> _Opened:
 
 
 _OPEN = {"restore": _open_restore, "denoise": _open_denoise, "upscale": _open_upscale}
-
-
-def _mask(mask: MaskLike, source: ArraySource) -> tuple[Mask, tuple[str, ...]]:
-    """Return a mask that can be used, and what the user should know of it."""
-    shape, about = (source.height, source.width), source.about
-    if isinstance(mask, str | Path):
-        # Annotations of a slide are in the slide's own coordinates.
-        origin = about.region[:2] if about.region is not None else (0, 0)
-        frame = about.frame if isinstance(about, Image) else None
-        read = load_mask(Path(mask), shape, origin=origin, frame=frame)
-        return check_mask(read.mask, shape), read.notices
-    if isinstance(mask, PilImage.Image):
-        mask = np.asarray(mask.convert("L")) > 127
-    checked = check_mask(mask, shape)
-    return checked, share_notice(checked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
@@ -18,6 +19,7 @@ from histomend.models.weights import check_weights, fill, load_weights, save_sha
 
 CONFIG = "config.json"
 SCHEMA_VERSION = 1
+_log = logging.getLogger(__name__)
 
 
 class Settings(Protocol):
@@ -128,6 +130,7 @@ class Part(Generic[C]):
         self.check(folder, config.sha256)
         network = config.network()
         fill(network, load_weights(folder), str(folder))
+        _log.debug("loaded %s from %s onto %s", self.name.partition(" ")[2], folder, device)
         return config, network.eval().requires_grad_(False).to(device)
 
     def save(
