@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import histomend
 from histomend.diffusion.denoiser import Denoiser
 from histomend.errors import ResourceError
+from histomend.jobs import engines
 from histomend.models import Model, load_model
 
 Progress = Callable[[int, int], None] | None
@@ -127,3 +128,19 @@ def test_too_little_memory_is_an_error_that_says_what_to_do(
     greedy = replace(model, denoiser=denoiser, device=where)
     with pytest.raises(ResourceError, match=r"memory.*--batch"):
         histomend.restore(part, mask, model=greedy, mpp=0.5)
+
+
+def test_a_thread_that_begins_while_workers_do_still_knows_what_was_given() -> None:
+    """It finds one thread for a moment, and would have kept that."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with engines._pool_at_work() as given:
+            torch.set_num_threads(1)
+            assert (given, engines.given_threads()) == (2, 2)
+            with engines._pool_at_work() as second:
+                assert second == 2
+            torch.set_num_threads(2)
+        assert engines.given_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -7,6 +7,8 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,10 +32,38 @@ def threads_of(stage: Stage) -> int:
     return 1 if stage.parallel else given_threads()
 
 
+@dataclass
+class _Pools:
+    """How many pools are at work in this process, and the threads that there were before."""
+
+    active: int = 0
+    given: int = 1
+
+
+_POOLS = _Pools()
+
+
 def given_threads() -> int:
-    """Return how many threads PyTorch was given."""
+    """Return how many threads PyTorch was given.
+
+    While workers begin, new threads find one for a moment: then what was there before counts.
+    """
     with _COUNTING:
-        return torch.get_num_threads()
+        return _POOLS.given if _POOLS.active else torch.get_num_threads()
+
+
+@contextmanager
+def _pool_at_work() -> Iterator[int]:
+    """Return how many threads PyTorch was given, and keep that in mind meanwhile."""
+    with _COUNTING:
+        if not _POOLS.active:
+            _POOLS.given = torch.get_num_threads()
+        _POOLS.active += 1
+    try:
+        yield _POOLS.given
+    finally:
+        with _COUNTING:
+            _POOLS.active -= 1
 
 
 def run_stage(
@@ -67,7 +97,10 @@ def usable_cores() -> int:
 
 
 def _one_by_one(stage: Stage, tick: Tick) -> Iterator[tuple[tuple[Unit, ...], list[Any]]]:
-    seen = _Seen(stage)
+    seen, given = _Seen(stage), given_threads()
+    if torch.get_num_threads() != given:  # this thread began while workers did
+        with _COUNTING:
+            torch.set_num_threads(given)
     for number, group in enumerate(stage.groups):
         results = _run(stage, group, seen.before(group), tick)
         seen.add(number, results)
@@ -83,7 +116,10 @@ def _side_by_side(
     finished: dict[int, list[Any]] = {}
     waiting = deque(range(len(groups)))
     head = 0
-    with ThreadPoolExecutor(workers, initializer=_work_alone, initargs=(given_threads(),)) as pool:
+    with (
+        _pool_at_work() as given,
+        ThreadPoolExecutor(workers, initializer=_work_alone, initargs=(given,)) as pool,
+    ):
         try:
             while head < len(groups):
                 ready = [
