@@ -25,14 +25,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from histomend.recipes.settings import sampling
-from histomend.restore import restore
 
 from experiment import command, tell, text
 from fillings import AREAS, Judge, Restore, cases, filled_by
+from histomend.api import restore
 from histomend.baselines import classical
 from histomend.evaluate.tables import Interval, Table, write_section
 from histomend.exemplar.fill import fill
+from histomend.methods.sampling import sampling
 from histomend.models import load_model
 
 MPP = 0.5

@@ -136,9 +136,6 @@ class RscdOptions(DenoiserOptions):
     ] = 0.25
     stabilised: Stabilised = False
     drawn_share: DrawnShare = 0.3
-    squared: Annotated[
-        bool, Option("Squared error in place of the paper's L1: predicts the mean.")
-    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,11 +68,10 @@ class RscdLesson(Lesson[tuple[Tensor, Tensor, Tensor]]):
         return x0.to(step.device), eps.to(step.device), t
 
     def loss(self, network: nn.Module, crops: tuple[Tensor, Tensor, Tensor], step: Step) -> Tensor:
-        """Return the mean absolute error of epsilon, or the squared one."""
+        """Return the mean absolute error of epsilon."""
         x0, eps, t = crops
         x = self.trainee.config.noise_schedule().noised(x0, t, eps)
-        error = F.mse_loss if self.options.squared else F.l1_loss
-        return error(network(x, t.to(x.device)).float(), eps)
+        return F.l1_loss(network(x, t.to(x.device)).float(), eps)
 
     def figures(self, network: nn.Module) -> Figures:
         """Return the PSNR of what one call takes for x0, by t.
