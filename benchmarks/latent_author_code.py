@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from histomend.diffusion.loop import sample
 from histomend.diffusion.noise import NoiseField, NoiseStream
-from histomend.diffusion.path import FixedPath, Step
 from histomend.diffusion.schedule import Schedule
+from histomend.diffusion.trajectory import FixedTrajectory, Step
 from histomend.evaluate.restoration import Row
 from histomend.methods.artifusion import ArtiFusion
 from histomend.methods.sampling import sampling
@@ -56,7 +56,7 @@ def author_row(name: str, model: Model) -> Row:
         found = sample(
             model.denoiser,
             AuthorsRegional(latent, nearest, schedule, context=config.context),
-            FixedPath(chosen.times(schedule)),
+            FixedTrajectory(chosen.times(schedule)),
             chosen.make_sampler(schedule, config.learned_variance),
             NoiseStream([NoiseField(seed)], [(0, 0)]),
             schedule,

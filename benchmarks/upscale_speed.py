@@ -26,7 +26,7 @@ from histomend.api import upscale
 from histomend.diffusion.denoiser import Denoiser
 from histomend.diffusion.loop import sample
 from histomend.diffusion.noise import NoiseField, NoiseStream
-from histomend.diffusion.path import FixedPath
+from histomend.diffusion.trajectory import FixedTrajectory
 from histomend.evaluate.tables import Table, write_section
 from histomend.image import Intensity
 from histomend.image.resampling import resized_to
@@ -138,7 +138,7 @@ def plainly_enlarged(model: Upscaler, small: np.ndarray) -> Tensor:
     found = sample(
         model.denoiser,
         HistoDiffusion(control, times[0], schedule),
-        FixedPath(times),
+        FixedTrajectory(times),
         chosen.make_sampler(schedule, learned_variance=False),
         NoiseStream([NoiseField(0)], [(0, 0)]),
         schedule,

@@ -12,8 +12,8 @@ from torch import nn
 from histomend import denoise
 from histomend.diffusion.denoiser import Denoiser
 from histomend.diffusion.noise import NoiseField, NoiseStream
-from histomend.diffusion.path import Step
 from histomend.diffusion.schedule import cosine
+from histomend.diffusion.trajectory import Step
 from histomend.errors import (
     HistomendError,
     ImageSizeError,

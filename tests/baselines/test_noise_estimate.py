@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from histomend.baselines.noise_estimate import MOST_PATCHES, NoiseEstimator, noise_level, step_of
-from histomend.diffusion.recalibration import RecalibratingPath, Stretch
+from histomend.diffusion.recalibration import RecalibratingTrajectory, Stretch
 from histomend.diffusion.schedule import cosine
 from histomend.errors import ImageSizeError, ValueRangeError
 
@@ -88,7 +88,7 @@ def test_it_takes_the_place_of_a_calibrator(channels: int) -> None:
     def once(predicted: float, number: int) -> Stretch:
         return Stretch([round(predicted), 0], last=True)
 
-    path = RecalibratingPath(NoiseEstimator(LEVELS), once)
+    path = RecalibratingTrajectory(NoiseEstimator(LEVELS), once)
     step = path.next(x)
     assert step is not None
     assert (step.t - t).abs().max() <= 6

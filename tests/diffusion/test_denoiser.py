@@ -18,9 +18,9 @@ from histomend.diffusion.denoiser import (
 )
 from histomend.diffusion.loop import Recipe, sample
 from histomend.diffusion.noise import NoiseField, NoiseStream
-from histomend.diffusion.path import FixedPath
 from histomend.diffusion.samplers import ddim
 from histomend.diffusion.schedule import Schedule, cosine
+from histomend.diffusion.trajectory import FixedTrajectory
 from histomend.errors import SettingError
 from histomend.models import bundled, load_model
 
@@ -219,7 +219,7 @@ def across_borders(
 
     def gradients(one: Denoises, seed: int) -> Tensor:
         stream = NoiseStream([NoiseField(seed)], [(0, 0)])
-        path = FixedPath(levels.spaced(5))
+        path = FixedTrajectory(levels.spaced(5))
         x = sample(one, Unmasked(window, width, told), path, ddim(levels), stream, levels).x
         return x.diff(dim=-1).abs().mean((0, 1, 2))
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,12 +15,12 @@ from torch import Tensor
 from histomend.diffusion.denoiser import Condition, Prediction, prediction_from
 from histomend.diffusion.loop import Recipe, Sampled, State, sample
 from histomend.diffusion.noise import NoiseField, NoiseStream
-from histomend.diffusion.path import FixedPath, Path, Step, repaint_times
 from histomend.diffusion.samplers import Sampler, ddim, ddpm, dpmpp_2m
 from histomend.diffusion.schedule import linear
+from histomend.diffusion.trajectory import FixedTrajectory, Step, Trajectory, repaint_times
 from histomend.models import bundled
 
-GUIDE = FilePath(__file__).parents[2] / "docs" / "guides" / "write-a-recipe.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "write-a-recipe.md"
 LEVELS = linear(1000)
 SAMPLERS: dict[str, Sampler] = {
     "ddpm": ddpm(LEVELS),
@@ -81,7 +81,7 @@ class OwnTimes:
 
 def run(
     numbers: Sequence[int],
-    path: Path,
+    path: Trajectory,
     sampler: Sampler,
     denoiser: Any = None,
     callback: Any = None,
@@ -127,7 +127,7 @@ def test_only_samples_that_are_denoised_cost_network_calls() -> None:
 
 def test_the_callback_sees_every_step() -> None:
     states: list[State] = []
-    run([3], FixedPath([1000, 400, 600, 0]), SAMPLERS["ddim"], callback=states.append)
+    run([3], FixedTrajectory([1000, 400, 600, 0]), SAMPLERS["ddim"], callback=states.append)
     assert [int(s.step.t_next) for s in states] == [400, 600, 0]
     assert [int(s.nfe) for s in states] == [1, 1, 2]
     assert [s.x0 is None for s in states] == [False, True, False]
@@ -143,7 +143,7 @@ def test_noising_again_follows_the_forward_process() -> None:
             return torch.full((1, 1, 200, 200), 0.5)
 
     stream = NoiseStream([NoiseField(1)], [(0, 0)])
-    path = FixedPath([0, 200, 600])
+    path = FixedTrajectory([0, 200, 600])
     x = sample(Watched(), Clean(), path, SAMPLERS["ddpm"], stream, LEVELS).x
     assert float(x.mean()) == pytest.approx(0.5 * float(LEVELS.alpha[600]), abs=0.02)
     assert float(x.std()) == pytest.approx(float(LEVELS.sigma[600]), abs=0.02)
@@ -156,7 +156,7 @@ def test_repaint_as_the_authors_run_it_makes_2410_calls_and_2160_jumps_up() -> N
         nonlocal ups
         ups += state.x0 is None
 
-    path = FixedPath(repaint_times(LEVELS.spaced(250)))
+    path = FixedTrajectory(repaint_times(LEVELS.spaced(250)))
     result = run([0], path, SAMPLERS["ddim"], callback=count)
     assert int(result.nfe) == path.nfe == 2410
     assert ups == 2160
@@ -188,7 +188,7 @@ def test_hooks_are_called_in_order() -> None:
             return x + 1
 
     stream = NoiseStream([NoiseField(0)], [(0, 0)])
-    x = sample(Watched(), Noting(), FixedPath([9, 4, 0]), SAMPLERS["ddim"], stream, LEVELS).x
+    x = sample(Watched(), Noting(), FixedTrajectory([9, 4, 0]), SAMPLERS["ddim"], stream, LEVELS).x
     assert calls == [
         *["start", "before 9", "on_x0", "after 4", "before 4", "on_x0", "after 0", "finish"]
     ]
@@ -217,6 +217,6 @@ def test_a_recipe_as_an_outsider_would_write_it(capsys: pytest.CaptureFixture[st
 
 
 def test_a_recipe_must_say_where_x_starts() -> None:
-    path, stream = FixedPath([1, 0]), NoiseStream([], [])
+    path, stream = FixedTrajectory([1, 0]), NoiseStream([], [])
     with pytest.raises(NotImplementedError):
         sample(Watched(), Recipe(), path, SAMPLERS["ddim"], stream, LEVELS)

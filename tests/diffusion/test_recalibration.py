@@ -7,7 +7,7 @@ from torch import Tensor
 from histomend.diffusion.denoiser import Condition, Prediction
 from histomend.diffusion.loop import Recipe, State, sample
 from histomend.diffusion.noise import NoiseField, NoiseStream
-from histomend.diffusion.recalibration import RecalibratingPath, Stretch
+from histomend.diffusion.recalibration import RecalibratingTrajectory, Stretch
 from histomend.diffusion.samplers import ddim
 from histomend.diffusion.schedule import cosine
 from histomend.errors import ModelError
@@ -15,7 +15,7 @@ from histomend.errors import ModelError
 SCHEDULE = cosine(1000)
 
 
-def walk(path: RecalibratingPath, x: Tensor) -> list[tuple[list[int], list[int]]]:
+def walk(path: RecalibratingTrajectory, x: Tensor) -> list[tuple[list[int], list[int]]]:
     steps = []
     while (step := path.next(x)) is not None:
         steps.append((step.t.tolist(), step.t_next.tolist()))
@@ -35,7 +35,7 @@ def test_each_sample_walks_its_own_way_and_rests_when_it_has_finished() -> None:
         shown.append(x.flatten().tolist())
         return next(answers)
 
-    path = RecalibratingPath(calibrate, two_at_a_time)
+    path = RecalibratingTrajectory(calibrate, two_at_a_time)
     steps = walk(path, torch.tensor([7.0, 8.0, 9.0]).reshape(3, 1, 1, 1))
     assert steps == [
         ([5, 2, 0], [4, 1, 0]),
@@ -50,7 +50,8 @@ def test_each_sample_walks_its_own_way_and_rests_when_it_has_finished() -> None:
 
 def test_a_batch_of_clean_images_takes_no_step() -> None:
     assert (
-        walk(RecalibratingPath(lambda x: x.new_zeros(len(x)), two_at_a_time), torch.ones(2)) == []
+        walk(RecalibratingTrajectory(lambda x: x.new_zeros(len(x)), two_at_a_time), torch.ones(2))
+        == []
     )
 
 
@@ -58,13 +59,13 @@ def test_known_predictions_take_the_place_of_the_first_question() -> None:
     def calibrate(x: Tensor) -> Tensor:
         return x.new_ones(len(x))
 
-    path = RecalibratingPath(calibrate, two_at_a_time, first=torch.tensor([4.0, 1.0]))
+    path = RecalibratingTrajectory(calibrate, two_at_a_time, first=torch.tensor([4.0, 1.0]))
     assert [t for t, _ in walk(path, torch.zeros(2, 1, 4, 4))] == [[4, 1], [3, 0], [1, 0]]
     assert path.predictions == [[4, 1], [1]]
 
 
 def test_a_prediction_that_is_no_number_is_an_error() -> None:
-    path = RecalibratingPath(lambda x: x.mean((1, 2, 3)), two_at_a_time)
+    path = RecalibratingTrajectory(lambda x: x.mean((1, 2, 3)), two_at_a_time)
     with pytest.raises(ModelError, match=r"t=nan for sample 1.*no numbers"):
         path.next(torch.tensor([1.0, torch.nan]).reshape(2, 1, 1, 1))
 
@@ -98,7 +99,7 @@ def run(images: Tensor) -> tuple[Tensor, list[int], list[list[int]]]:
         trace.append(state.nfe.tolist())
 
     streams = NoiseStream([NoiseField(3)] * len(images), [(0, 0)] * len(images))
-    path = RecalibratingPath(noise_level, two_at_a_time)
+    path = RecalibratingTrajectory(noise_level, two_at_a_time)
     done = sample(towards_zero, Image(images), path, ddim(SCHEDULE), streams, SCHEDULE, watch)
     return done.x, done.nfe.tolist(), trace
 

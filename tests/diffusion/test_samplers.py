@@ -19,9 +19,9 @@ from histomend.diffusion import samplers, schedule
 from histomend.diffusion.denoiser import Denoiser
 from histomend.diffusion.loop import Recipe, State, sample
 from histomend.diffusion.noise import NoiseStream
-from histomend.diffusion.path import FixedPath, Step
 from histomend.diffusion.samplers import Sampler
 from histomend.diffusion.schedule import Schedule
+from histomend.diffusion.trajectory import FixedTrajectory, Step
 from histomend.errors import SettingError
 
 with warnings.catch_warnings():
@@ -101,7 +101,9 @@ def ours(
 
     levels = network.levels
     denoiser = Denoiser(network, levels, "epsilon")
-    sample(denoiser, FromNoise(), FixedPath(times), sampler, Draws(draws), levels, callback=keep)
+    sample(
+        denoiser, FromNoise(), FixedTrajectory(times), sampler, Draws(draws), levels, callback=keep
+    )
     return states
 
 

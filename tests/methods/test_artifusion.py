@@ -7,9 +7,9 @@ from torch import Tensor
 from histomend.diffusion.denoiser import Condition, Prediction, prediction_from
 from histomend.diffusion.loop import Sampled, sample
 from histomend.diffusion.noise import NoiseField, NoiseStream
-from histomend.diffusion.path import FixedPath, Step
 from histomend.diffusion.samplers import ddpm
 from histomend.diffusion.schedule import cosine
+from histomend.diffusion.trajectory import FixedTrajectory, Step
 from histomend.methods.artifusion import ArtiFusion
 
 LEVELS = cosine(1000)
@@ -40,7 +40,7 @@ def smoothing(x: Tensor, t: Tensor, condition: Condition) -> Prediction:
 
 def restored(known: Tensor, mask: Tensor, *, context: bool, shown: bool = True) -> Sampled:
     recipe = ArtiFusion(known, mask, LEVELS, context=context, shown=shown)
-    path = FixedPath(LEVELS.spaced(4))
+    path = FixedTrajectory(LEVELS.spaced(4))
     return sample(smoothing, recipe, path, ddpm(LEVELS), stream(), LEVELS)
 
 

@@ -9,9 +9,9 @@ import torch
 from histomend.diffusion.denoiser import Condition, Prediction, prediction_from
 from histomend.diffusion.loop import Sampled, sample
 from histomend.diffusion.noise import NoiseField, NoiseStream
-from histomend.diffusion.path import FixedPath
 from histomend.diffusion.samplers import ddpm
 from histomend.diffusion.schedule import cosine
+from histomend.diffusion.trajectory import FixedTrajectory
 from histomend.methods.joined import Joined, band
 from histomend.methods.sampling import Sampling
 
@@ -37,7 +37,7 @@ def joined(t: int, steps: int = 4) -> tuple[Sampled, torch.Tensor, torch.Tensor]
         return Prediction(*prediction_from(torch.zeros_like(x), x, alpha, sigma, "x0"))
 
     recipe = Joined(filled, mask, LEVELS, t, context=False)
-    path = FixedPath(LEVELS.spaced(steps, t))
+    path = FixedTrajectory(LEVELS.spaced(steps, t))
     return sample(zero, recipe, path, ddpm(LEVELS), stream(), LEVELS), filled, mask
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from histomend.cli.app import app
 from histomend.diffusion.loop import sample
 from histomend.diffusion.noise import NoiseField, NoiseStream
-from histomend.diffusion.recalibration import RecalibratingPath
+from histomend.diffusion.recalibration import RecalibratingTrajectory
 from histomend.errors import ModelMismatchError, SettingError, TrainingError
 from histomend.methods.rscd import RSCD, calibrated_sampling
 from histomend.models import CalibratorConfig, load_model, save_calibrator
@@ -43,7 +43,7 @@ def test_it_learns_to_take_noise_away(smooth: Path, tmp_path: Path) -> None:
     done = sample(
         model.denoiser,
         RSCD(noisy),
-        RecalibratingPath(lambda x: t[1:] / 2, chosen.plan, first=t.float()),
+        RecalibratingTrajectory(lambda x: t[1:] / 2, chosen.plan, first=t.float()),
         chosen.make_sampler(schedule),
         NoiseStream([NoiseField(0)] * 2, [(0, 0)] * 2),
         schedule,

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from histomend.diffusion.denoiser import NO_CONDITION, Condition, Denoises, Prediction
 from histomend.diffusion.noise import NoiseStream
-from histomend.diffusion.path import Path, Step
 from histomend.diffusion.samplers import Memory, Sampler
 from histomend.diffusion.schedule import Schedule
+from histomend.diffusion.trajectory import Step, Trajectory
 
 
 class Recipe:
@@ -89,13 +89,13 @@ class Sampled:
 def sample(
     denoiser: Denoises,
     recipe: Recipe,
-    path: Path,
+    trajectory: Trajectory,
     sampler: Sampler,
     noise: NoiseStream,
     schedule: Schedule,
     callback: Callable[[State], None] | None = None,
 ) -> Sampled:
-    """Walk a batch along its path, from the recipe's start to its finish.
+    """Walk a batch along its trajectory, from the recipe's start to its finish.
 
     Samples may be at different times; those that rest in a step cost no network call.
 
@@ -103,19 +103,19 @@ def sample(
     ----------
     denoiser : Denoises
     recipe : Recipe
-    path : Path
+    trajectory : Trajectory
     sampler : Sampler
     noise : NoiseStream
         Gives the same draws to a sample whatever batch it is in.
     schedule : Schedule
-        Used where the path re-noises.
+        Used where the trajectory re-noises.
     callback : function of State, optional
         Called after each step.
     """
     x = recipe.start(noise)
     nfe = torch.zeros(len(x), dtype=torch.int64)
     memory: Memory | None = None
-    while (step := path.next(x)) is not None:
+    while (step := trajectory.next(x)) is not None:
         x0 = None
         if step.down.any():
             ready = recipe.before(x, step, noise)

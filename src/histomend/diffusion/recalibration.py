@@ -1,4 +1,4 @@
-"""A path that looks at x to see how far it still has to go, for each sample by itself."""
+"""A trajectory that looks at x to see how far it still has to go, for each sample by itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from histomend.diffusion.path import Step
+from histomend.diffusion.trajectory import Step
 from histomend.errors import ModelError
 
 
@@ -36,7 +36,7 @@ Plan = Callable[[float, int], Stretch]
 Calibrates = Callable[[Tensor], Tensor]
 
 
-class RecalibratingPath:
+class RecalibratingTrajectory:
     """Asks at which t each sample is, walks a stretch from there, and asks again.
 
     Samples of a batch are at different times and finish at different times; one that has

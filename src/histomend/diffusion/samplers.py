@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from histomend.diffusion.denoiser import Prediction
-from histomend.diffusion.path import Step
 from histomend.diffusion.schedule import Schedule
+from histomend.diffusion.trajectory import Step
 from histomend.errors import SettingError
 
 Variance = Literal["posterior", "beta", "learned"]

@@ -11,8 +11,8 @@ from torch import Tensor
 from histomend.diffusion.denoiser import Condition, TiledDenoiser
 from histomend.diffusion.loop import Recipe, sample
 from histomend.diffusion.noise import NoiseField, NoiseStream
-from histomend.diffusion.path import FixedPath, Step
 from histomend.diffusion.schedule import Schedule
+from histomend.diffusion.trajectory import FixedTrajectory, Step
 from histomend.errors import MaskError, ModelMismatchError
 from histomend.jobs.job import Geometry, Job, Mask, Options, RestoreOptions, Stage
 from histomend.methods.pixel_size import differs
@@ -187,7 +187,7 @@ def sample_field(size: int, seed: int, model: Model) -> Tensor:
     x = sample(
         TiledDenoiser(model.denoiser, side, side // 4),
         recipe,
-        FixedPath(chosen.times(schedule)),
+        FixedTrajectory(chosen.times(schedule)),
         chosen.make_sampler(schedule, config.learned_variance),
         NoiseStream([NoiseField(seed)], [(0, 0)]),
         schedule,

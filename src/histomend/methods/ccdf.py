@@ -14,10 +14,10 @@ from torch import Tensor
 
 from histomend.diffusion.loop import Recipe
 from histomend.diffusion.noise import NoiseStream
-from histomend.diffusion.path import Step
-from histomend.diffusion.recalibration import Calibrates, RecalibratingPath
+from histomend.diffusion.recalibration import Calibrates, RecalibratingTrajectory
 from histomend.diffusion.samplers import sampler_named
 from histomend.diffusion.schedule import Schedule
+from histomend.diffusion.trajectory import Step
 from histomend.errors import SettingError
 from histomend.jobs.job import Job, Mask, Options
 from histomend.methods.fields import DiffusionRestorer, always, decide_field
@@ -110,7 +110,7 @@ def decide_reverse(
         schedule,
         sampler_named(sampler, schedule),
         recipe=lambda x, t: recipe(x, t, schedule),
-        path=lambda t: RecalibratingPath(calibrate, plan, first=t),
+        trajectory=lambda t: RecalibratingTrajectory(calibrate, plan, first=t),
         calibrate=calibrate,
     )
     return decide_field(source, model, options, restores, {"steps": steps, "sampler": sampler})

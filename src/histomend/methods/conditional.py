@@ -13,7 +13,7 @@ from torch import Tensor
 from histomend.diffusion.denoiser import Condition, Denoiser
 from histomend.diffusion.loop import Recipe
 from histomend.diffusion.noise import NoiseStream
-from histomend.diffusion.path import FixedPath
+from histomend.diffusion.trajectory import FixedTrajectory
 from histomend.jobs.job import Job, Mask, Options
 from histomend.methods.fields import DiffusionRestorer, decide_field
 from histomend.methods.sampling import Sampling, sampling
@@ -51,7 +51,7 @@ def by_condition(denoiser: Denoiser, sampling: Sampling) -> DiffusionRestorer:
         schedule,
         sampling.make_sampler(schedule, learned_variance=False),
         recipe=lambda x, _: Conditional(x),
-        path=lambda _: FixedPath(sampling.times(schedule)),
+        trajectory=lambda _: FixedTrajectory(sampling.times(schedule)),
     )
 
 

@@ -16,11 +16,11 @@ from histomend.diffusion.denoiser import Denoises
 from histomend.diffusion.device import torch_device
 from histomend.diffusion.loop import Recipe, sample
 from histomend.diffusion.noise import NoiseField, NoiseStream, further_seed
-from histomend.diffusion.path import Path
 from histomend.diffusion.poses import PosedDenoiser
 from histomend.diffusion.recalibration import Calibrates
 from histomend.diffusion.samplers import Sampler
 from histomend.diffusion.schedule import Schedule
+from histomend.diffusion.trajectory import Trajectory
 from histomend.errors import SettingError
 from histomend.image.model_range import camera_range, plain_range
 from histomend.image.stacks import Stack
@@ -115,7 +115,7 @@ class DiffusionRestorer:
     ----------
     denoiser, schedule, sampler
     recipe : function of (x, t) -> Recipe
-    path : function of t -> Path
+    trajectory : function of t -> Trajectory
     calibrate : Calibrates, optional
     poses : int
         Network calls for each prediction (`PosedDenoiser`).
@@ -125,7 +125,7 @@ class DiffusionRestorer:
     schedule: Schedule
     sampler: Sampler
     recipe: Callable[[Tensor, Tensor], Recipe]
-    path: Callable[[Tensor], Path]
+    trajectory: Callable[[Tensor], Trajectory]
     calibrate: Calibrates | None = None
     poses: int = 1
 
@@ -135,7 +135,7 @@ class DiffusionRestorer:
         found = sample(
             PosedDenoiser(self.denoiser, self.poses),
             self.recipe(x, t),
-            self.path(t),
+            self.trajectory(t),
             self.sampler,
             noise,
             self.schedule,

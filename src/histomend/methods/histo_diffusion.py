@@ -14,9 +14,9 @@ from torch import Tensor
 from histomend.diffusion.denoiser import Condition, TiledDenoiser
 from histomend.diffusion.loop import Recipe, State, sample
 from histomend.diffusion.noise import NoiseField, NoiseStream
-from histomend.diffusion.path import FixedPath
 from histomend.diffusion.samplers import Sampler
 from histomend.diffusion.schedule import Schedule
+from histomend.diffusion.trajectory import FixedTrajectory
 from histomend.errors import SettingError
 from histomend.image import Intensity
 from histomend.jobs.job import Job, Mask, Options, Outcome, Pixels, Tick, UpscaleOptions
@@ -185,7 +185,7 @@ def steered(
     x = sample(
         tiled,
         HistoDiffusion(control, steering.times[0], schedule),
-        FixedPath(steering.times),
+        FixedTrajectory(steering.times),
         steering.sampler,
         NoiseStream([NoiseField(steering.seed)], [(0, 0)]),
         schedule,
@@ -285,7 +285,7 @@ def decide(source: ArraySource, model: Any, options: Options, mask: Mask | None 
     def diffuse(cleaned: ArraySource) -> WholeStage:
         def work(image: Pixels, tick: Tick) -> tuple[Pixels, Outcome]:
             pixels, control = steered(image, model, steering, tick)
-            return pixels, Outcome(FixedPath(times).nfe, control=control)
+            return pixels, Outcome(FixedTrajectory(times).nfe, control=control)
 
         return WholeStage(cleaned, work)
 
@@ -296,7 +296,7 @@ def decide(source: ArraySource, model: Any, options: Options, mask: Mask | None 
         parts=cleaned_tiles(options.size) + calls,
         units=cleaned_tiles(options.size) + bool(times),
         device=model.device,
-        nfe=FixedPath(times).nfe if times else 0,
+        nfe=FixedTrajectory(times).nfe if times else 0,
         model=model.record(),
         settings={
             "times": times,

@@ -32,7 +32,7 @@ class Joined(ArtiFusion):
         1 where it is drawn again.
     schedule : Schedule
     t : int
-        The time to start from, that of the path's first step.
+        The time to start from, that of the trajectory's first step.
     context, shown : bool
         As of `ArtiFusion`; the network is shown all but the band.
     """

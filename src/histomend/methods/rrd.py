@@ -9,8 +9,8 @@ from torch import Tensor
 from histomend.baselines.noise_estimate import NoiseEstimator
 from histomend.diffusion.loop import Recipe
 from histomend.diffusion.noise import NoiseStream
-from histomend.diffusion.path import Step
 from histomend.diffusion.schedule import Schedule
+from histomend.diffusion.trajectory import Step
 from histomend.jobs.job import Job, Mask, Options
 from histomend.methods.ccdf import decide_reverse, low_frequencies, walking
 from histomend.slides.source import ArraySource

@@ -12,7 +12,7 @@ from torch import Tensor
 from histomend.baselines.noise_estimate import NoiseEstimator
 from histomend.diffusion.loop import Recipe
 from histomend.diffusion.noise import NoiseStream
-from histomend.diffusion.recalibration import Calibrates, Plan, RecalibratingPath, Stretch
+from histomend.diffusion.recalibration import Calibrates, Plan, RecalibratingTrajectory, Stretch
 from histomend.diffusion.samplers import Sampler, ddpm, sampler_named
 from histomend.diffusion.schedule import Schedule
 from histomend.errors import ModelMismatchError, SettingError
@@ -264,7 +264,7 @@ def by_calibration(model: Model, sampling: CalibratedSampling) -> DiffusionResto
         schedule,
         sampling.make_sampler(schedule),
         recipe=recipe,
-        path=lambda t: RecalibratingPath(calibrate, sampling.plan, first=t),
+        trajectory=lambda t: RecalibratingTrajectory(calibrate, sampling.plan, first=t),
         calibrate=asked_first,
         poses=sampling.poses,
     )

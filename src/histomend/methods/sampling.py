@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from histomend.diffusion.path import FixedPath, repaint_times
 from histomend.diffusion.samplers import Sampler, Variance, ddpm, dpmpp_2m_sde, sampler_named
 from histomend.diffusion.schedule import Schedule
+from histomend.diffusion.trajectory import FixedTrajectory, repaint_times
 from histomend.methods import METHODS, check_settings
 from histomend.models import ModelConfig
 
@@ -30,8 +30,8 @@ class Sampling:
     jump_length, jumps : int
         RePaint's jumps; a single pass if `jumps` is 1.
     start : float in (0, 1]
-        Where the path begins, as a share of the schedule. Below 1 the mask is filled with tissue
-        of the same image first, and only a band along its seams is drawn, from this time on.
+        Where the trajectory begins, as a share of the schedule. Below 1 the mask is filled with
+        tissue of the same image first, and only a band along its seams is drawn, from this time on.
     """
 
     preset: str
@@ -50,13 +50,13 @@ class Sampling:
         return self.start < 1
 
     def times(self, schedule: Schedule) -> list[int]:
-        """Return the times the path visits."""
+        """Return the times the trajectory visits."""
         times = schedule.spaced(self.steps, max(round(self.start * schedule.steps), 1))
         return repaint_times(times, self.jump_length, self.jumps) if self.jumps > 1 else times
 
     def nfe(self, schedule: Schedule) -> int:
         """Return the network calls per sample."""
-        return FixedPath(self.times(schedule)).nfe
+        return FixedTrajectory(self.times(schedule)).nfe
 
     def make_sampler(self, schedule: Schedule, learned_variance: bool) -> Sampler:
         """Return the sampler for a model."""

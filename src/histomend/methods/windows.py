@@ -15,7 +15,7 @@ from torch import Tensor
 from histomend.diffusion.denoiser import Denoises, TiledDenoiser
 from histomend.diffusion.loop import State, sample
 from histomend.diffusion.noise import NoiseField, NoiseStream, further_seed
-from histomend.diffusion.path import FixedPath
+from histomend.diffusion.trajectory import FixedTrajectory
 from histomend.image import Intensity
 from histomend.image.pixels import Region
 from histomend.jobs.job import Mask, Outcome, Pixels, Tick, Trace, Unit
@@ -210,7 +210,7 @@ class WindowStage:
         found = sample(
             denoiser,
             recipe,
-            FixedPath(times),
+            FixedTrajectory(times),
             self.sampling.make_sampler(schedule, config.learned_variance),
             NoiseStream([NoiseField(seed)] * len(windows), [w.origin for w in windows]),
             schedule,

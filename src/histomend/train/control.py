@@ -16,8 +16,8 @@ from histomend.damage.pipelines import Pipeline
 from histomend.diffusion.denoiser import Denoiser
 from histomend.diffusion.device import has_fast_bf16, torch_device
 from histomend.diffusion.loop import sample
-from histomend.diffusion.path import FixedPath
 from histomend.diffusion.samplers import dpmpp_2m
+from histomend.diffusion.trajectory import FixedTrajectory
 from histomend.errors import SettingError, TrainingError
 from histomend.methods.histo_diffusion import HistoDiffusion
 from histomend.models import VaeFacts, fill, locate
@@ -204,7 +204,7 @@ class ControlLesson(Lesson[tuple[Tensor, Tensor]]):
         few = slice(0, min(SHOWN, len(x0)))
         recipe = HistoDiffusion(held_out.control[few], schedule.steps, schedule)
         path, noise = (
-            FixedPath(schedule.spaced(min(STEPS, schedule.steps))),
+            FixedTrajectory(schedule.spaced(min(STEPS, schedule.steps))),
             noise_streams(few.stop),
         )
         found = sample(denoiser, recipe, path, dpmpp_2m(schedule), noise, schedule).x

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 from accelerate import PartialState
 from PIL import Image as PilImage
 
@@ -28,6 +30,9 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".avif", ".webp"}
 LIGHT_SHARE = 0.1
 FOREIGN_SHARE = 0.15
 LIFTED_SHARE = 0.3
+# Of the masks, those that are bands, and their half widths in px (first, and one past the last).
+SEAM_SHARE = 0.3
+SEAM_HALF_WIDTH_PX = (1, 6)
 
 
 class Tiles:
@@ -266,12 +271,25 @@ def batch(
         [
             np.ones((size, size), bool)
             if rng.random() < unconditional
-            else random_mask((size, size), rng, area=float(rng.uniform(0.1, 0.6)))
+            else _training_mask(size, rng)
             for _ in range(count)
         ]
     )
     pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
     return pixels / 127.5 - 1, masks[:, None].astype(np.float32)
+
+
+def _training_mask(size: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Draw what is hidden in a crop, (size, size): a whole artifact, or a band along its border.
+
+    Bands are what the preset `exemplar` draws again along its seams; they see tissue on both sides.
+    """
+    region = random_mask((size, size), rng, area=float(rng.uniform(0.1, 0.6)))
+    if rng.random() >= SEAM_SHARE:
+        return region
+    width = 2 * int(rng.integers(*SEAM_HALF_WIDTH_PX)) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    return cv2.morphologyEx(region.astype(np.uint8), cv2.MORPH_GRADIENT, kernel) > 0
 
 
 def _identity(path: Path) -> str:

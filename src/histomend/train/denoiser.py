@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from histomend.diffusion.denoiser import Denoiser
 from histomend.diffusion.loop import sample
-from histomend.diffusion.path import FixedPath
 from histomend.diffusion.samplers import ddim
+from histomend.diffusion.trajectory import FixedTrajectory
 from histomend.errors import TrainingError
 from histomend.methods.artifusion import ArtiFusion
 from histomend.models import ModelConfig, load_weights, locate, read_config, save_model
@@ -208,7 +208,7 @@ class MaskedDenoising(Lesson[tuple[Tensor, Tensor]]):
         recipe = ArtiFusion(x0, mask, schedule, context=config.context)
         errors = x0_errors(denoiser, schedule, x0, mask, recipe.condition)
         recipe = ArtiFusion(x0[:SHOWN], mask[:SHOWN], schedule, context=config.context)
-        path, noise = FixedPath(schedule.spaced(SAMPLE_STEPS)), noise_streams(len(x0[:SHOWN]))
+        path, noise = FixedTrajectory(schedule.spaced(SAMPLE_STEPS)), noise_streams(len(x0[:SHOWN]))
         restored = sample(denoiser, recipe, path, ddim(schedule), noise, schedule).x
         return Figures(errors, self.held_out.rows(restored))
 

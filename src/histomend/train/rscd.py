@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from histomend.diffusion.denoiser import Denoiser
 from histomend.diffusion.device import torch_device
 from histomend.diffusion.loop import sample
-from histomend.diffusion.recalibration import RecalibratingPath
+from histomend.diffusion.recalibration import RecalibratingTrajectory
 from histomend.diffusion.samplers import ddim
 from histomend.errors import SettingError
 from histomend.methods.rscd import CALLS, RSCD, few_calls
@@ -97,7 +97,7 @@ class RscdLesson(Lesson[tuple[Tensor, Tensor, Tensor]]):
         noisy = schedule.noised(x0[few], t, eps[few])
         # Here t is known, so the path asks nobody.
         plan = few_calls(config.trained_t, CALLS, recalibrations=0)
-        path = RecalibratingPath(lambda _: t.float(), plan)
+        path = RecalibratingTrajectory(lambda _: t.float(), plan)
         recipe, noise = RSCD(noisy), noise_streams(few.stop)
         restored = sample(denoiser, recipe, path, ddim(schedule), noise, schedule).x
         return Figures(figures, [noisy, restored, x0[few]])

@@ -5,12 +5,12 @@ from itertools import pairwise
 import pytest
 import torch
 
-from histomend.diffusion.path import FixedPath, Step, repaint_times
+from histomend.diffusion.trajectory import FixedTrajectory, Step, repaint_times
 from histomend.errors import SettingError
 
 
 def test_a_fixed_path_walks_every_sample_and_ends() -> None:
-    path = FixedPath([5, 3, 4, 0])
+    path = FixedTrajectory([5, 3, 4, 0])
     x = torch.zeros(2, 1, 1, 1)
     steps = []
     while (step := path.next(x)) is not None:
@@ -49,4 +49,4 @@ def test_repaint_jumps_back_as_far_and_as_often_as_asked() -> None:
 
 def test_a_path_of_one_time_is_refused() -> None:
     with pytest.raises(SettingError, match="at least two"):
-        FixedPath([3])
+        FixedTrajectory([3])

@@ -38,14 +38,14 @@ class Step:
         return self.t_next > self.t
 
 
-class Path(Protocol):
+class Trajectory(Protocol):
     """What the loop asks for its next step; it may look at x (RSCD's calibrator does)."""
 
     def next(self, x: Tensor) -> Step | None:
         """Return the next step for batch `x`, or None when every sample has finished."""
 
 
-class FixedPath:
+class FixedTrajectory:
     """The same list of times for every sample.
 
     Parameters
@@ -56,7 +56,7 @@ class FixedPath:
 
     def __init__(self, times: Sequence[int]):
         if len(times) < 2:
-            raise SettingError(f"A path needs at least two times, got {list(times)}.")
+            raise SettingError(f"A trajectory needs at least two times, got {list(times)}.")
         self.times = list(times)
         self._position = 0
 
@@ -70,7 +70,7 @@ class FixedPath:
 
     @property
     def nfe(self) -> int:
-        """Network calls per sample along the path."""
+        """Network calls per sample along the trajectory."""
         return sum(b < a for a, b in pairwise(self.times))
 
 
@@ -90,12 +90,12 @@ def repaint_times(times: Sequence[int], jump_length: int = 10, jumps: int = 10) 
         How often each stretch is denoised.
     """
     last = len(times) - 1
-    path = [times[0]]
+    trajectory = [times[0]]
     for position in range(1, last + 1):
-        path.append(times[position])
+        trajectory.append(times[position])
         left = last - position
         if (left - 1) % jump_length == 0 and left >= 1 and position > jump_length:
             up = [times[position - back] for back in range(1, jump_length + 1)]
             down = [times[position - jump_length + step] for step in range(1, jump_length + 1)]
-            path += (up + down) * (jumps - 1)
-    return path
+            trajectory += (up + down) * (jumps - 1)
+    return trajectory
