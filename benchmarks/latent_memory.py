@@ -84,8 +84,8 @@ def main() -> None:
     table = Table(
         f"**Memory for {options.size}×{options.size} with {MASKED:.0%} masked**, preset "
         f"`generate`, on the CPU, each in a fresh process: the most memory resident at any "
-        f"time, with PyTorch and the image ({3 * options.size**2 / 1e6:.0f} MB) in it, and how much "
-        f"of it was there before the restoration began. The goal is {GOAL_GB:.0f} GB.",
+        f"time, with PyTorch and the image ({3 * options.size**2 / 1e6:.0f} MB) in it, and how "
+        f"much of it was there before the restoration began. The goal is {GOAL_GB:.0f} GB.",
         command(),
         ("mask", "windows", "peak, GB", "before, GB", "s"),
         tuple(
