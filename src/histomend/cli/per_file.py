@@ -145,9 +145,16 @@ def carry_out(
         Of `histomend.methods.decide.decide`, the same for all files.
     of : function of Output -> further options, for one file
     """
+    from histomend.jobs.companions import check_apart
+
     run = PerFile([output.source for output in files.outputs], alone=files.alone)
     say_passed_over(files.inputs)
     outputs = list(files.outputs)
+    check_apart(
+        (output.source for output in outputs),
+        (path for output in outputs for path in output.files(files.maps)),
+        others={output.mask: "the mask" for output in outputs if output.mask is not None},
+    )
     if not files.dry_run:
         # Before anything is computed or imported: the outputs may exist already.
         check = {"force": files.force, "lossy": files.lossy}
@@ -171,6 +178,7 @@ def carry_out(
 
         def work(output: Output) -> dict[str, Any]:
             job = decide(task, output.source, **options, **of(output))
+            output.check_job(job)
             if files.dry_run:
                 return {"output": str(output.image), **job.describe()}
             with display.file(output.source.name) as advance:
