@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from histomend.cli.failures import named
 from histomend.cli.screen import answer, facts, say
 from histomend.errors import HistomendError
 from histomend.jobs.progress import ProgressDisplay
@@ -42,10 +43,13 @@ class PerFile:
         except Exception as error:
             if self.alone:
                 raise
-            named = isinstance(error, HistomendError)
-            text = str(error) if named else f"{source}: {type(error).__name__}: {error}"
-            say(text, title="Error" if named else "Unexpected error", style="bold red")
-            self.records[source] |= {"error": str(error), "kind": type(error).__name__}
+            known = named(error)
+            text = str(known) if known else f"{source}: {type(error).__name__}: {error}"
+            say(text, title="Error" if known else "Unexpected error", style="bold red")
+            self.records[source] |= {
+                "error": str(known or error),
+                "kind": type(known or error).__name__,
+            }
             return False
         return True
 

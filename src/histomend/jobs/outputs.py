@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 import tifffile
 
-from histomend.errors import MaskError, OutputError, SettingError
+from histomend.errors import MaskError, OutputError, SettingError, display_name
 from histomend.image import (
     FileSet,
     check_target,
@@ -20,7 +20,6 @@ from histomend.image import (
     write_atomically,
     write_image,
 )
-from histomend.image.names import display_name
 from histomend.image.writing import check_format
 from histomend.jobs.companions import RECORD, check_apart, name_beside
 from histomend.jobs.inputs import IMAGE_SUFFIXES, MAPS, list_images
