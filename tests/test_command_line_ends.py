@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +51,8 @@ def test_a_full_disk_behind_the_output_is_named() -> None:
 
 def test_an_interruption_while_the_program_is_loaded() -> None:
     slow = (
-        "import sys, os, signal; from importlib.abc import MetaPathFinder\n"
+        "import sys, os, signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from importlib.abc import MetaPathFinder\n"
         "class Slow(MetaPathFinder):\n"
         "    def find_spec(self, name, path, target=None):\n"
         "        if name == 'typer': os.kill(os.getpid(), signal.SIGINT)\n"
@@ -64,7 +64,6 @@ def test_an_interruption_while_the_program_is_loaded() -> None:
     done = subprocess.run(
         [sys.executable, "-c", slow], capture_output=True, check=False, timeout=60,
         env=os.environ | {"PYTHONPATH": SOURCE},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
     )  # fmt: skip
     assert done.returncode == 130
     assert done.stderr == b""

@@ -5,22 +5,20 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from histomend.errors import OutputError, SettingError
-from histomend.image.replacing import STAGES, FileSet, make_folder, settle, write_atomically
+from histomend.image.replacing import STAGES, FileSet, make_folder, settle
 
-# Every way in which the disk is touched.
-STEPS = (
-    (Path, "open"), (Path, "replace"), (Path, "mkdir"), (Path, "unlink"), (Path, "rmdir"),
-    (os, "link"), (os, "fsync"), (os, "open"), (os, "unlink"), (os, "rmdir"),
-)  # fmt: skip
+sys.path.insert(0, str(Path(__file__).parent))
+import killed_writes
+from killed_writes import failing, places, versions, write
 
 
 @pytest.fixture(autouse=True)
@@ -29,80 +27,24 @@ def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
-def write(folder: Path, version: str, *, force: bool = True, map_in: Path | None = None) -> None:
-    """Write three files that say of which version they are."""
-    with FileSet(force=force) as files:
-        for target in places(folder, map_in):
-            write_atomically(files.place(target), lambda file: file.write(version.encode()))  # type: ignore[arg-type,return-value]
-
-
-def places(folder: Path, map_in: Path | None = None) -> tuple[Path, ...]:
-    return folder / "a.ledger.json", (map_in or folder) / "a.t-map.tif", folder / "a.tif"
-
-
-def versions(folder: Path, map_in: Path | None = None) -> set[str | None]:
-    return {path.read_text() if path.exists() else None for path in places(folder, map_in)}
-
-
-@contextmanager
-def failing(at: int, how: Callable[[], Any]) -> Iterator[list[int]]:
-    """Do `how` in place of the n-th touch of the disk; give how many there were."""
-    count = [0]
-    with pytest.MonkeyPatch.context() as patch:
-        for owner, name in STEPS:
-            real = getattr(owner, name)
-
-            def step(*words: Any, _real: Any = real, **options: Any) -> Any:
-                count[0] += 1
-                if count[0] == at:
-                    how()
-                return _real(*words, **options)
-
-            patch.setattr(owner, name, step)
-        yield count
-
-
-def killed(at: int, work: Callable[[], None]) -> bool:
-    """Do some work in a process that ends at the n-th touch of the disk; return whether it did."""
-    child = os.fork()
-    if child == 0:  # pragma: no cover
-        with failing(at, lambda: os._exit(9)):
-            work()
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-
-
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.parametrize("elsewhere", [False, True])
-@pytest.mark.parametrize("before", ["old", None])
-def test_a_kill_at_any_moment_leaves_files_of_one_version(
-    tmp_path: Path, before: str | None, elsewhere: bool
-) -> None:
-    seen = set()
-    for at in range(1, 200):
-        folder = tmp_path / str(at)
-        folder.mkdir()
-        map_in = folder / "maps" if elsewhere else None
-        if elsewhere:
-            (folder / "maps").mkdir()
-        if before:
-            write(folder, before, map_in=map_in)
-        ended = killed(at, lambda f=folder, m=map_in: write(f, "new", map_in=m))  # type: ignore[misc]
-        # The one who comes next may look at the map first, or at the record.
-        settle(folder / "maps" if elsewhere and at % 2 else folder)
-        found = versions(folder, map_in)
-        assert found in ({before}, {"new"}), (at, found)
-        seen |= found
-        settle(folder)
-        if elsewhere:
-            settle(folder / "maps")
-        left = [path for path in folder.rglob("*") if path.name.startswith(".")]
-        assert left == [], at
-        if not ended:
-            break
-    assert not ended
-    assert at > 20
-    assert seen == {before, "new"}
+def test_a_kill_at_any_moment_leaves_files_of_one_version(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, str(Path(killed_writes.__file__)), str(tmp_path)],
+        capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONPATH": str(root / "src")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert len(told) == 4
+    for case in told:
+        for kill in case["kills"]:
+            assert kill["versions"] in ([case["before"]], ["new"]), kill
+            assert kill["left"] == [], kill
+        assert len(case["kills"]) > 20
+        assert not case["kills"][-1]["ended"]
+        seen = {version for kill in case["kills"] for version in kill["versions"]}
+        assert seen == {case["before"], "new"}
 
 
 @pytest.mark.parametrize("before", ["old", None])
