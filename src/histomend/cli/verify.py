@@ -34,20 +34,26 @@ def undo(
 
     Example: histomend undo restored.png -o original.png
     """
-    from histomend.image import check_output, read_image, write_image
-    from histomend.jobs.outputs import make_folder, pair_outputs
+    from histomend.image import FileSet, check_target, read_image, write_image
+    from histomend.image.writing import check_format
+    from histomend.jobs.companions import check_apart, record_of
+    from histomend.jobs.outputs import pair_outputs
     from histomend.ledger import undo as original_pixels
 
     pairs = pair_outputs(restored, out)
+    records = {ledger or record_of(image): "the record" for image in pairs}
+    check_apart(pairs, pairs.values(), others=records)
 
-    def step(source: Path, files: PerFile) -> dict[str, Any]:
+    def step(source: Path, _: PerFile) -> dict[str, Any]:
         output = pairs[source]
-        make_folder(output.parent)
-        check_output(output, force=force, source=source)
+        check_format(output, lossy=False)
+        check_target(output, force=force, new_folder=True)
         record = _record(source, ledger, len(pairs))
         image = read_image(source)
         pixels = original_pixels(record, image)
-        write_image(output, pixels, alpha=image.alpha, icc=image.icc, mpp=image.mpp, force=force)
+        about: dict[str, Any] = {"alpha": image.alpha, "icc": image.icc, "mpp": image.mpp}
+        with FileSet(force=force) as files:
+            write_image(files.place(output), pixels, **about)
         return {"output": str(output)}
 
     for_each(list(pairs), step, alone=is_alone(restored), as_json=as_json, failure="Not undone")
@@ -110,7 +116,7 @@ def verify(
 
 
 def _record(image: Path, ledger: Path | None, images: int) -> Record:
-    from histomend.jobs.outputs import record_of
+    from histomend.jobs.companions import record_of
     from histomend.ledger import Record
 
     if ledger is not None and images > 1:

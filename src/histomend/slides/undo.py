@@ -18,7 +18,7 @@ import numpy as np
 
 from histomend.errors import HistomendError, UnreadableImageError
 from histomend.image.reading import file_sha256
-from histomend.image.writing import write_atomically
+from histomend.image.replacing import write_atomically
 from histomend.slides.copying import check_slide_target, copy_bytes, open_slide_file
 from histomend.slides.tiff_levels import STRIP_TAGS, TILE_TAGS, LevelPixels, pyramid_levels
 from histomend.slides.tiff_structure import CHILD_TAGS, Directory, TiffStructure
