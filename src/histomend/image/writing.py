@@ -141,8 +141,18 @@ def write_image(
     write_atomically(path, encode)
 
 
-def write_atomically(path: Path, encode: Callable[[BinaryIO], None]) -> None:
-    """Write through a temporary file in the same folder, which then takes the place of `path`.
+def write_atomically(
+    path: Path, encode: Callable[[BinaryIO], None], *, through: Path | None = None
+) -> None:
+    """Write through a temporary file, which then takes the place of `path`.
+
+    Parameters
+    ----------
+    path : Path
+    encode : function that writes to a binary file
+    through : Path or None
+        The folder of the temporary file, on the same file system; by default that of `path`. A
+        process that is killed leaves it there.
 
     Raises
     ------
@@ -152,7 +162,7 @@ def write_atomically(path: Path, encode: Callable[[BinaryIO], None]) -> None:
     temporary: Path | None = None
     try:
         descriptor, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".part"
+            dir=through or path.parent, prefix=f".{path.name[:80]}.", suffix=".part"
         )
         os.close(descriptor)
         temporary = Path(name)
