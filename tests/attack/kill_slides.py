@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -26,23 +27,27 @@ from typing import Any
 
 import numpy as np
 
-# Imports once, then a fork for each run: what is killed is the work, not the import of PyTorch.
+# The first job runs here, so that all is imported; each of the others in a fork, which is killed.
+# One thread, as a fork has no threads but its own.
 SERVER = """
 import json, os, sys
 from histomend import restore_slide
-import histomend.jobs.slide_run, histomend.methods.slides, histomend.methods.artifusion
-import histomend.methods.joining, histomend.methods.windows, histomend.exemplar.fill
 from histomend.tiles import slide_plan
 
 slide_plan.BLOCK_PX = int(sys.argv[1])
+
+def work(wish):
+    files = (wish.pop("slide"), wish.pop("output"), wish.pop("mask"))
+    restore_slide(*files, **wish)
+
+work(json.loads(sys.stdin.readline()))
+print("ready", flush=True)
 for line in sys.stdin:
-    wish = json.loads(line)
     child = os.fork()
     if not child:
         code = 1
         try:
-            files = (wish.pop("slide"), wish.pop("output"), wish.pop("mask"))
-            restore_slide(*files, **wish)
+            work(json.loads(line))
             code = 0
         except BaseException as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
@@ -51,20 +56,25 @@ for line in sys.stdin:
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 class Server:
     """Runs jobs in processes of their own, which can be killed."""
 
-    def __init__(self, block_px: int) -> None:
+    def __init__(self, block_px: int, first: dict[str, Any]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-c", SERVER, str(block_px)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             bufsize=1,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+            env=os.environ | _ONE_THREAD | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")},
         )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(first) + "\n")
+        assert self._process.stdout.readline() == "ready\n"
 
     def __enter__(self) -> Server:
         return self
@@ -83,11 +93,17 @@ class Server:
         assert process.stdout is not None
         process.stdin.write(json.dumps(wish) + "\n")
         child = int(process.stdout.readline())
+        timer = threading.Timer(kill_after or 0, _kill, [child])
         if kill_after is not None:
-            time.sleep(kill_after)
-            with suppress(ProcessLookupError):  # it was faster
-                os.kill(child, signal.SIGKILL)
-        return int(process.stdout.readline())
+            timer.start()
+        code = int(process.stdout.readline())
+        timer.cancel()
+        return code
+
+
+def _kill(process: int) -> None:
+    with suppress(ProcessLookupError):  # it was faster
+        os.kill(process, signal.SIGKILL)
 
 
 def phase(folder: Path, output: Path) -> str:
@@ -116,9 +132,9 @@ def trials(
     (folder / "whole").mkdir()
     whole = folder / "whole" / f"out{suffix}"
     rng = np.random.default_rng(seed)
-    with Server(block_px) as server:
+    with Server(block_px, {**wish, "output": str(whole)}) as server:
         begun = time.monotonic()
-        assert server.run({**wish, "output": str(whole)}) == 0
+        assert server.run({**wish, "output": str(folder / "whole" / f"again{suffix}")}) == 0
         takes = time.monotonic() - begun
         expected = hashlib.sha256(whole.read_bytes()).hexdigest()
         left, number = kills, 0
