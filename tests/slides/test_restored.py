@@ -36,7 +36,7 @@ from histomend.slides.undo import verify as verify_bytes
 from histomend.tiles.slide_plan import plan_slide
 
 # The network draws what is masked by itself, in two steps.
-FAST: dict[str, Any] = {"preset": "fast", "device": "cpu"}
+FAST: dict[str, Any] = {"preset": "generate", "device": "cpu"}
 
 
 def run(*words: object) -> Result:
@@ -79,7 +79,7 @@ def test_the_verbs_restore_prove_and_undo(
     work: Path, untrained: Path, mask: np.ndarray, readers: dict[str, Any]
 ) -> None:
     slide, out = work / "slide.svs", work / "new" / "out.svs"
-    words = ("--mask", work / "mask.geojson", "--model", untrained, "--preset", "fast")
+    words = ("--mask", work / "mask.geojson", "--model", untrained, "--preset", "generate")
     said = json.loads(succeed("restore", slide, "-o", out, *words, "--json").stdout)[0]
     assert said["area_px"] == mask.sum()
     assert sorted(path.name for path in out.parent.iterdir()) == ["out.ledger.json", "out.svs"]
@@ -154,7 +154,7 @@ def test_what_cannot_be_appended_to_becomes_a_new_pyramid(
         writer.write(pixels, resolution=(20000, 20000), resolutionunit=3, **options)
         writer.write(pixels[::2, ::2], subfiletype=1, **options)
     write_mask(tmp_path / "mask.geojson", mask)
-    words = ("--mask", tmp_path / "mask.geojson", "--model", untrained, "--preset", "fast")
+    words = ("--mask", tmp_path / "mask.geojson", "--model", untrained, "--preset", "generate")
     said = succeed("restore", slide, "-o", out, *words).stderr
     assert "new pyramid" in said
     for reader in ("openslide", "tifffile", "libtiff"):
@@ -172,7 +172,7 @@ def test_what_cannot_be_appended_to_becomes_a_new_pyramid(
 
 
 def test_the_label_goes_if_it_is_to(work: Path, untrained: Path) -> None:
-    words = ("--mask", work / "mask.geojson", "--model", untrained, "--preset", "fast")
+    words = ("--mask", work / "mask.geojson", "--model", untrained, "--preset", "generate")
     succeed("restore", work / "slide.svs", "-o", work / "out.svs", *words, "--no-label")
     name = b"N" * 9 + b"A" * 9 + b"M" * 9  # each letter three pixels of three colours
     assert name in (work / "slide.svs").read_bytes()
