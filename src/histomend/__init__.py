@@ -15,7 +15,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from histomend.api import denoise, detect, restore, restore_slide, upscale
+    from histomend.api import denoise, detect, restore, upscale
+    from histomend.api_slides import detect_slide, restore_slide
     from histomend.damage.artifacts import KINDS, Damaged, simulate
     from histomend.detect.threshold import Thresholds
     from histomend.errors import (
@@ -95,6 +96,7 @@ __all__ = [
     "decide",
     "denoise",
     "detect",
+    "detect_slide",
     "execute",
     "load_model",
     "read_image",
@@ -113,7 +115,8 @@ __all__ = [
 
 # Where the public names live that are not errors.
 _HOMES = {
-    "histomend.api": ("denoise", "detect", "restore", "restore_slide", "upscale"),
+    "histomend.api": ("denoise", "detect", "restore", "upscale"),
+    "histomend.api_slides": ("detect_slide", "restore_slide"),
     "histomend.damage.artifacts": ("KINDS", "Damaged", "simulate"),
     "histomend.detect.threshold": ("Thresholds",),
     "histomend.image": ("Image", "read_image", "write_image"),

@@ -21,7 +21,6 @@ from histomend.slides.source import ImageLike, picture_source
 
 if TYPE_CHECKING:
     from histomend.detect.threshold import Thresholds
-    from histomend.jobs.slide_run import SlideResult
 
 
 def restore(
@@ -106,78 +105,6 @@ def restore(
         batch=batch, trace=trace,
     )  # fmt: skip
     return execute(job, progress=progress)
-
-
-def restore_slide(
-    slide: str | Path,
-    output: str | Path,
-    mask: str | Path,
-    *,
-    mask_classes: Sequence[str] | None = None,
-    method: str = "artifusion",
-    model: ModelLike | None = None,
-    preset: str | None = None,
-    steps: int | None = None,
-    sampler: str | None = None,
-    seed: int = 0,
-    samples: int = 1,
-    mpp: float | None = None,
-    device: str = "auto",
-    batch: int = 8,
-    compact: bool = False,
-    no_label: bool = False,
-    lossy: bool = False,
-    force: bool = False,
-    progress: Progress | None = None,
-) -> SlideResult:
-    """Restore the masked parts of a whole slide into a new slide; nothing else changes.
-
-    The slide is read where it is masked and around there, and never in memory. A job that was
-    killed goes on where it was when it is called again.
-
-    Parameters
-    ----------
-    slide : Path
-        A slide of a scanner, or a pyramidal TIFF.
-    output : Path
-        A .tif or .svs. To slides that are TIFF files new tiles are appended, so that all others
-        stay byte for byte and `undo` needs nothing else; of others a new pyramid is made.
-    mask : Path
-        GeoJSON in pixels of the slide as QuPath exports it, or a picture of the slide's size;
-        masks of GrandQC and HistoQC may be smaller.
-    mask_classes, method, model, preset, steps, sampler, seed, samples, mpp, device, batch
-        As of `restore`.
-    compact : bool
-        Write the slide anew, so that what was replaced is not in the file any more.
-    no_label : bool
-        The same without the label and the macro image of the slide.
-    lossy : bool
-        A new pyramid may be JPEG, which is about a fifth as large and changes every pixel a little.
-    force : bool
-        An existing output may be replaced.
-    progress : True, or a function of (masked pixels done, masked pixels in all), optional
-        True shows a bar on standard error, or a line every ten seconds without a terminal.
-
-    Returns
-    -------
-    SlideResult
-
-    Raises
-    ------
-    InputError, ModelError, ResourceError
-        Before anything is computed; see `histomend.errors`.
-    JobError
-        Another process works on the same output, or what it began had other inputs.
-    """
-    from histomend.jobs.slide_run import execute_slide
-    from histomend.methods.slides import decide_slide
-
-    job = decide_slide(
-        slide, output, mask, mask_classes=mask_classes, method=method, model=model,
-        preset=preset, steps=steps, sampler=sampler, seed=seed, samples=samples, mpp=mpp,
-        device=device, batch=batch, compact=compact, no_label=no_label, lossy=lossy, force=force,
-    )  # fmt: skip
-    return execute_slide(job, progress=progress)
 
 
 def denoise(

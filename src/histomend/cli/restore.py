@@ -127,6 +127,8 @@ def restore(
         "seed": seed,
         "samples": samples,
         "mask_classes": [name for text in classes or () for name in text.split(",")] or None,
+        "detect": detect,
+        "max_share": max_share,
         "mpp": mpp,
         "device": device,
         "batch": batch,
@@ -147,7 +149,7 @@ def restore(
             as_json=as_json,
         ),
         failure="Not restored",
-        options={**options, "detect": detect, "max_share": max_share, "region": part},
+        options={**options, "region": part},
         of=of,
         slides=slides,
     )

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from histomend.cli.screen import facts
-from histomend.errors import MaskError, SettingError
+from histomend.errors import SettingError
 from histomend.jobs.progress import ProgressDisplay
 
 if TYPE_CHECKING:
@@ -61,8 +61,6 @@ class WholeSlides:
         from histomend.jobs.slide_run import check_free, execute_slide
         from histomend.methods.slides import decide_slide
 
-        if output.mask is None:
-            raise MaskError(f"{output.source}: name the mask of the slide: --mask FILE.")
         if not files.dry_run:
             make_folder(output.image.parent)
             check_free(output.image, force=files.force)

@@ -80,6 +80,8 @@ class SlideJob:
     settings, repeats : dict
         As of `Job`.
     notices : tuple of str
+    found : bytes or None
+        GeoJSON of what was found, to be written beside the output.
     """
 
     source: Image
@@ -96,6 +98,7 @@ class SlideJob:
     settings: dict[str, Any] = field(default_factory=dict)
     repeats: dict[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    found: bytes | None = None
 
     @property
     def path(self) -> Path:
@@ -174,6 +177,11 @@ class SlideJob:
         # One value for all pixels takes no memory: dark, so that nothing looks like glass.
         dark = np.broadcast_to(np.zeros((), self.source.pixels.dtype), (h, w, 3))
         return ArraySource(Image(dark, self.source.mpp)), own, self.options
+
+
+def found_beside(output: Path) -> Path:
+    """Return where it is written what was found on a slide before it was restored."""
+    return output.with_name(f"{output.stem}.mask.geojson")
 
 
 def _touched_tiles(part: SlidePart) -> int:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -21,14 +21,14 @@ import torch
 
 import histomend
 from histomend.errors import JobError, OutputError
-from histomend.image import Image, Intensity, check_target
+from histomend.image import Image, Intensity, check_target, write_atomically
 from histomend.jobs.engines import given_threads
 from histomend.jobs.job import Mask, Pixels
 from histomend.jobs.journal import Journal, begun_writing, journal_of
 from histomend.jobs.outputs import record_of
-from histomend.jobs.progress import Advance, ProgressDisplay
-from histomend.jobs.run import Progress, execute
-from histomend.jobs.slide_job import SlideJob
+from histomend.jobs.progress import Advance
+from histomend.jobs.run import Progress, displayed, execute
+from histomend.jobs.slide_job import SlideJob, found_beside
 from histomend.ledger import Record
 from histomend.ledger.slides import SlideAccount, part_report
 from histomend.slides.slide_sink import PYRAMID, AppendedSink, PyramidSink, SlideSink
@@ -78,16 +78,16 @@ def execute_slide(job: SlideJob, *, progress: Progress | None = None) -> SlideRe
     UnreadableImageError
         The slide is damaged in a place that is needed.
     """
-    display = ProgressDisplay(unit="masked px")
-    shown = display.file(job.path.name) if progress is True else nullcontext(progress or None)
     target = job.writing.target
     with (
-        shown as advance,
+        displayed(progress, job.path.name, "masked px") as advance,
         open_slide(job.path, mpp=job.source.mpp, sha256=job.source.sha256) as slide,
         Journal(journal_of(target), job.identity()) as journal,
     ):
         check_free(target, force=job.writing.force)
         _check_disk(job)
+        if job.found is not None:
+            _write_found(job.found, target)
         account = SlideAccount(job.source, job.size)
         with closing(_sink(job, slide, again=begun_writing(journal.folder))) as sink:
             _SlideRun(job, slide, sink, journal, advance or _nothing).parts(account)
@@ -131,6 +131,13 @@ def check_free(target: Path, *, force: bool) -> None:
 
 def _nothing(done: int, of: int) -> None:
     """Tell nobody."""
+
+
+def _write_found(data: bytes, target: Path) -> None:
+    def write(file: BinaryIO) -> None:
+        file.write(data)
+
+    write_atomically(found_beside(target), write)
 
 
 def _check_disk(job: SlideJob) -> None:

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from histomend.errors import MaskError
 from histomend.image.pixels import Frame, Region
@@ -125,6 +127,72 @@ class PictureMask:
         if self._mask.shape == (self._frame.height, self._frame.width):
             return self._mask[y : y + h, x : x + w]
         return Smaller.on(self._frame, (x, y), (h, w)).enlarged(self._mask)
+
+
+class BlockMask:
+    """A mask that was found block by block, on a level of a slide.
+
+    Parameters
+    ----------
+    size : (width, height)
+        Of the slide.
+    level : (width, height)
+        Of the level that was looked at.
+    block : int
+        Side of a block, in its pixels.
+    """
+
+    def __init__(self, size: tuple[int, int], level: tuple[int, int], block: int) -> None:
+        self.notices: tuple[str, ...] = ()
+        self._size, self._level, self._block = size, level, block
+        self._blocks: dict[tuple[int, int], bytes] = {}
+
+    def put(self, x: int, y: int, mask: Mask) -> None:
+        """Keep what was found in the block whose corner is (x, y)."""
+        if mask.any():
+            key = y // self._block, x // self._block
+            self._blocks[key] = zlib.compress(np.packbits(mask).tobytes(), 6)
+
+    def may_touch(self, region: Region) -> bool:
+        """Tell quickly whether something could be marked in a region (x, y, w, h)."""
+        return any(key in self._blocks for key in self._keys(self._on_level(region)))
+
+    def read(self, region: Region) -> Mask:
+        """Return the mask of a region, each pixel of the level as it is."""
+        x, y, w, h = self._on_level(region)
+        found = np.zeros((h, w), np.bool_)
+        for row, column in self._keys((x, y, w, h)):
+            if (row, column) not in self._blocks:
+                continue
+            top, left = row * self._block, column * self._block
+            shape = min(self._block, self._level[1] - top), min(self._block, self._level[0] - left)
+            bits = np.frombuffer(zlib.decompress(self._blocks[row, column]), np.uint8)
+            block = np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape).astype(np.bool_)
+            y0, y1 = max(y, top), min(y + h, top + shape[0])
+            x0, x1 = max(x, left), min(x + w, left + shape[1])
+            found[y0 - y : y1 - y, x0 - x : x1 - x] = block[
+                y0 - top : y1 - top, x0 - left : x1 - left
+            ]
+        across = self._places(region[0], region[2], 0) - x
+        down = self._places(region[1], region[3], 1) - y
+        return np.ascontiguousarray(found[down][:, across])
+
+    def _places(self, start: int, count: int, axis: int) -> npt.NDArray[np.int64]:
+        """Return which pixels of the level lie under pixels of the slide."""
+        middle = (start + np.arange(count) + 0.5) * self._level[axis] / self._size[axis]
+        return np.minimum(middle.astype(np.int64), self._level[axis] - 1)
+
+    def _on_level(self, region: Region) -> Region:
+        across = self._places(region[0], region[2], 0)
+        down = self._places(region[1], region[3], 1)
+        left, top = int(across[0]), int(down[0])
+        return left, top, int(across[-1]) + 1 - left, int(down[-1]) + 1 - top
+
+    def _keys(self, region: Region) -> Iterator[tuple[int, int]]:
+        x, y, w, h = region
+        for row in range(y // self._block, (y + h - 1) // self._block + 1):
+            for column in range(x // self._block, (x + w - 1) // self._block + 1):
+                yield row, column
 
 
 def load_slide_mask(path: Path, frame: Frame, *, classes: Sequence[str] | None = None) -> SlideMask:

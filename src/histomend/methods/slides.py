@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+from histomend.detect.slides import encoded, find_on_slide, slide_features
 from histomend.errors import MaskError, OutputError, SettingError
 from histomend.image import check_target
 from histomend.image.reading import file_sha256
 from histomend.jobs.job import Job, Mask, RestoreOptions
-from histomend.jobs.slide_job import SlideJob, Writing
-from histomend.masks.slide_masks import load_slide_mask
+from histomend.jobs.journal import journal_of
+from histomend.jobs.slide_job import SlideJob, Writing, found_beside
+from histomend.masks.slide_masks import SlideMask, load_slide_mask
 from histomend.methods import MethodInfo, check_settings, method_named
 from histomend.methods.artifusion import scale_to
 from histomend.methods.loading import ModelLike, model_for
+from histomend.methods.where import MAX_SHARE, Where
 from histomend.models import Model
 from histomend.slides.compact import check_compactable
 from histomend.slides.slide_sink import APPENDED, COMPACT, PYRAMID
@@ -38,9 +43,11 @@ LABELS = ("label", "macro")
 def decide_slide(
     slide: str | Path,
     output: str | Path,
-    mask: str | Path,
+    mask: str | Path | None = None,
     *,
     mask_classes: Sequence[str] | None = None,
+    detect: bool = False,
+    max_share: float = MAX_SHARE,
     method: str = "artifusion",
     model: ModelLike | None = None,
     preset: str | None = None,
@@ -68,6 +75,7 @@ def decide_slide(
     InputError, ModelError, ResourceError
     """
     path, target = Path(slide), Path(output)
+    where = Where(mask, mask_classes, detect, max_share)
     info = method_named("restore", method)
     preset = preset or info.default_preset
     check_settings(info, preset, steps, sampler)
@@ -78,21 +86,22 @@ def decide_slide(
         )
     drop = LABELS if no_label else ()
     writing = Writing(target, force, lossy, compact or no_label, drop)
-    with open_slide(path, mpp=mpp) as opened:
-        container, notices = _container(opened, writing)
-        about, size = opened.about, opened.size
-    check_slide_output(target, container, path)
     loaded = model_for(info, model, device, 3)
     if not isinstance(loaded, Model):
         raise MaskError(f"{info.name} does not restore regions. Choose another --method.")
-    masks = load_slide_mask(Path(mask), opened.frame, classes=mask_classes)
+    with open_slide(path, mpp=mpp) as opened:
+        container, notices = _container(opened, writing)
+        about, size = opened.about, opened.size
+        check_slide_output(target, container, path)
+        found = _found(opened, where, target)
+    masks, mask_sha256 = found.mask, found.sha256
     scale, said = scale_to(about.mpp, loaded.config.mpp)
     plan = plan_slide(masks, size, mpp=about.mpp, scale=scale)
     notices = (*about.notices, *notices, *masks.notices, *said)
     for notice in notices:
         _log.info("%s: %s", path, notice)
     options = RestoreOptions(
-        info.name, preset, steps, sampler, seed, device, batch, samples=samples
+        info.name, preset, steps, sampler, seed, device, batch, samples, detect
     )
     repeats = {
         "preset": preset,
@@ -107,7 +116,7 @@ def decide_slide(
         container,
         writing,
         masks,
-        _mask_sha256(Path(mask), mask_classes),
+        mask_sha256,
         plan,
         options,
         partial(_decided, info, loaded),
@@ -116,7 +125,47 @@ def decide_slide(
         settings={"scale": scale, "model_mpp": loaded.config.mpp, "samples": samples},
         repeats={name: value for name, value in repeats.items() if value is not None},
         notices=notices,
+        found=found.geojson,
     )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Where a slide is restored; the bytes of a GeoJSON, if that is to be written."""
+
+    mask: SlideMask
+    sha256: str
+    geojson: bytes | None = None
+
+
+def _found(slide: Slide, where: Where, target: Path) -> _Found:
+    """Return what a user says of where, or what is found.
+
+    Raises
+    ------
+    MaskError, UnreadableImageError, UnsupportedImageError
+    """
+    mask = where.mask
+    if isinstance(mask, str | Path):
+        read = load_slide_mask(Path(mask), slide.frame, classes=where.classes)
+        return _Found(read, _mask_sha256(Path(mask), where.classes))
+    written = found_beside(target)
+    if journal_of(target).is_dir() and written.is_file():
+        # Of the same job, interrupted; whether it is the same one the journal knows.
+        return _Found(load_slide_mask(written, slide.frame), _mask_sha256(written, None))
+    searched = find_on_slide(slide)
+    if searched.share > where.max_share:
+        raise MaskError(
+            f"{slide.path}: the thresholds found {searched.share:.1%} of the coloured tissue to be "
+            f"artifacts, more than --max-share {where.max_share:g}: they may have taken tissue for "
+            "artifacts. Look at what they find (histomend detect SLIDE -o found.geojson) and use "
+            "it as --mask if it is right, or allow more: --max-share 1."
+        )
+    data = encoded(slide_features(searched.mask, slide.size))
+    sha256 = hashlib.sha256(data).hexdigest()
+    said = (f"the thresholds found {searched.share:.1%} of the coloured tissue",)
+    searched.mask.notices = said
+    return _Found(searched.mask, sha256, data)
 
 
 def check_slide_output(target: Path, container: str, source: Path) -> None:

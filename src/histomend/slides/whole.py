@@ -37,10 +37,19 @@ _APERIO = "Aperio SVS"
 
 
 class Reader(Protocol):
-    """Reads level 0; not from several threads at once."""
+    """Reads levels of a slide; not from several threads at once.
 
-    def read(self, region: Region) -> Pixels:
-        """Return (h, w, 3) of a region (x, y, w, h)."""
+    Attributes
+    ----------
+    levels : list of (width, height)
+        Level 0 first.
+    """
+
+    @property
+    def levels(self) -> list[tuple[int, int]]: ...
+
+    def read(self, region: Region, level: int = 0) -> Pixels:
+        """Return (h, w, 3) of a region (x, y, w, h), in pixels of its level."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,24 @@ class Slide:
     def size(self) -> tuple[int, int]:
         """Width and height of level 0."""
         return self.frame.width, self.frame.height
+
+    def level_for(self, mpp: float, usual: float = 0.5) -> int:
+        """Return the coarsest level whose pixels are no larger than that, or level 0.
+
+        Parameters
+        ----------
+        mpp : float
+            Micrometres.
+        usual : float
+            What the pixels of level 0 are taken to measure if the slide does not say.
+        """
+        own, (width, _) = self.about.mpp or usual, self.size
+        fine = [
+            number
+            for number, level in enumerate(self.reader.levels)
+            if own * width / level[0] <= mpp * 1.02
+        ]
+        return max(fine, default=0)
 
     def part(self, region: Region) -> Image:
         """Read a part (x, y, w, h), with what is known of the slide.
@@ -167,7 +194,8 @@ def open_slide(
                 return
     if found is None:
         # What no library knows as a slide is read by the reader of TIFF, region by region.
-        yield Slide(about, False, why, _TiffReader(path, about.pixels.dtype))
+        frame = about.frame or Frame(about.width, about.height)
+        yield Slide(about, False, why, _TiffReader(path, (frame.width, frame.height)))
         return
     with _scanned(path, found[0]) as reader:
         yield Slide(about, False, why, reader)
@@ -189,30 +217,32 @@ def _stored(path: Path, file: Any, about: Image) -> tuple[_StoredReader | None, 
         finest.height,
     ):
         return None, "its first image is not what was scanned"
-    return _StoredReader(LevelPixels(tiff, finest)), ""
+    return _StoredReader([LevelPixels(tiff, level) for level in levels]), ""
 
 
 class _StoredReader:
     """Tiles as they are stored; those that were never scanned are white."""
 
-    def __init__(self, pixels: LevelPixels) -> None:
+    def __init__(self, pixels: list[LevelPixels]) -> None:
         self._pixels = pixels
+        self.levels = [(each.level.width, each.level.height) for each in pixels]
 
-    def read(self, region: Region) -> Pixels:
+    def read(self, region: Region, level: int = 0) -> Pixels:
         """Return (h, w, 3) of a region."""
-        pixels, scanned = self._pixels.read(region)
+        pixels, scanned = self._pixels[level].read(region)
         if not scanned.all():
             pixels[~scanned] = np.iinfo(pixels.dtype).max
         return pixels
 
 
 class _TiffReader:
-    """Regions of a TIFF, through the reader of images, which takes none with a shorter side."""
+    """Regions of a TIFF, through the reader of images."""
 
-    def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
-        self._path, self.dtype = path, dtype
+    def __init__(self, path: Path, size: tuple[int, int]) -> None:
+        self._path = path
+        self.levels = [size]
 
-    def read(self, region: Region) -> Pixels:
+    def read(self, region: Region, level: int = 0) -> Pixels:
         """Return (h, w, 3) of a region."""
         return read_tiff(self._path, region, least=1).pixels
 
@@ -224,17 +254,25 @@ class _ScannedReader:
         self._slide, self._path = slide, path
         self._frame = slide_frame(slide)
         self._background = np.array(background_colour(slide), np.uint8)
+        self._factors = [float(factor) for factor in slide.level_downsamples]
+        size = self._frame.width, self._frame.height
+        self.levels = [size, *(self._size(size, factor) for factor in self._factors[1:])]
 
-    def read(self, region: Region) -> Pixels:
+    def _size(self, size: tuple[int, int], factor: float) -> tuple[int, int]:
+        return max(1, int(size[0] / factor)), max(1, int(size[1] / factor))
+
+    def read(self, region: Region, level: int = 0) -> Pixels:
         """Return (h, w, 3) of a region."""
         x, y, w, h = region
-        left, top = x + self._frame.offset[0], y + self._frame.offset[1]
+        factor = self._factors[level]
+        left, top = round(x * factor) + self._frame.offset[0], round(y * factor)
+        corner = left, top + self._frame.offset[1]
         try:
-            values = np.asarray(self._slide.read_region((left, top), 0, (w, h)))
+            values = np.asarray(self._slide.read_region(corner, level, (w, h)))
         except Exception as error:  # each library has its own tree of errors
             raise UnreadableImageError(
-                f"{self._path}: cannot be decoded at x={x}, y={y} ({error}). Copy or export the "
-                "file again."
+                f"{self._path}: level {level} cannot be decoded at x={x}, y={y} ({error}). Copy or "
+                "export the file again."
             ) from error
         pixels = values[..., :3].copy()
         pixels[unscanned(values, self._frame)] = self._background

@@ -132,7 +132,7 @@ def plan_slide(
     width, height = size
     # Artifacts that cells keep apart lie further apart than windows show of each other.
     cell = 2 * math.ceil(MARGIN / scale)
-    counts = _counts(mask, size, cell)
+    counts = count_masked(mask, size, cell)
     total = int(counts.sum())
     if total == 0:
         raise MaskError(
@@ -144,14 +144,19 @@ def plan_slide(
             "the mask covers the whole slide, so no tissue is left to restore from. White is to "
             "be restored: is the mask inverted?"
         )
-    labels, artifacts = ndimage.label(counts > 0, structure=EIGHT)
-    per_block = max(1, BLOCK_PX // cell)
     reach = min(math.ceil(REACH_UM / (mpp or USUAL_MPP)), MOST_REACH_PX)
-    return SlidePlan(_parts(labels, counts, size, cell, per_block, reach), int(artifacts), total)
+    labels, artifacts = ndimage.label(counts > 0, structure=EIGHT)
+    parts = parts_of(labels, counts, size, cell, max(1, BLOCK_PX // cell), reach)
+    return SlidePlan(parts, int(artifacts), total)
 
 
-def _counts(mask: SlideMask, size: tuple[int, int], cell: int) -> npt.NDArray[np.int64]:
-    """Count masked pixels by cell, looking only where something may be masked."""
+def count_masked(mask: SlideMask, size: tuple[int, int], cell: int) -> npt.NDArray[np.int64]:
+    """Count masked pixels by cell, looking only where something may be masked.
+
+    Returns
+    -------
+    (rows, columns) int64
+    """
     width, height = size
     counts = np.zeros((-(-height // cell), -(-width // cell)), np.int64)
     step = cell * max(1, 2 * BLOCK_PX // cell)
@@ -172,7 +177,7 @@ def _counts(mask: SlideMask, size: tuple[int, int], cell: int) -> npt.NDArray[np
     return counts
 
 
-def _parts(
+def parts_of(
     labels: npt.NDArray[np.int32],
     counts: npt.NDArray[np.int64],
     size: tuple[int, int],
@@ -180,6 +185,19 @@ def _parts(
     per_block: int,
     reach: int,
 ) -> tuple[SlidePart, ...]:
+    """Put the artifacts of each block together.
+
+    Parameters
+    ----------
+    labels, counts : (rows, columns) int
+        Which artifact lies in a cell, from 1 on, and how many masked pixels.
+    size : (width, height)
+    cell : int
+    per_block : int
+        Cells along the side of a block; larger artifacts are cut.
+    reach : int
+        Pixels around the artifacts that are read with them.
+    """
     cells = np.argwhere(labels > 0)
     owner = labels[cells[:, 0], cells[:, 1]]
     boxes = ndimage.find_objects(labels)
