@@ -17,6 +17,7 @@ from histomend.cli.options import (
     parse_region,
 )
 from histomend.cli.per_file import PerFile, for_each, is_alone, say_passed_over
+from histomend.jobs.progress import ProgressDisplay
 
 
 def detect(
@@ -35,21 +36,33 @@ def detect(
     Look at the mask before you restore with it: thresholds miss what looks like tissue, above
     all out-of-focus regions.
 
+    What is found on a whole slide is written as GeoJSON, in pixels of the slide.
+
     Example: histomend detect tissue.png -o found.geojson
     """
+    from histomend.api_slides import detect_slide
     from histomend.detect.threshold import detect as find
     from histomend.image import FileSet, check_target, read_image
     from histomend.jobs.companions import check_apart
     from histomend.jobs.outputs import pair_outputs
     from histomend.masks import regions, write_mask
+    from histomend.slides.whole import is_whole_slide
 
     part = parse_region(region)
     say_passed_over(inputs)
     pairs = pair_outputs(inputs, out, ".geojson" if geojson else ".png")
     check_apart(pairs, pairs.values())
 
+    display = ProgressDisplay(len(pairs))
+
     def step(source: Path, _: PerFile) -> dict[str, Any]:
         output = pairs[source]
+        if part is None and is_whole_slide(source):
+            if output.suffix == ".png" and output.stem == source.stem:
+                output = output.with_suffix(".geojson")  # in a folder of outputs
+            with display.file(source.name) as advance:
+                found = detect_slide(source, output, mpp=mpp, force=force, progress=advance)
+            return {"mask": str(output), "regions": found}
         check_target(output, force=force, new_folder=True)
         image = read_image(source, mpp=mpp, region=part)
         mask = find(image.pixels, mpp=image.mpp)

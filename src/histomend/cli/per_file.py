@@ -16,6 +16,7 @@ from histomend.errors import HistomendError
 from histomend.jobs.progress import ProgressDisplay
 
 if TYPE_CHECKING:
+    from histomend.cli.slides import WholeSlides
     from histomend.jobs.outputs import Output
 
 
@@ -140,11 +141,13 @@ def carry_out(
     failure: str,
     options: dict[str, Any],
     of: Callable[[Output], dict[str, Any]] = lambda _: {},
+    slides: WholeSlides | None = None,
 ) -> None:
     """Restore, denoise or upscale files.
 
     Parameters
     ----------
+    slides : what works on whole slides, if something does
     options : dict
         Of `histomend.methods.decide.decide`, the same for all files.
     of : function of Output -> further options, for one file
@@ -159,6 +162,10 @@ def carry_out(
         (path for output in outputs for path in output.files(files.maps)),
         others={output.mask: "the mask" for output in outputs if output.mask is not None},
     )
+    if slides is not None:
+        whole = [output for output in outputs if slides.takes(output, run)]
+        outputs = [output for output in outputs if output not in whole]
+        slides.carry_out(whole, run, files)
     if not files.dry_run:
         # Before anything is computed or imported: the outputs may exist already.
         check = {"force": files.force, "lossy": files.lossy}

@@ -179,8 +179,17 @@ def settle(folder: Path) -> None:
                 _clear(folder)
 
 
-def write_atomically(path: Path, encode: Callable[[BinaryIO], None]) -> None:
+def write_atomically(
+    path: Path, encode: Callable[[BinaryIO], None], *, through: Path | None = None
+) -> None:
     """Write a file that appears complete or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    encode : function that writes to a binary file
+    through : Path, optional
+        A folder on the same file system in which to prepare it, whose owner clears it up.
 
     Raises
     ------
@@ -189,6 +198,17 @@ def write_atomically(path: Path, encode: Callable[[BinaryIO], None]) -> None:
     """
     if path.parent.name == _NEW and path.parents[2].name == STAGES:
         _encode(path, encode)  # a place in a set, which appears with it
+        return
+    if through is not None:
+        prepared = through / f"{secrets.token_hex(6)}.part"
+        try:
+            _encode(prepared, encode, called=path)
+            prepared.replace(path)
+        except OSError as error:
+            raise output_error(path, error) from error
+        finally:
+            with suppress(OSError):
+                prepared.unlink(missing_ok=True)
         return
     with FileSet(force=True) as files:
         _encode(files.place(path), encode)
@@ -245,14 +265,14 @@ def output_error(path: Path, error: OSError) -> OutputError:
     )
 
 
-def _encode(path: Path, encode: Callable[[BinaryIO], None]) -> None:
+def _encode(path: Path, encode: Callable[[BinaryIO], None], *, called: Path | None = None) -> None:
     try:
         with path.open("w+b") as file:
             encode(file)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise output_error(path, error) from error
+        raise output_error(called or path, error) from error
 
 
 def _stage(folder: Path, token: str) -> int | None:

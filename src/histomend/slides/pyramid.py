@@ -63,6 +63,7 @@ def write_pyramid(
     name: str = "",
     fields: dict[str, str] | None = None,
     force: bool = False,
+    through: Path | None = None,
 ) -> None:
     """Write a pyramid; the file appears complete or not at all.
 
@@ -89,6 +90,8 @@ def write_pyramid(
         What the description is to say besides "Restored, not for diagnosis"; None for neither.
     force : bool
         An existing target may be replaced.
+    through : Path or None
+        The folder of the temporary file, by default that of the target.
 
     Raises
     ------
@@ -115,7 +118,11 @@ def write_pyramid(
     text = _ome_xml(size, samples, kind, mpp, name)
     if fields is not None:
         text = restored_description(text, fields, identity="", source="", target="") or text
-    write_atomically(target, lambda file: writer.write(file, rows, str(target), mpp, icc, text))
+    write_atomically(
+        target,
+        lambda file: writer.write(file, rows, str(target), mpp, icc, text),
+        through=through,
+    )
 
 
 class _PyramidWriter:
