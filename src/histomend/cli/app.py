@@ -22,6 +22,7 @@ from histomend.cli import (
     tiles,
     upscale,
     verify,
+    view,
 )
 from histomend.cli.screen import paragraphs, say
 from histomend.cli.train import train
@@ -75,6 +76,7 @@ for verb in (
     restore.restore,
     denoise.denoise,
     upscale.upscale,
+    view.view,
     show.show,
     detect.detect,
     simulate.simulate,
