@@ -60,23 +60,20 @@ MUTANTS = {
         "limit = math.ceil(FIELD / scale)",
         "tiles",
     ),
-    "grid-edge": Mutant("tiles/plan.py", "if core >= after:", "if core > after:", "tiles"),
+    "grid-start": Mutant(
+        "tiles/plan.py", "before = start - start % factor", "before = start", "tiles"
+    ),
     "shift-rounding": Mutant(
         "exemplar/blend.py", "(highest // 255) + whole // 2)", "(highest // 255))", "exemplar"
     ),
     "unclean-source": Mutant(
         "exemplar/candidates.py", "costs[blocked > 0.5] = np.inf", "pass", "exemplar"
     ),
-    "hidden-fits": Mutant(
-        "exemplar/candidates.py",
-        "off = np.where(tissue.known[ty, tx], off, 0.1)",
-        "pass",
-        "exemplar",
-    ),
-    "swap-of-both": Mutant(
+    "walked-backwards": Mutant("exemplar/candidates.py", "sy + back[0]", "sy", "exemplar"),
+    "both-take": Mutant(
         "exemplar/labels.py",
-        "keep = np.where(both, np.minimum(keep, a_takes + b_takes), keep)",
-        "pass",
+        "apart = (a_takes + b_takes - keep)[both]",
+        "apart = (a_takes + b_takes)[both]",
         "exemplar",
     ),
     "always-soiled": Mutant(

@@ -64,7 +64,7 @@ def write_stack(
         A format that cannot hold the stack.
     OutputError
     """
-    path = Path(path)
+    path, stack = Path(path), stack.together()
     check_output(path, force=force, lossy=lossy, source=stack.source)
     source, suffix = stack.source, path.suffix.lower()
     like = source if source is not None and content_kind(source) == "TIFF" else None
