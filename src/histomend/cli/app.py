@@ -23,6 +23,7 @@ from histomend.cli import (
     tiles,
     upscale,
     verify,
+    view,
 )
 from histomend.cli.failures import named
 from histomend.cli.screen import paragraphs, say
@@ -74,6 +75,7 @@ for verb in (
     restore.restore,
     denoise.denoise,
     upscale.upscale,
+    view.view,
     show.show,
     detect.detect,
     simulate.simulate,
