@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import tifffile
 
+from histomend.image import read_image, write_image
 from histomend.image.stack_files import read_stack, write_stack
 from histomend.image.stacks import Stack
+from histomend.slides.sink import write_output
 
 SIDE = 64
 
@@ -180,3 +182,51 @@ def test_orientation_and_white_being_zero_are_written_back(tmp_path: Path) -> No
     again = read_stack(tmp_path / "new.tif")
     np.testing.assert_array_equal(again.values, stack.values)
     assert (again.orientation, again.white_is_zero) == (6, True)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
+def test_pictures_keep_their_orientation(tmp_path: Path, suffix: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (70, 80, 3), np.uint8)
+    source = tmp_path / "in.tif"
+    tifffile.imwrite(source, pixels, photometric="rgb", extratags=[(274, 3, 1, 6, False)])
+    image = read_image(source)
+    assert image.orientation == 6
+    write_output(tmp_path / f"new{suffix}", image, note="changed", lossy=True)
+    assert read_image(tmp_path / f"new{suffix}").orientation == 6
+
+
+def test_pictures_keep_the_tags_that_stay_true(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (70, 80, 3), np.uint8)
+    source = tmp_path / "in.tif"
+    tifffile.imwrite(
+        source, pixels, photometric="rgb", software="Scanner 3", datetime="2024:01:02 03:04:05",
+        extratags=[(315, 2, None, "Somebody", False), (50001, 4, 1, 7, False)],
+    )  # fmt: skip
+    write_output(tmp_path / "new.tif", read_image(source), note="changed")
+    with tifffile.TiffFile(tmp_path / "new.tif") as file:
+        tags = file.pages.first.tags
+        assert [tags.valueof(code) for code in (305, 306, 315, 50001)] == [
+            "Scanner 3", "2024:01:02 03:04:05", "Somebody", None,
+        ]  # fmt: skip
+        assert file.pages.first.description == "changed"
+
+
+def test_a_file_called_ome_holds_ome(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (70, 80, 3), np.uint8)
+    write_image(tmp_path / "a.png", pixels, mpp=0.25)
+    for number in range(2):
+        target = tmp_path / f"{number}" / "a.ome.tif"
+        target.parent.mkdir()
+        write_output(target, read_image(tmp_path / "a.png"), note="changed")
+        assert read_image(target).mpp == 0.25
+        np.testing.assert_array_equal(read_image(target).pixels, pixels)
+        with tifffile.TiffFile(target) as file:
+            assert "changed" in (file.ome_metadata or "")
+    # The same pixels and name give the same bytes.
+    assert len({path.read_bytes() for path in tmp_path.glob("*/a.ome.tif")}) == 1
+    tifffile.imwrite(tmp_path / "plain.tif", planes(2), photometric="minisblack",
+                     metadata={"axes": "ZYX"})  # fmt: skip
+    write_stack(tmp_path / "b.ome.tif", read_stack(tmp_path / "plain.tif"), note="changed")
+    with tifffile.TiffFile(tmp_path / "b.ome.tif") as file:
+        assert file.is_ome
+        assert file.series[0].axes == "ZYX"

@@ -6,9 +6,12 @@ import hashlib
 import re
 import uuid
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
+import tifffile
 
 from histomend.errors import display_name
 from histomend.image.pixels import Pixels
@@ -21,6 +24,25 @@ def fresh_uuid(name: str, values: Pixels, note: str | None) -> str:
     """Return a UUID for a file: the same for the same name, values and note."""
     digest = hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=16).hexdigest()
     return f"urn:uuid:{uuid.uuid5(_NAMESPACE, f'{display_name(name)} {digest} {note}')}"
+
+
+def ome_of(
+    path: Path, values: Pixels, mpp: float | None, note: str | None, axes: str = "YXS"
+) -> dict[str, Any] | None:
+    """Return what tifffile makes OME-XML of, for a file whose name says that it holds some."""
+    if not path.name.lower().endswith((".ome.tif", ".ome.tiff")):
+        return None
+    size = {} if mpp is None else {"PhysicalSizeX": mpp, "PhysicalSizeY": mpp}
+    about = {"axes": axes, "UUID": fresh_uuid(path.name, values, note), "Creator": "Histomend"}
+    return {**about, **size, **({"Description": note} if note else {})}
+
+
+def lacks_ome(path: Path, source: Path) -> bool:
+    """Return whether a file's name says that it holds OME-XML, and its source has none."""
+    if not path.name.lower().endswith((".ome.tif", ".ome.tiff")):
+        return False
+    with tifffile.TiffFile(source) as file:
+        return not file.is_ome
 
 
 def renamed_ome(xml: bytes, name: str, fresh: str, places: Mapping[int, int]) -> bytes:

@@ -15,6 +15,7 @@ import tifffile
 from PIL.PngImagePlugin import PngInfo
 
 from histomend.errors import SettingError
+from histomend.image.ome_names import lacks_ome, ome_of
 from histomend.image.reading import content_kind
 from histomend.image.replacing import write_atomically
 from histomend.image.signals import MOST_CHANNELS
@@ -72,17 +73,17 @@ def write_stack(
         values = np.repeat(stack.values[0], samples // stack.channels, axis=2)
         write_image(
             path, values, alpha=stack.alpha, mpp=stack.mpp, icc=stack.icc, note=note,
-            lossy=lossy, force=force,
+            lossy=lossy, force=force, orientation=stack.orientation,
         )  # fmt: skip
         return
 
     def encode(file: BinaryIO) -> None:
         if suffix == ".png":
             _write_grey_png(file, stack, note)
-        elif like is not None and stack.region is None:
+        elif like is not None and stack.region is None and not lacks_ome(path, like):
             write_like(file, stack, like, path.name, note)
         else:
-            _write_fresh(file, stack, note)
+            _write_fresh(file, stack, path, note)
 
     write_atomically(path, encode)
 
@@ -118,7 +119,7 @@ def _write_grey_png(file: BinaryIO, stack: Stack, note: str | None) -> None:
     picture.save(file, "PNG", dpi=dpi, pnginfo=text, icc_profile=stack.icc)
 
 
-def _write_fresh(file: BinaryIO, stack: Stack, note: str | None) -> None:
+def _write_fresh(file: BinaryIO, stack: Stack, path: Path, note: str | None) -> None:
     """Write what did not come from a TIFF, with its axes named for other readers."""
     values = stack.axes.to_original(stack.values)
     samples = _samples(stack)
@@ -127,7 +128,9 @@ def _write_fresh(file: BinaryIO, stack: Stack, note: str | None) -> None:
     if colour and letters.endswith("C"):
         letters = letters[:-1] + "S"
     per_cm = None if stack.mpp is None else (10_000 / stack.mpp,) * 2
-    with tifffile.TiffWriter(file, bigtiff=values.nbytes > BIG_TIFF) as writer:
+    ome = ome_of(path, values, stack.mpp, note, letters)
+    big = values.nbytes > BIG_TIFF
+    with tifffile.TiffWriter(file, bigtiff=big, ome=ome is not None) as writer:
         writer.write(
             values,
             photometric="rgb" if colour and letters.endswith("S") else "minisblack",
@@ -138,6 +141,7 @@ def _write_fresh(file: BinaryIO, stack: Stack, note: str | None) -> None:
             resolutionunit=None if per_cm is None else "CENTIMETER",
             software=_SOFTWARE,
             iccprofile=stack.icc,
-            metadata={"axes": letters, **({"note": note} if note else {})},
+            extratags=[(274, 3, 1, stack.orientation, False)] if stack.orientation != 1 else [],
+            metadata=ome or {"axes": letters, **({"note": note} if note else {})},
             maxworkers=1,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import tifffile
@@ -16,6 +17,7 @@ _KEPT = {
 # They describe how pixels are stored, and are written anew; or place other things in the file.
 _OF_STORAGE = {32997, 32998, 33421, 33422, 34377, 34665, 34853, 37724, 40965}
 _IFD_TYPES = {13, 18}
+_BYTES = {1, 2, 6, 7}
 _TILE_SIDE = 16
 
 
@@ -26,6 +28,20 @@ def carried(page: Any, source: tifffile.TiffFile) -> Iterator[tuple[int, int, in
             data = _bytes_of(tag, source)
             if len(data) == tag.valuebytecount:
                 yield int(tag.code), int(tag.dtype), int(tag.count), data
+
+
+def carried_from(path: Path) -> list[tuple[Any, ...]]:
+    """Return the tags of the first page of a file that are taken over, as tifffile takes them.
+
+    Orientation and colour profile are not among them: images carry these themselves.
+    """
+    with tifffile.TiffFile(path) as source:
+        return [
+            (code, kind, count, data, False)
+            for code, kind, count, data in carried(source.pages.first, source)
+            # Pictures are written with the low byte first, which bytes and text do not have.
+            if code not in (274, 34675) and (kind in _BYTES or source.byteorder == "<")
+        ]
 
 
 def description_of(page: Any, source: tifffile.TiffFile) -> bytes | None:
