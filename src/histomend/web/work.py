@@ -13,6 +13,7 @@ from histomend.api import detect
 from histomend.errors import JobError, LedgerError, RegionError
 from histomend.image import make_folder
 from histomend.image.pixels import MIN_SIDE, Region
+from histomend.image.replacing import make_folder
 from histomend.image.writing import write_text
 from histomend.jobs.outputs import Output
 from histomend.jobs.progress import Advance
