@@ -57,7 +57,7 @@ class WholeSlides:
     def _work(
         self, output: Output, run: PerFile, files: Files, display: ProgressDisplay
     ) -> dict[str, Any]:
-        from histomend.jobs.outputs import make_folder
+        from histomend.image.replacing import make_folder
         from histomend.jobs.slide_run import check_free, execute_slide
         from histomend.methods.slides import decide_slide
 

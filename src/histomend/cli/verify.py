@@ -36,23 +36,27 @@ def undo(
 
     Example: histomend undo restored.png -o original.png
     """
-    from histomend.image import check_output, read_image, write_image
-    from histomend.jobs.outputs import make_folder, pair_outputs
+    from histomend.image import FileSet, check_target, read_image, write_image
+    from histomend.image.writing import check_format
+    from histomend.jobs.companions import check_apart, record_of
+    from histomend.jobs.outputs import pair_outputs
     from histomend.ledger import undo as original_pixels
     from histomend.slides.trailer import is_appended
     from histomend.slides.undo import undo as original_slide
 
     pairs = pair_outputs(restored, out)
+    records = {ledger or record_of(image): "the record" for image in pairs}
+    check_apart(pairs, pairs.values(), others=records)
 
-    def step(source: Path, files: PerFile) -> dict[str, Any]:
+    def step(source: Path, _: PerFile) -> dict[str, Any]:
         output = pairs[source]
-        make_folder(output.parent)
         if is_appended(source):
             if source.suffix.lower() == ".svs" and output.suffix == ".png":
                 output = output.with_suffix(".svs")  # in a folder of outputs
             sha256 = original_slide(source, output, force=force)
             return {"output": str(output), "sha256": sha256}
-        check_output(output, force=force, source=source)
+        check_format(output, lossy=False)
+        check_target(output, force=force, new_folder=True)
         record = _record(source, ledger, len(pairs))
         if record.output.container is not None:
             raise LedgerError(
@@ -61,7 +65,9 @@ def undo(
             )
         image = read_image(source)
         pixels = original_pixels(record, image)
-        write_image(output, pixels, alpha=image.alpha, icc=image.icc, mpp=image.mpp, force=force)
+        about: dict[str, Any] = {"alpha": image.alpha, "icc": image.icc, "mpp": image.mpp}
+        with FileSet(force=force) as files:
+            write_image(files.place(output), pixels, **about)
         return {"output": str(output)}
 
     for_each(list(pairs), step, alone=is_alone(restored), as_json=as_json, failure="Not undone")
@@ -130,7 +136,7 @@ def verify(
 
 def _record_or_slide(image: Path, ledger: Path | None, images: int) -> Record | None:
     """Return the record of an output; None of a slide that was copied without it."""
-    from histomend.jobs.outputs import record_of
+    from histomend.jobs.companions import record_of
     from histomend.slides.trailer import is_appended
 
     if ledger is None and not record_of(image).exists() and is_appended(image):
@@ -139,7 +145,7 @@ def _record_or_slide(image: Path, ledger: Path | None, images: int) -> Record | 
 
 
 def _record(image: Path, ledger: Path | None, images: int) -> Record:
-    from histomend.jobs.outputs import record_of
+    from histomend.jobs.companions import record_of
     from histomend.ledger import Record
 
     if ledger is not None and images > 1:

@@ -29,7 +29,7 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from histomend.errors import JobError, OutputError
-from histomend.image.writing import write_atomically
+from histomend.image.replacing import write_atomically
 
 Arrays = dict[str, npt.NDArray[Any]]
 _PLAN, _LOCK, _WRITING = "plan.json", "lock", "writing"

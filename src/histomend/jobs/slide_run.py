@@ -22,10 +22,10 @@ import torch
 import histomend
 from histomend.errors import JobError, OutputError
 from histomend.image import Image, Intensity, check_target, write_atomically
+from histomend.jobs.companions import record_of
 from histomend.jobs.engines import given_threads
 from histomend.jobs.job import Mask, Pixels
 from histomend.jobs.journal import Journal, begun_writing, journal_of
-from histomend.jobs.outputs import record_of
 from histomend.jobs.progress import Advance
 from histomend.jobs.run import Progress, displayed, execute
 from histomend.jobs.slide_job import SlideJob, found_beside

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from histomend.errors import LedgerError
-from histomend.image import write_text
+from histomend.image import settle, write_text
 from histomend.ledger.schema import check_box, checksum, fill_record, plain, take
 
 SCHEMA_VERSION = 2
@@ -262,6 +262,7 @@ class Record:
             Missing, unreadable, truncated, edited, of another schema, or not a ledger.
         """
         path = Path(path)
+        settle(path.parent)
         try:
             return cls.from_json(path.read_text(encoding="utf-8"))
         except OSError as error:

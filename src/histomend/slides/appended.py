@@ -33,7 +33,7 @@ from typing import BinaryIO
 from histomend.errors import JobError, RegionError
 from histomend.image.pixels import Pixels, Region, check_region
 from histomend.image.reading import file_sha256
-from histomend.image.writing import write_atomically
+from histomend.image.replacing import write_atomically
 from histomend.slides.appended_file import AppendedFile, NewTile
 from histomend.slides.copying import bytes_sha256, check_slide_target, open_slide_file
 from histomend.slides.description import check_fields, restored_description, software_note

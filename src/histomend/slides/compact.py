@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from histomend.errors import SettingError, UnsupportedImageError
-from histomend.image.writing import write_atomically
+from histomend.image.replacing import write_atomically
 from histomend.slides.copying import check_slide_target, open_slide_file
 from histomend.slides.tiff_levels import STRIP_TAGS, TILE_TAGS
 from histomend.slides.tiff_structure import Directory, Entry, TiffStructure

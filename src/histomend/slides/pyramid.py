@@ -24,7 +24,8 @@ import numpy.typing as npt
 
 from histomend.errors import ImageSizeError, SettingError, UnsupportedImageError
 from histomend.image.pixels import Pixels, check_mpp
-from histomend.image.writing import check_target, write_atomically
+from histomend.image.replacing import write_atomically
+from histomend.image.writing import check_target
 from histomend.slides.description import check_fields, restored_description
 from histomend.slides.tiff_structure import SUB_DIRECTORIES, Directory, Entry
 from histomend.slides.tiff_writing import DirectoryWriter, header, write_chain

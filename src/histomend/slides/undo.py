@@ -17,7 +17,7 @@ import numpy as np
 
 from histomend.errors import HistomendError, UnreadableImageError
 from histomend.image.reading import file_sha256
-from histomend.image.writing import write_atomically
+from histomend.image.replacing import write_atomically
 from histomend.slides.copying import (
     bytes_sha256,
     check_slide_target,
