@@ -59,9 +59,10 @@ def read_slide(
     if region is None:
         extent = f" of {size[0]} x {size[1]} px" if size else ""
         raise UnsupportedImageError(
-            f"{path}: this is a whole-slide file ({scanner}){extent}, and whole slides are not "
-            "restored yet. Choose a part of it: --region x,y,w,h (pixels at full resolution), "
-            "in Python region=(x, y, w, h)."
+            f"{path}: this is a whole-slide file ({scanner}){extent}, of which a part can be taken "
+            "as an image: --region x,y,w,h (pixels at full resolution), in Python region=(x, y, w, "
+            "h). Whole ones are restored by `histomend restore`, in Python "
+            "histomend.restore_slide."
         )
     problems: list[str] = []
     for opener in openers(path, scanner):
