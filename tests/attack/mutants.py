@@ -89,7 +89,7 @@ MUTANTS = {
         "image/stabilise.py", "margin = MARGIN * (high - low)", "margin = 0.0", "image"
     ),
     "clipped-levels": Mutant(
-        "image/camera_noise.py", "usable = ~clipped", "usable = clipped | True", "image"
+        "image/camera_noise.py", "usable = clipped <=", "usable = clipped > -", "image"
     ),
     "faded-levels": Mutant(
         "slides/faded_levels.py",
@@ -113,13 +113,16 @@ MUTANTS = {
         "masks/geojson.py", "{name.strip().casefold() for", "{name.strip() for", "masks"
     ),
     "outline-origin": Mutant(
-        "masks/geojson.py", "np.array([x + origin[0], y + origin[1]])", "np.array([x, y])", "masks"
+        "masks/geojson.py",
+        "np.array([x + origin[0], y + origin[1]])",
+        "np.array([x, y])",
+        "test_masks.py",
     ),
     "region-origin": Mutant(
         "methods/where.py",
         "about.region[:2] if about.region is not None else (0, 0)",
         "(0, 0)",
-        "test_masks.py",
+        "methods",
     ),
     "log-after-kill": Mutant(
         "train/run.py", '["step"] <= self.step', '["step"] < self.step', "train"

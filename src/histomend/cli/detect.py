@@ -17,6 +17,7 @@ from histomend.cli.options import (
     parse_region,
 )
 from histomend.cli.per_file import PerFile, for_each, is_alone, say_passed_over
+from histomend.jobs.progress import ProgressDisplay
 
 
 def detect(
@@ -35,25 +36,39 @@ def detect(
     Look at the mask before you restore with it: thresholds miss what looks like tissue, above
     all out-of-focus regions.
 
+    What is found on a whole slide is written as GeoJSON, in pixels of the slide.
+
     Example: histomend detect tissue.png -o found.geojson
     """
+    from histomend.api_slides import detect_slide
     from histomend.detect.threshold import detect as find
-    from histomend.image import check_target, read_image
-    from histomend.jobs.outputs import make_folder, pair_outputs
+    from histomend.image import FileSet, check_target, read_image
+    from histomend.jobs.companions import check_apart
+    from histomend.jobs.outputs import pair_outputs
     from histomend.masks import regions, write_mask
+    from histomend.slides.whole import is_whole_slide
 
     part = parse_region(region)
     say_passed_over(inputs)
     pairs = pair_outputs(inputs, out, ".geojson" if geojson else ".png")
+    check_apart(pairs, pairs.values())
 
-    def step(source: Path, files: PerFile) -> dict[str, Any]:
+    display = ProgressDisplay(len(pairs))
+
+    def step(source: Path, _: PerFile) -> dict[str, Any]:
         output = pairs[source]
-        make_folder(output.parent)
-        check_target(output, force=force)
+        if part is None and is_whole_slide(source):
+            if output.suffix == ".png" and output.stem == source.stem:
+                output = output.with_suffix(".geojson")  # in a folder of outputs
+            with display.file(source.name) as advance:
+                found = detect_slide(source, output, mpp=mpp, force=force, progress=advance)
+            return {"mask": str(output), "regions": found}
+        check_target(output, force=force, new_folder=True)
         image = read_image(source, mpp=mpp, region=part)
         mask = find(image.pixels, mpp=image.mpp)
         # GeoJSON is in the coordinates of the whole image, as QuPath shows it.
-        write_mask(output, mask, origin=(0, 0) if part is None else part[:2], force=force)
+        with FileSet(force=force) as files:
+            write_mask(files.place(output), mask, origin=(0, 0) if part is None else part[:2])
         return {
             "mask": str(output),
             "area": round(float(mask.mean()), 4),

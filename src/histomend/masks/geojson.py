@@ -108,9 +108,7 @@ def fill_geojson(
     mask : (H, W) bool
     notices : tuple of str
     """
-    found = _Shapes(where)
-    found.collect(obj, "", 0)
-    chosen = found.of(classes)
+    chosen, notices = polygons_of(obj, classes, where)
     mask = np.zeros(shape, dtype=bool)
     filler = PolygonFiller(mask)
     offset = np.asarray(origin, dtype=float)
@@ -123,7 +121,21 @@ def fill_geojson(
             f"region, which is {shape[1]} x {shape[0]} px. Are the coordinates in pixels at full "
             "resolution, and of this image?"
         )
-    return mask, found.notices(classes)
+    return mask, notices
+
+
+def polygons_of(
+    obj: Any, classes: Sequence[str] | None, where: str
+) -> tuple[list[list[Ring]], tuple[str, ...]]:
+    """Return the polygons of a GeoJSON object, each a list of rings, and what is to be said.
+
+    Raises
+    ------
+    MaskError
+    """
+    found = _Shapes(where)
+    found.collect(obj, "", 0)
+    return found.of(classes), found.notices(classes)
 
 
 def is_tissue_outline(obj: Any) -> bool:

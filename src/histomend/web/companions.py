@@ -18,8 +18,8 @@ from histomend.image import Image, read_image
 from histomend.image.pixels import Region
 from histomend.image.reading import file_sha256
 from histomend.image.stack_files import read_stack
+from histomend.jobs.companions import record_of
 from histomend.jobs.inputs import MAPS
-from histomend.jobs.outputs import record_of
 from histomend.ledger import Record, ledger_mask, undo
 from histomend.web.contrast import Shown
 from histomend.web.pyramid import ArrayPyramid, Pyramid, open_pyramid

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from histomend.errors import HistomendError, JobError, LedgerError
+from histomend.image.replacing import make_folder
 from histomend.image.writing import write_text
-from histomend.jobs.outputs import make_folder
 from histomend.jobs.progress import Advance
 
 FILE_NAME = "histomend-queue.json"
