@@ -197,8 +197,6 @@ def told(entry: Entry, desk: Desk) -> dict[str, Any]:
 
 def _is_written(output: Path) -> bool:
     """Return whether a result is there; it is written last, after its record."""
-    from histomend.jobs.companions import record_of
-
     if not output.is_file():
         return False
     try:

@@ -254,7 +254,7 @@ const app = {
 
   key(event) {
     if (!this.info || $("help").open || event.altKey) return;
-    const target = event.target;
+    const target = event.target instanceof Element ? event.target : document.body;
     const control = event.ctrlKey || event.metaKey;
     const typing = target.matches("input:not([type=range]):not([type=checkbox]), select, textarea");
     if (typing && !(control && event.key === "Enter")) return;
