@@ -378,3 +378,15 @@ def test_copies_are_told_in_coordinates_of_the_slide(work: Path, model: Model) -
     for part in provenance.parts:
         off = np.abs(part.rebuilt(before).astype(int) - after[part.place])[part.copied]
         assert off.size == 0 or off.max() <= 2  # as near as the JPEG of the slide holds it
+
+
+def test_other_artifacts_are_covered_with_the_colours_around_them() -> None:
+    pixels = np.full((200, 300, 3), (200, 120, 180), np.uint8)
+    pixels[:, 150:] = (90, 60, 150)
+    hidden = np.zeros((200, 300), bool)
+    hidden[40:90, 30:80] = hidden[150:163, 250:291] = True
+    soiled = np.where(hidden[..., None], np.uint8(0), pixels)
+    covered = slide_run._covered(soiled, hidden)
+    assert (covered[~hidden] == pixels[~hidden]).all()
+    assert np.abs(covered.astype(int) - pixels).max() <= 2
+    assert slide_run._covered(pixels, np.zeros_like(hidden)) is pixels
