@@ -15,7 +15,7 @@ import tifffile
 from filelock import FileLock
 from typer.testing import CliRunner, Result
 
-from histomend import restore_slide
+from histomend import restore_slide, write_image
 from histomend.cli.app import app
 from histomend.errors import (
     HistomendError,
@@ -191,6 +191,23 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(work: Path, untrai
     assert said[0]["nfe_at_most"] > 0
     assert said[0]["disk_bytes"] > (work / "slide.svs").stat().st_size
     assert sorted(work.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("slide.svs", "--trace", "t"), "--trace is for images"),
+        (("slide.svs", "--region", "0,0,100,100", "--compact"), "are for whole slides"),
+        (("image.png", "--no-label"), "is no whole slide"),
+    ],
+)
+def test_options_that_do_not_fit(work: Path, words: tuple[str, ...], says: str) -> None:
+    write_image(work / "image.png", np.zeros((420, 500, 3), np.uint8))
+    name, *more = words
+    out = ("-o", work / "o.tif")
+    refused = run("restore", work / name, "--mask", work / "mask.geojson", *out, *more)
+    assert refused.exit_code == 2
+    assert says in " ".join(refused.stderr.replace("│", " ").split())
 
 
 @pytest.mark.parametrize(

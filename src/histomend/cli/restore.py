@@ -134,9 +134,11 @@ def restore(
         "batch": batch,
     }
     slides = None
+    if part is not None and (compact or no_label):
+        raise SettingError("--compact and --no-label are for whole slides. Leave --region away.")
     if part is None:
         of_slides = {"compact": compact, "no_label": no_label, "lossy": lossy, "force": force}
-        slides = WholeSlides({**options, **of_slides})
+        slides = WholeSlides({**options, **of_slides}, traced=trace is not None)
     carry_out(
         "restore",
         Files(

@@ -86,7 +86,7 @@ def execute_slide(job: SlideJob, *, progress: Progress | None = None) -> SlideRe
         check_free(target, force=job.writing.force)
         _check_disk(job)
         if job.found is not None:
-            _write_found(job.found, target)
+            _write_found(job.found, target, journal.folder)
         account = SlideAccount(job.source, job.size)
         with closing(_sink(job, slide, again=begun_writing(journal.folder))) as sink:
             _SlideRun(job, slide, sink, journal, advance or _nothing).parts(account)
@@ -132,11 +132,11 @@ def _nothing(done: int, of: int) -> None:
     """Tell nobody."""
 
 
-def _write_found(data: bytes, target: Path) -> None:
+def _write_found(data: bytes, target: Path, through: Path) -> None:
     def write(file: BinaryIO) -> None:
         file.write(data)
 
-    write_atomically(found_beside(target), write)
+    write_atomically(found_beside(target), write, through=through)
 
 
 def _check_disk(job: SlideJob) -> None:
