@@ -112,10 +112,12 @@ def restore(
     part = parse_region(region)
     maps = [*(["mask"] if detect else []), *(["uncertainty"] if samples > 1 else [])]
 
+    from histomend.jobs.inputs import folder_name
+
     def of(output: Output) -> dict[str, Any]:
         states = None
         if trace is not None and not dry_run:
-            states = trace_to(trace / output.source.stem)
+            states = trace_to(trace / folder_name(output.source))
         return {"mask": output.mask, "trace": states}
 
     options: dict[str, Any] = {

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from histomend.api import detect
 from histomend.errors import JobError, LedgerError, RegionError
-from histomend.image import make_folder
 from histomend.image.pixels import MIN_SIDE, Region
 from histomend.image.replacing import make_folder
 from histomend.image.writing import write_text
