@@ -12,6 +12,8 @@ from PIL import Image as PilImage
 
 from histomend.errors import InputError
 from histomend.image import read_image, write_image
+from histomend.ledger import Record, ledger_mask
+from histomend.web.companions import MaskPyramid
 from histomend.web.contrast import Contrast, first_contrast
 from histomend.web.desk import Desk, Shelf
 from histomend.web.pyramid import TILE_PX, ArrayPyramid, SlidePyramid, last_level, open_pyramid
@@ -167,6 +169,35 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_shown(folder: Path) -> None
     about = desk.about(desk.item(0))
     assert len(about["versions"]) == 1
     assert "no Histomend ledger" in about["notices"][-1]
+
+
+def test_the_mask_of_a_record_is_seen_at_every_size(restored: Path) -> None:
+    """However far one zooms out, as of a slide, a region is one pixel at least."""
+    record = Record.read(restored / "restored.ledger.json")
+    mask = MaskPyramid(record)
+    assert (mask.tile(9, 0, 0, 0)[..., 0] == ledger_mask(record) * 255).all()
+    assert mask.tile(9, 0, 0, 0).shape == (200, 260, 1)
+    whole = ledger_mask(record)
+    for level in range(9):
+        step = 2 ** (9 - level)
+        rows, columns = np.nonzero(whole)
+        wanted = np.zeros((-(-200 // step), -(-260 // step)), bool)
+        wanted[rows // step, columns // step] = True
+        assert ((mask.tile(level, 0, 0, 0)[..., 0] > 0) == wanted).all()
+    with pytest.raises(InputError, match="no tile"):
+        mask.tile(9, 1, 0, 0)
+
+
+def test_more_channels_than_colours_are_shown_together(tmp_path: Path) -> None:
+    values = RNG.integers(200, 900, (4, 70, 80), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "c.tif", values, metadata={"axes": "CYX"}, ome=True)
+    pyramid = open_pyramid(tmp_path / "c.tif")
+    assert (pyramid.planes, pyramid.channels) == (1, 4)
+    tile = pyramid.tile(last_level(80, 70), 0, 0, 0)
+    assert (np.moveaxis(tile, 2, 0) == values).all()
+    alone = Contrast(0, 65535, channels=(1,)).shown(tile)
+    assert (alone[..., 0] == 0).all()
+    assert (alone[..., 1] == np.rint(values[1] / 65535 * 255)).all()
 
 
 def test_memory_stays_bounded() -> None:

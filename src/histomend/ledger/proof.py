@@ -213,7 +213,7 @@ def ledger_mask(record: Record) -> Mask:
     mask = np.zeros((record.source.height, record.source.width), dtype=bool)
     for number, change in enumerate(record.regions):
         x, y, w, h = change.bbox
-        mask[y : y + h, x : x + w] |= _piece_mask(change, number)
+        mask[y : y + h, x : x + w] |= change_mask(change, number)
     return mask
 
 
@@ -236,7 +236,7 @@ def _put_back(record: Record, restored: Pixels) -> tuple[Pixels, Mask]:
     mask = np.zeros(pixels.shape[:2], dtype=bool)
     for number, change in enumerate(record.regions):
         x, y, w, h = change.bbox
-        part = _piece_mask(change, number)
+        part = change_mask(change, number)
         original = _decode(change.original, change, number)
         if original.shape != (h, w, 3) or original.dtype != pixels.dtype:
             raise LedgerError(f"the ledger is damaged: region {number} holds other pixels")
@@ -245,7 +245,8 @@ def _put_back(record: Record, restored: Pixels) -> tuple[Pixels, Mask]:
     return pixels, mask
 
 
-def _piece_mask(change: Change, number: int) -> Mask:
+def change_mask(change: Change, number: int) -> Mask:
+    """Return which pixels of the box of a region were changed, (h, w)."""
     part = _decode(change.mask, change, number)
     if part.dtype != np.bool_ or np.count_nonzero(part) != change.area_px:
         raise LedgerError(f"the ledger is damaged: region {number} holds another mask")

@@ -20,12 +20,13 @@ from histomend.image.reading import file_sha256
 from histomend.image.stack_files import read_stack
 from histomend.jobs.companions import record_of
 from histomend.jobs.inputs import MAPS
-from histomend.ledger import Record, ledger_mask, undo
+from histomend.ledger import Record, undo
+from histomend.ledger.proof import change_mask
 from histomend.web.contrast import Shown
-from histomend.web.pyramid import ArrayPyramid, Pyramid, open_pyramid
+from histomend.web.pyramid import TILE_PX, ArrayPyramid, Pyramid, last_level, no_tile, open_pyramid
 
 MASK_COLOUR = (216, 27, 140)
-_LARGEST_HASHED = 4_000_000_000  # bytes; hashing a slide to find out what it is takes too long
+_LARGEST_HASHED = 1_000_000_000  # bytes; of what is larger the name has to do
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,7 @@ def _source_among(paths: Iterable[Path], record: Record, result: Path) -> Path |
             path.name == record.source.name
             and path != result
             and path.is_file()
-            and path.stat().st_size <= _LARGEST_HASHED
-            and file_sha256(path) == record.source.sha256
+            and (path.stat().st_size > _LARGEST_HASHED or file_sha256(path) == record.source.sha256)
         ):
             return path
     return None
@@ -160,7 +160,7 @@ def _undone(path: Path, record: Record) -> Pyramid:
 
 def _overlays(path: Path, record: Record) -> Iterable[Overlay]:
     if record.regions:
-        yield Overlay("mask", "Mask", "mask", lambda: _mask(record))
+        yield Overlay("mask", "Mask", "mask", lambda: MaskPyramid(record))
     if record.provenance is not None:
         yield Overlay(
             "provenance", "Where copies came from", "picture", lambda: _copies(path, record)
@@ -171,8 +171,51 @@ def _overlays(path: Path, record: Record) -> Iterable[Overlay]:
             yield Overlay(name, title, "map", _map_reader(beside))
 
 
-def _mask(record: Record) -> Pyramid:
-    return ArrayPyramid(ledger_mask(record)[None, ..., None].astype(np.uint8) * 255)
+class MaskPyramid:
+    """The mask of a record at all sizes, of which only the regions in view are decoded.
+
+    Parameters
+    ----------
+    record : Record
+    """
+
+    planes, channels, bytes = 1, 1, 1 << 24
+    dtype = np.dtype(np.uint8)
+    notices: tuple[str, ...] = ()
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self.width, self.height = record.source.width, record.source.height
+        self.mpp = record.source.mpp
+
+    def tile(self, level: int, column: int, row: int, plane: int) -> npt.NDArray[Any]:
+        """Return 0 and 255, (h, w, 1); a small region stays to be seen at every size."""
+        last = last_level(self.width, self.height)
+        side = TILE_PX << (last - level) if 0 <= level <= last else 0
+        left, top = column * side, row * side
+        if plane or not side or not (0 <= left < self.width and 0 <= top < self.height):
+            raise no_tile(level, column, row, plane)
+        step = side // TILE_PX
+        wide, high = min(side, self.width - left), min(side, self.height - top)
+        tile = np.zeros((-(-high // step), -(-wide // step), 1), np.uint8)
+        for number, change in enumerate(self._record.regions):
+            x, y, w, h = change.bbox
+            if x + w <= left or y + h <= top or x >= left + wide or y >= top + high:
+                continue
+            rows, columns = np.nonzero(change_mask(change, number))
+            rows, columns = (rows + y - top) // step, (columns + x - left) // step
+            seen = (rows >= 0) & (columns >= 0)
+            seen &= (rows < tile.shape[0]) & (columns < tile.shape[1])
+            tile[rows[seen], columns[seen]] = 255
+        return tile
+
+    def overview(self, plane: int) -> npt.NDArray[Any]:
+        """Return the whole mask at the largest level that is one tile."""
+        side = max(self.width, self.height)
+        level = last_level(self.width, self.height)
+        while side > TILE_PX:
+            side, level = -(-side // 2), level - 1
+        return self.tile(level, 0, 0, plane)
 
 
 def _copies(path: Path, record: Record) -> Pyramid:

@@ -17,8 +17,8 @@ Shown = npt.NDArray[np.uint8]
 CLIPPED = 0.1
 """Percent of the darkest and of the lightest values that the first contrast leaves out."""
 _MOST_PLANES = 9  # that the first contrast looks at
-# Two channels, as microscopists colour them: apart for the colour-blind, white where both are.
-_TWO = np.array([[1, 0, 1], [0, 1, 0]], np.float32)
+# Channels as microscopists colour them: two are apart for the colour-blind, and white together.
+_COLOURS = ((1, 0, 1), (0, 1, 0), (0, 0.6, 1), (1, 0.7, 0), (1, 0, 0), (0, 1, 1), (1, 1, 1))
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,9 @@ class Contrast:
             scaled *= np.array(wanted, np.float32)
         if count == 1:
             scaled = np.repeat(scaled, 3, axis=2)
-        elif count == 2:
-            scaled = scaled @ _TWO
+        elif count != 3:
+            colours = [_COLOURS[n % len(_COLOURS)] for n in range(count)]
+            scaled = scaled @ np.array(colours, np.float32)
         return np.rint(scaled.clip(0, 1) * 255).astype(np.uint8)
 
 

@@ -108,18 +108,19 @@ class ArrayPyramid:
     @classmethod
     def of(cls, image: Image | Stack) -> ArrayPyramid:
         """Return the pyramid of an image or a stack."""
-        values = image.values if isinstance(image, Stack) else image.pixels[None]
-        return cls(values, image.mpp, image.notices)
+        if isinstance(image, Stack):
+            return cls(image.together().values, image.mpp, image.notices)
+        return cls(image.pixels[None], image.mpp, image.notices)
 
     def tile(self, level: int, column: int, row: int, plane: int) -> Pixels:
         """Return the values (h, w, C) of a tile."""
         last = last_level(self.width, self.height)
         if not (0 <= level <= last and 0 <= plane < self.planes):
-            raise _no_tile(level, column, row, plane)
+            raise no_tile(level, column, row, plane)
         whole = self._level(plane, last - level)
         top, left = row * TILE_PX, column * TILE_PX
         if not (0 <= top < whole.shape[0] and 0 <= left < whole.shape[1]):
-            raise _no_tile(level, column, row, plane)
+            raise no_tile(level, column, row, plane)
         return whole[top : top + TILE_PX, left : left + TILE_PX]
 
     def overview(self, plane: int) -> Pixels:
@@ -177,10 +178,10 @@ class SlidePyramid:
     def tile(self, level: int, column: int, row: int, plane: int) -> Pixels:
         """Return the values (h, w, 3) of a tile."""
         if plane or not 0 <= level < self._zoom.level_count:
-            raise _no_tile(level, column, row, plane)
+            raise no_tile(level, column, row, plane)
         columns, rows = self._zoom.level_tiles[level]
         if not (0 <= column < columns and 0 <= row < rows):
-            raise _no_tile(level, column, row, plane)
+            raise no_tile(level, column, row, plane)
         try:
             return np.asarray(self._zoom.get_tile(level, (column, row)).convert("RGB"))
         except Exception as error:  # each library has its own tree of errors
@@ -195,7 +196,8 @@ class SlidePyramid:
         return self.tile(level, 0, 0, plane)
 
 
-def _no_tile(level: int, column: int, row: int, plane: int) -> InputError:
+def no_tile(level: int, column: int, row: int, plane: int) -> InputError:
+    """Return the error that there is no such tile."""
     return InputError(f"There is no tile {column},{row} at level {level} of plane {plane}.")
 
 
@@ -219,7 +221,7 @@ def open_pyramid(path: Path) -> Pyramid:
             pass
         raise
     except UnsupportedImageError:
-        return ArrayPyramid.of(read_stack(path, flat=True))  # grey, or several pages
+        return ArrayPyramid.of(read_stack(path, flat=True, per_channel=None))  # grey, or pages
 
 
 def _scanner(path: Path) -> str | None:

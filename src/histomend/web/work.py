@@ -14,6 +14,7 @@ from histomend.errors import JobError, LedgerError, RegionError
 from histomend.image.pixels import MIN_SIDE, Region
 from histomend.image.replacing import make_folder
 from histomend.image.writing import write_text
+from histomend.jobs.companions import record_of
 from histomend.jobs.outputs import Output
 from histomend.jobs.progress import Advance
 from histomend.jobs.run import execute
@@ -197,8 +198,6 @@ def told(entry: Entry, desk: Desk) -> dict[str, Any]:
 
 def _is_written(output: Path) -> bool:
     """Return whether a result is there; it is written last, after its record."""
-    from histomend.jobs.companions import record_of
-
     if not output.is_file():
         return False
     try:

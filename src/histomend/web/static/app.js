@@ -254,9 +254,10 @@ const app = {
 
   key(event) {
     if (!this.info || $("help").open || event.altKey) return;
-    const target = event.target;
-    if (target.matches("input:not([type=range]):not([type=checkbox]), select, textarea")) return;
+    const target = event.target instanceof Element ? event.target : document.body;
     const control = event.ctrlKey || event.metaKey;
+    const typing = target.matches("input:not([type=range]):not([type=checkbox]), select, textarea");
+    if (typing && !(control && event.key === "Enter")) return;
     const work = control ? CONTROL[event.key.toLowerCase()] : KEYS[event.key] || KEYS[event.key.toLowerCase()];
     // Buttons, sliders and tabs keep the keys that work them.
     const own = target.matches("button, a, summary, [role=tab]") && (event.key === " " || event.key === "Enter");
@@ -341,7 +342,10 @@ const KEYS = {
 const CONTROL = {
   z: (event) => app.act(event.shiftKey ? "redo" : "undo"),
   y: () => app.act("redo"),
-  enter: () => app.jobs.ask(),
+  enter: (event) => {
+    event.target.blur(); // what is being typed counts
+    app.jobs.ask();
+  },
 };
 
 const SHEET = {

@@ -13,6 +13,8 @@ const WORDS = {
 // Figures and settings of a record that people ask for first; the rest is in the file.
 const FIRST = ["regions", "share", "mean_change", "uncertainty", "scale", "t_mean", "t_median"];
 
+const COLOURS = ["magenta", "green", "blue", "orange", "red", "cyan", "white"];
+
 function facts(pairs) {
   const list = el("dl");
   for (const [name, value] of pairs)
@@ -67,8 +69,9 @@ function planes(app) {
 
 function channels(app) {
   const { info, view } = app;
-  if (info.channels !== 2) return null;
-  const names = ["Channel 1 (magenta)", "Channel 2 (green)"];
+  if (info.channels < 2 || (info.channels === 3 && info.dtype === "uint8")) return null;
+  const colours = info.channels === 3 ? ["red", "green", "blue"] : COLOURS;
+  const names = Array.from({ length: info.channels }, (_, n) => `Channel ${n + 1} (${colours[n % colours.length]})`);
   const shown = (n) => !view.channels.length || view.channels.includes(n);
   const toggled = (n) => {
     const wanted = names.map((_, k) => k).filter((k) => (k === n ? !shown(k) : shown(k)));

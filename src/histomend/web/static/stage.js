@@ -276,15 +276,23 @@ export class Stage {
       if (mode === "swipe" && layer.role === "after") {
         const left = Math.min(Math.max(image.viewerElementToImageCoordinates(new OSD.Point(x, 0)).x, 0), size.x - 1e-3);
         rect = new OSD.Rect(left, 0, size.x - left, size.y);
-      } else if (mode === "difference" && layer.role === "before") {
-        const { region } = this.info.versions[this.view.after];
-        if (region[2] < size.x || region[3] < size.y) rect = new OSD.Rect(...region);
-      }
+      } else if (mode === "difference") rect = this.commonRect(image);
       const now = image.getClip();
       if (rect ? !now || !now.equals(rect) : now) image.setClip(rect);
     }
     this.line.style.left = `${x}px`;
     this.line.setAttribute("aria-valuenow", Math.round(this.share * 100));
+  }
+
+  /** What both versions cover, cut at whole pixels of the screen: half ones would differ at the rim. */
+  commonRect(image) {
+    const [x, y, w, h] = this.info.versions[this.view.after].region;
+    const ratio = window.devicePixelRatio || 1;
+    const [left, top] = this.main.toScreen(x, y).map((n) => (Math.ceil(n * ratio) + 1) / ratio);
+    const [right, bottom] = this.main.toScreen(x + w, y + h).map((n) => (Math.floor(n * ratio) - 1) / ratio);
+    const corner = image.viewerElementToImageCoordinates(new OSD.Point(left, top));
+    const end = image.viewerElementToImageCoordinates(new OSD.Point(right, bottom));
+    return new OSD.Rect(corner.x, corner.y, Math.max(end.x - corner.x, 1e-3), Math.max(end.y - corner.y, 1e-3));
   }
 
   swipeTo(share) {
