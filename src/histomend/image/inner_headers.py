@@ -34,6 +34,24 @@ def check_storage(page: Any, where: str) -> None:
     ImageSizeError
         Tiles or strips of more than 450 megapixels, of which no part can be read by itself.
     """
+    check_tiles(page, where)
+    if int(page.compression) not in _RAW | _JPEG | _JPEG_2000 | _WEBP | _PNG | _JPEG_XL:
+        raise UnsupportedImageError(
+            f"{where}: TIFF compressed as {_name(page.compression)} is not read. Save it with "
+            "deflate, LZW, JPEG or without compression."
+        )
+
+
+def check_tiles(page: Any, where: str) -> None:
+    """Refuse far too large tiles.
+
+    Raises
+    ------
+    UnreadableImageError
+        Tiles or strips that are far larger than the image.
+    ImageSizeError
+        Tiles or strips of more than 450 megapixels, of which no part can be read by itself.
+    """
     rows, columns = chunk_shape(page)
     # Tiles may reach over the border, but only a damaged header asks for far more than the image.
     if rows * columns > max(_LARGE_TILE, 4 * int(page.imagewidth) * int(page.imagelength)):
@@ -42,11 +60,6 @@ def check_storage(page: Any, where: str) -> None:
             f"{page.imagewidth} x {page.imagelength} px. Copy or export the file again."
         )
     check_size(columns, rows, f"{where}, one tile or strip of it", least=1)
-    if int(page.compression) not in _RAW | _JPEG | _JPEG_2000 | _WEBP | _PNG | _JPEG_XL:
-        raise UnsupportedImageError(
-            f"{where}: TIFF compressed as {_name(page.compression)} is not read. Save it with "
-            "deflate, LZW, JPEG or without compression."
-        )
 
 
 def _name(compression: Any) -> str:

@@ -30,6 +30,7 @@ def encode_png(
     mpp: float | None = None,
     text: dict[str, str] | None = None,
     icc: bytes | None = None,
+    exif: bytes | None = None,
 ) -> None:
     """Write an image as PNG.
 
@@ -47,6 +48,8 @@ def encode_png(
         Keyword (Latin letters, below 80) and text, written as iTXt.
     icc : bytes or None
         Colour profile.
+    exif : bytes or None
+        Without the name that JPEG puts before it.
     """
     height, width, samples = shape
     depth = 8 * np.dtype(dtype).itemsize
@@ -58,6 +61,8 @@ def encode_png(
     if mpp:
         per_metre = min(round(1e6 / mpp), 2**31 - 1)
         _chunk(file, b"pHYs", struct.pack(">IIB", per_metre, per_metre, 1))
+    if exif:
+        _chunk(file, b"eXIf", exif)
     for keyword, value in (text or {}).items():
         _chunk(file, b"iTXt", keyword.encode("latin-1") + b"\0\0\0\0\0" + value.encode("utf-8"))
     stride = samples * depth // 8

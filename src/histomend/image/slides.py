@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from histomend.errors import (
     UnreadableImageError,
     UnsupportedImageError,
 )
-from histomend.image.inner_headers import check_frames, check_storage
+from histomend.image.inner_headers import check_frames, check_storage, check_tiles
 from histomend.image.pixels import (
     Frame,
     Image,
@@ -58,9 +59,10 @@ def read_slide(
     if region is None:
         extent = f" of {size[0]} x {size[1]} px" if size else ""
         raise UnsupportedImageError(
-            f"{path}: this is a whole-slide file ({scanner}){extent}, and whole slides are not "
-            "restored yet. Choose a part of it: --region x,y,w,h (pixels at full resolution), "
-            "in Python region=(x, y, w, h)."
+            f"{path}: this is a whole-slide file ({scanner}){extent}, of which a part can be taken "
+            "as an image: --region x,y,w,h (pixels at full resolution), in Python region=(x, y, w, "
+            "h). Whole ones are restored by `histomend restore`, in Python "
+            "histomend.restore_slide."
         )
     problems: list[str] = []
     for opener in openers(path, scanner):
@@ -92,7 +94,7 @@ def openers(path: Path, scanner: str) -> list[Any]:
     try:
         import openslide
 
-        found.append(openslide.OpenSlide)
+        found.append(partial(_sized, openslide.OpenSlide))
     except (ImportError, OSError) as error:  # OSError: the library is not there, its binding is
         _log.debug("%s: OpenSlide cannot be used, TiffSlide is tried: %s", path, error)
     try:
@@ -109,19 +111,30 @@ def openers(path: Path, scanner: str) -> list[Any]:
 
 
 def _name(opener: Any) -> str:
-    return "TiffSlide" if isinstance(opener, partial) else "OpenSlide"
+    return str(opener.args[0].__name__)
+
+
+def _sized(opener: Any, path: str) -> Any:
+    """Open a slide with OpenSlide, which ends the process where tiles are absurdly large."""
+    _check_pages(path, check_tiles)
+    return opener(path)
 
 
 def _checked(opener: Any, path: str) -> Any:
     """Open a slide with TiffSlide, which believes what the tiles say of their size."""
+    _check_pages(path, check_storage, check_frames)
+    return opener(path)
+
+
+def _check_pages(path: str, *checks: Callable[[Any, str], None]) -> None:
+    """Check all pages of a TIFF; other files have none."""
     with Path(path).open("rb") as file:
         magic = file.read(4)
     if magic in TIFF_MAGIC:
         with open_tiff(Path(path), slide=True) as (tiff, layout):
             for page in tiff.pages if layout is not None else ():
-                check_storage(page, path)
-                check_frames(page, path)
-    return opener(path)
+                for check in checks:
+                    check(page, path)
 
 
 def _read_region(slide: Any, where: str, region: Region) -> Image:

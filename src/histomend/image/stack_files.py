@@ -6,33 +6,27 @@ descriptions (OME-XML among them) are taken over, and only the values are new.
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import PIL.Image
 import tifffile
 from PIL.PngImagePlugin import PngInfo
 
-from histomend.errors import SettingError, UnreadableImageError
+from histomend.errors import SettingError
+from histomend.image.ome_names import lacks_ome, ome_of
 from histomend.image.reading import content_kind
 from histomend.image.replacing import write_atomically
 from histomend.image.signals import MOST_CHANNELS
-from histomend.image.stack_reading import pages_of, read_stack
+from histomend.image.stack_reading import read_stack
 from histomend.image.stacks import Stack
-from histomend.image.tiff import LOSSLESS
+from histomend.image.tiff_like import write_like
 from histomend.image.writing import BIG_TIFF, check_output, write_image
 
 __all__ = ["read_stack", "write_stack"]
 
 _SOFTWARE = "Histomend"
-_DEFLATE = 8
-# Tags that are copied byte by byte: ImageJ's counts and contents of labels, colours and regions.
-_COPIED = (50838, 50839)
-_DESCRIPTION, _SOFTWARE_TAG, _DATE, _ICC = 270, 305, 306, 34675
 
 
 def write_stack(
@@ -79,17 +73,17 @@ def write_stack(
         values = np.repeat(stack.values[0], samples // stack.channels, axis=2)
         write_image(
             path, values, alpha=stack.alpha, mpp=stack.mpp, icc=stack.icc, note=note,
-            lossy=lossy, force=force,
+            lossy=lossy, force=force, orientation=stack.orientation,
         )  # fmt: skip
         return
 
     def encode(file: BinaryIO) -> None:
         if suffix == ".png":
             _write_grey_png(file, stack, note)
-        elif like is not None and stack.region is None:
-            _write_like(file, stack, like, note)
+        elif like is not None and stack.region is None and not lacks_ome(path, like):
+            write_like(file, stack, like, path.name, note)
         else:
-            _write_fresh(file, stack, note)
+            _write_fresh(file, stack, path, note)
 
     write_atomically(path, encode)
 
@@ -125,7 +119,7 @@ def _write_grey_png(file: BinaryIO, stack: Stack, note: str | None) -> None:
     picture.save(file, "PNG", dpi=dpi, pnginfo=text, icc_profile=stack.icc)
 
 
-def _write_fresh(file: BinaryIO, stack: Stack, note: str | None) -> None:
+def _write_fresh(file: BinaryIO, stack: Stack, path: Path, note: str | None) -> None:
     """Write what did not come from a TIFF, with its axes named for other readers."""
     values = stack.axes.to_original(stack.values)
     samples = _samples(stack)
@@ -134,7 +128,9 @@ def _write_fresh(file: BinaryIO, stack: Stack, note: str | None) -> None:
     if colour and letters.endswith("C"):
         letters = letters[:-1] + "S"
     per_cm = None if stack.mpp is None else (10_000 / stack.mpp,) * 2
-    with tifffile.TiffWriter(file, bigtiff=values.nbytes > BIG_TIFF) as writer:
+    ome = ome_of(path, values, stack.mpp, note, letters)
+    big = values.nbytes > BIG_TIFF
+    with tifffile.TiffWriter(file, bigtiff=big, ome=ome is not None) as writer:
         writer.write(
             values,
             photometric="rgb" if colour and letters.endswith("S") else "minisblack",
@@ -145,96 +141,7 @@ def _write_fresh(file: BinaryIO, stack: Stack, note: str | None) -> None:
             resolutionunit=None if per_cm is None else "CENTIMETER",
             software=_SOFTWARE,
             iccprofile=stack.icc,
-            metadata={"axes": letters, **({"note": note} if note else {})},
+            extratags=[(274, 3, 1, stack.orientation, False)] if stack.orientation != 1 else [],
+            metadata=ome or {"axes": letters, **({"note": note} if note else {})},
             maxworkers=1,
         )
-
-
-def _write_like(file: BinaryIO, stack: Stack, like: Path, note: str | None) -> None:
-    """Write the values on pages like those of the file `like`."""
-    values = stack.axes.to_original(stack.values)
-    with tifffile.TiffFile(like) as source:
-        pages = pages_of(source.series[0])
-        shape = pages[0].shape
-        if math.prod(stack.axes.shape) != len(pages) * math.prod(shape):
-            raise UnreadableImageError(
-                f"{like}: the file is another one than when it was read. Start again."
-            )
-        planes = values.reshape(len(pages), *shape)
-        big = source.is_bigtiff or values.nbytes > BIG_TIFF
-        with tifffile.TiffWriter(file, bigtiff=big, byteorder=source.byteorder) as writer:
-            for number, (page, plane) in enumerate(zip(pages, planes, strict=True)):
-                settings = _settings(page, source)
-                if note and number == 0:
-                    settings["description"] = _with_note(settings["description"], note)
-                writer.write(plane, **settings)
-
-
-def _with_note(description: bytes | None, note: str) -> bytes:
-    """Return the first page's description with a note, in the form that its readers expect."""
-    text = (description or b"").decode("utf-8", "surrogateescape")
-    if text.rstrip().endswith("OME>"):
-        start = text.rindex("</")
-        text = f"{text[:start]}<!-- {note.replace('--', '-')} -->{text[start:]}"
-    elif text.startswith("{"):  # tifffile's shape
-        try:
-            text = json.dumps({**json.loads(text), "note": note})
-        except ValueError:
-            text = f"{text}\n{note}"
-    elif text.startswith("ImageJ="):
-        text = f"{text.rstrip()}\nnote={note}\n"
-    else:
-        text = f"{text}\n{note}" if text else note
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _settings(page: Any, source: tifffile.TiffFile) -> dict[str, Any]:
-    """Return how a page is stored, as tifffile is told it."""
-    compression, lossless = int(page.compression), int(page.compression) in LOSSLESS
-    tags = page.tags
-    colour = int(page.photometric) in (2, 6)
-    samples = int(page.samplesperpixel)
-    planar = {1: "CONTIG", 2: "SEPARATE"}[int(page.planarconfig)] if samples > 1 else None
-    return {
-        "photometric": "rgb" if colour else "minisblack",
-        "planarconfig": planar,
-        "extrasamples": [int(v) for v in page.extrasamples] or None,
-        "compression": compression if lossless else _DEFLATE,
-        "predictor": int(page.predictor) if lossless and int(page.predictor) > 1 else None,
-        "tile": (page.tilelength, page.tilewidth) if page.is_tiled else None,
-        "rowsperstrip": None if page.is_tiled else int(page.rowsperstrip),
-        "resolution": _resolution(page),
-        "resolutionunit": None if _resolution(page) is None else int(tags.valueof(296, 2)),
-        "subfiletype": int(page.subfiletype),
-        "description": _raw(page, _DESCRIPTION, source),
-        "software": tags.valueof(_SOFTWARE_TAG) or "",
-        "datetime": tags.valueof(_DATE),
-        "iccprofile": tags.valueof(_ICC),
-        "extratags": list(_copied(page, source)),
-        "metadata": None,
-        "contiguous": False,
-        "maxworkers": 1,
-    }
-
-
-def _resolution(page: Any) -> tuple[Any, Any] | None:
-    across, down = (page.tags.valueof(code) for code in (282, 283))
-    return None if not across or not down else (across, down)
-
-
-def _raw(page: Any, code: int, source: tifffile.TiffFile) -> bytes | None:
-    """Return the bytes of a tag as they lie in the file; None if it is not there."""
-    tag = page.tags.get(code)
-    if tag is None:
-        return None
-    source.filehandle.seek(tag.valueoffset)
-    return bytes(source.filehandle.read(tag.valuebytecount)).rstrip(b"\0")
-
-
-def _copied(page: Any, source: tifffile.TiffFile) -> Iterator[tuple[Any, ...]]:
-    for code in _COPIED:
-        tag = page.tags.get(code)
-        if tag is not None:
-            source.filehandle.seek(tag.valueoffset)
-            value = source.filehandle.read(tag.valuebytecount)
-            yield code, tag.dtype, tag.count, value, True

@@ -38,6 +38,7 @@ from histomend.image.stacks import UNKNOWN_AXES, Stack, as_stack
 from histomend.image.tiff import page_icc, page_mpp, slide_scanner
 from histomend.image.tiff_declared import check_declared, missing_planes
 from histomend.image.tiff_open import open_tiff
+from histomend.image.tiff_tags import layout_notices
 
 _ORIENTATION = 274
 _TRACE = 4  # of 255
@@ -183,7 +184,7 @@ def _read_tiff(path: Path, region: Region | None) -> _Found:
             values,
             series.axes,
             page_mpp(file, file.pages.first),
-            notices + more + orientation_notice(orientation),
+            notices + more + orientation_notice(orientation) + layout_notices(key),
             page_icc(key),
             orientation,
             turned,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,14 +16,17 @@ import PIL.Image
 import tifffile
 
 from histomend.errors import OutputError, SettingError, UnsupportedImageError
+from histomend.image.ome_names import ome_of
 from histomend.image.pixels import Pixels, check_mpp, check_rgb
 from histomend.image.png import encode_png
 from histomend.image.replacing import exists_already, output_error, write_atomically
+from histomend.image.tiff_tags import carried_from
 
 _TILE = 512
 BIG_TIFF = 3 << 30  # raw bytes; classic TIFF ends at 4 GiB and incompressible data grow a little
 _JPEG_SIDE = 65_500  # libjpeg's limit
 _SOFTWARE = "Histomend"
+_ORIENTATION, _SOFTWARE_TAG, _ICC = 274, 305, 34675
 
 
 def check_output(
@@ -97,6 +101,8 @@ def write_image(
     lossy: bool = False,
     force: bool = False,
     icc: bytes | None = None,
+    orientation: int = 1,
+    like: Path | None = None,
 ) -> None:
     """Write an RGB image; the file appears complete or not at all.
 
@@ -117,6 +123,10 @@ def write_image(
         Replace an existing file.
     icc : bytes or None
         Colour profile.
+    orientation : int
+        How viewers are asked to turn it (EXIF and TIFF tag 274); 1 is not at all.
+    like : Path or None
+        A TIFF of which a TIFF takes over the tags that stay true.
 
     Raises
     ------
@@ -145,11 +155,16 @@ def write_image(
         if kind == "PNG":
             text = {"Software": _SOFTWARE} | ({"Comment": note} if note else {})
             shape = (*pixels.shape[:2], 3 if alpha is None else 4)
-            encode_png(file, rows, shape=shape, dtype=pixels.dtype, mpp=mpp, text=text, icc=icc)
+            encode_png(
+                file, rows, shape=shape, dtype=pixels.dtype, mpp=mpp, text=text, icc=icc,
+                exif=_exif(orientation),
+            )  # fmt: skip
         elif kind == "TIFF":
-            _encode_tiff(file, pixels, alpha, mpp, note, icc)
+            tags = [] if like is None else carried_from(like)
+            tags += [(_ORIENTATION, 3, 1, orientation, False)] if orientation != 1 else []
+            _encode_tiff(file, pixels, alpha, mpp, note, icc, tags, ome_of(path, pixels, mpp, note))
         else:
-            _encode_jpeg(file, pixels, mpp, note, icc)
+            _encode_jpeg(file, pixels, mpp, note, icc, _exif(orientation))
 
     write_atomically(path, encode)
 
@@ -219,12 +234,16 @@ def _encode_tiff(
     mpp: float | None,
     note: str | None,
     icc: bytes | None,
+    tags: list[Any],
+    ome: dict[str, Any] | None,
 ) -> None:
     height, width = pixels.shape[:2]
     samples = 3 if alpha is None else 4
     big = height * width * samples * pixels.dtype.itemsize > BIG_TIFF
     per_cm = None if mpp is None else (10_000 / mpp, 10_000 / mpp)
-    with tifffile.TiffWriter(file, bigtiff=big, byteorder="<") as writer:
+    taken = {tag[0] for tag in tags}
+    text = None if note is None or ome else note.encode("utf-8")
+    with tifffile.TiffWriter(file, bigtiff=big, byteorder="<", ome=ome is not None) as writer:
         writer.write(
             _tiles(pixels, alpha),
             shape=(height, width, samples),
@@ -236,10 +255,11 @@ def _encode_tiff(
             predictor=True,
             resolution=per_cm,
             resolutionunit=None if per_cm is None else "CENTIMETER",
-            description=None if note is None else note.encode("utf-8"),
-            software=_SOFTWARE,
-            iccprofile=icc,
-            metadata=None,
+            description=text,
+            software="" if _SOFTWARE_TAG in taken else _SOFTWARE,
+            iccprofile=None if _ICC in taken else icc,
+            extratags=tags,
+            metadata=ome,
             maxworkers=1,
         )
 
@@ -259,13 +279,27 @@ def _tiles(pixels: Pixels, alpha: Pixels | None) -> Iterator[Pixels]:
             yield tile
 
 
+def _exif(orientation: int) -> bytes | None:
+    """Return EXIF of one entry: how viewers are asked to turn the image."""
+    if orientation == 1:
+        return None
+    return struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, _ORIENTATION, 3, 1, orientation, 0, 0)
+
+
 def _encode_jpeg(
-    file: BinaryIO, pixels: Pixels, mpp: float | None, note: str | None, icc: bytes | None
+    file: BinaryIO,
+    pixels: Pixels,
+    mpp: float | None,
+    note: str | None,
+    icc: bytes | None,
+    exif: bytes | None,
 ) -> None:
     picture = PIL.Image.fromarray(np.ascontiguousarray(pixels))
+    more = {"exif": b"Exif\0\0" + exif} if exif else {}
     picture.save(
-        file, "JPEG", quality=95, subsampling=0, comment=(note or "").encode(), icc_profile=icc
-    )
+        file, "JPEG", quality=95, subsampling=0, comment=(note or "").encode(), icc_profile=icc,
+        **more,
+    )  # fmt: skip
     density = 0 if mpp is None else round(10_000 / mpp)
     if 0 < density < 65_536:
         # JFIF header: unit at byte 13 (2 is per cm), then two 16-bit densities. Pillow writes

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from histomend.image import Image, write_image
+from histomend.image import Image, content_kind, write_image
 from histomend.image.pixels import Region
 from histomend.image.stack_files import check_picture, write_stack
 from histomend.image.stacks import Stack
@@ -65,6 +65,8 @@ def write_output(
         alpha=image.alpha,
         icc=image.icc,
         mpp=image.mpp,
+        orientation=image.orientation,
+        like=image.source if image.source and content_kind(image.source) == "TIFF" else None,
         note=note,
         lossy=lossy,
         force=force,

@@ -66,7 +66,8 @@ class Noise2NoiseOptions(DenoiserOptions):
 
     RSCD's paper calls the row "synthetic noise" and cites Lehtinen et al. 2018 and Manifold et al.
     2019, without saying which noise. Here it is Poisson-Gaussian, of a strength drawn for each crop
-    and even over it, without blur or haze; both images of a pair have it.
+    and even over it, without blur or haze; both images of a pair have it. With --noisy it learns
+    from noisy images alone (Neighbor2Neighbor): where there are no clean ones.
     """
 
     verb: ClassVar = Verb(
@@ -76,6 +77,13 @@ class Noise2NoiseOptions(DenoiserOptions):
         "--data tiles --channels 3 -o runs/n2n --minutes 240",
         "histomend denoise ... --method noise2noise --model {model}",
     )
+    noisy: Annotated[
+        bool,
+        Option(
+            "The images are noisy themselves, pixel by pixel, and no clean ones are needed: each "
+            "pixel is predicted from its neighbours."
+        ),
+    ] = False
     channels: Channels = 3
     batch: Batch = 8
     crop: Crop = 128

@@ -1,4 +1,4 @@
-"""Training of Noise2Noise on synthetic noise, a baseline of RSCD."""
+"""Training of Noise2Noise: on synthetic noise, a baseline of RSCD, or on noisy images alone."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from histomend.baselines.noise2noise import without_noise
+from histomend.errors import SettingError
 from histomend.methods.noise2noise import Noise2NoiseRestorer
 from histomend.models import ModelConfig
 from histomend.networks.build import arch_named
 from histomend.train.comparison_options import Noise2NoiseOptions
 from histomend.train.denoiser import starting_config
+from histomend.train.neighbours import NeighbourLesson, NeighbourPairs
 from histomend.train.paired import PairedLesson, paired_lesson
 from histomend.train.simulated_pairs import noisy_twice
 
@@ -38,7 +40,10 @@ class NoisyPairs:
 
 
 def lesson(options: Noise2NoiseOptions) -> PairedLesson:
-    """Return the lesson: one noisy crop to be predicted from another of the same scene."""
+    """Return the lesson: one noisy crop to be predicted from another of the same scene.
+
+    Of images that are noisy themselves, pixels are predicted from their neighbours.
+    """
     arch_named(options.arch, "noise2noise")
     config = ModelConfig(
         method="noise2noise",
@@ -50,4 +55,12 @@ def lesson(options: Noise2NoiseOptions) -> PairedLesson:
         fast_steps=1,
     )
     config = starting_config(config, options)
+    if options.noisy:
+        if options.channels == 2:
+            raise SettingError(
+                "--channels 2 is simulated from clean RGB, so it does not go with --noisy. Train "
+                "one channel after the other: --channels 1."
+            )
+        found = paired_lesson(options, options.channels, config, NeighbourPairs())
+        return NeighbourLesson(**vars(found))
     return paired_lesson(options, options.channels, config, NoisyPairs())
