@@ -112,10 +112,12 @@ def restore(
     part = parse_region(region)
     maps = [*(["mask"] if detect else []), *(["uncertainty"] if samples > 1 else [])]
 
+    from histomend.jobs.inputs import folder_name
+
     def of(output: Output) -> dict[str, Any]:
         states = None
         if trace is not None and not dry_run:
-            states = trace_to(trace / output.source.stem)
+            states = trace_to(trace / folder_name(output.source))
         return {"mask": output.mask, "trace": states}
 
     options: dict[str, Any] = {
@@ -134,9 +136,11 @@ def restore(
         "batch": batch,
     }
     slides = None
+    if part is not None and (compact or no_label):
+        raise SettingError("--compact and --no-label are for whole slides. Leave --region away.")
     if part is None:
         of_slides = {"compact": compact, "no_label": no_label, "lossy": lossy, "force": force}
-        slides = WholeSlides({**options, **of_slides})
+        slides = WholeSlides({**options, **of_slides}, traced=trace is not None)
     carry_out(
         "restore",
         Files(
