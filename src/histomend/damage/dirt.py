@@ -39,8 +39,8 @@ def ink(pixels: Pixels, rng: np.random.Generator, area: float, um: float) -> tup
     colour = np.array(INKS[str(rng.choice(list(INKS), p=[0.35, 0.2, 0.3, 0.15]))], np.float32)
     colour *= np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)
     if rng.random() < 0.5:
-        return _pen(density(pixels), rng, area, um, colour)
-    return _margin_ink(density(pixels), rng, area, um, colour)
+        return pen(density(pixels), rng, area, um, colour)
+    return margin_ink(density(pixels), rng, area, um, colour)
 
 
 def debris(
@@ -50,10 +50,10 @@ def debris(
     od = density(pixels)
     draw = rng.random()
     if draw < 0.45:
-        return _crumbs(od, rng, area, um)
+        return crumbs(od, rng, area, um)
     if draw < 0.75:
-        return _fibre(od, rng, area, um)
-    return _squame(od, rng, area, um)
+        return fibre(od, rng, area, um)
+    return squame(od, rng, area, um)
 
 
 def dark_spot(
@@ -78,7 +78,7 @@ def dark_spot(
     return transmit(od + soften(body, 0.6 * um)[..., None] * colour), mask
 
 
-def _pen(
+def pen(
     od: Picture, rng: np.random.Generator, area: float, um: float, colour: Picture
 ) -> tuple[Picture, Mask]:
     """Draw felt-pen strokes on the glass: even, semi-transparent, with a slightly soft edge."""
@@ -95,7 +95,7 @@ def _pen(
     return transmit(od + rng.uniform(0.4, 1.0) * body[..., None] * colour), mask
 
 
-def _margin_ink(
+def margin_ink(
     od: Picture, rng: np.random.Generator, area: float, um: float, colour: Picture
 ) -> tuple[Picture, Mask]:
     """Soak tissue in ink: granular, dense where the tissue is, with gaps left open."""
@@ -116,7 +116,7 @@ def _margin_ink(
     return transmit(od + rng.uniform(0.7, 1.2) * body[..., None] * colour), mask
 
 
-def _crumbs(od: Picture, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
+def crumbs(od: Picture, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
     """Pile up dark grains: an olive-black clump with thin places and crumbs around it."""
     size = (od.shape[0], od.shape[1])
     score = shapes.field(size, rng, area=area, family=str(rng.choice(["specks", "blob"])))
@@ -130,7 +130,7 @@ def _crumbs(od: Picture, rng: np.random.Generator, area: float, um: float) -> tu
     return transmit(od + soften(load, 0.4 * um)[..., None] * olive), mask
 
 
-def _fibre(od: Picture, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
+def fibre(od: Picture, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
     """Lay a grey fibre above the focus: a smooth tube, darker in parts of it."""
     size = (od.shape[0], od.shape[1])
     grid = shapes.coarse(size)
@@ -145,7 +145,7 @@ def _fibre(od: Picture, rng: np.random.Generator, area: float, um: float) -> tup
     return transmit(seen + (body * along)[..., None] * grey), mask
 
 
-def _squame(od: Picture, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
+def squame(od: Picture, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
     """Drop a cell from somebody's skin: flat, eosinophilic, with a crisp and curled edge."""
     size = (od.shape[0], od.shape[1])
     score = soften(shapes.field(size, rng, area=area, family="blob"), 2 * um)

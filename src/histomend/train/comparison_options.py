@@ -9,6 +9,7 @@ from histomend.train.option import Option
 from histomend.train.options import (
     ArtifusionOptions,
     CalibratorOptions,
+    DetectorOptions,
     ControlOptions,
     LatentArtifusionOptions,
     RscdOptions,
@@ -233,6 +234,7 @@ TRAININGS: tuple[type[TrainingOptions], ...] = (
     ControlOptions,
     VaeOptions,
     CalibratorOptions,
+    DetectorOptions,
     SwinirOptions,
     ConditionalOptions,
     Noise2NoiseOptions,
