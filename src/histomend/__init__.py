@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from histomend.api import denoise, detect, restore, upscale
+    from histomend.api import denoise, detect, find_artifacts, restore, upscale
     from histomend.damage.artifacts import KINDS, Damaged, simulate
     from histomend.detect.threshold import Thresholds
     from histomend.errors import (
@@ -94,6 +94,7 @@ __all__ = [
     "denoise",
     "detect",
     "execute",
+    "find_artifacts",
     "load_model",
     "read_image",
     "read_mask",
@@ -110,7 +111,7 @@ __all__ = [
 
 # Where the public names live that are not errors.
 _HOMES = {
-    "histomend.api": ("denoise", "detect", "restore", "upscale"),
+    "histomend.api": ("denoise", "detect", "find_artifacts", "restore", "upscale"),
     "histomend.damage.artifacts": ("KINDS", "Damaged", "simulate"),
     "histomend.detect.threshold": ("Thresholds",),
     "histomend.image": ("Image", "read_image", "write_image"),

@@ -2,7 +2,8 @@
 
 Nine kinds, modelled on real ones: what happens to the section (fold, streak), to the mounting
 (bubble), what lies on or in it (ink, debris, dark_spot), and what microscope and laboratory do
-(out_of_focus, illumination, stain). Further ones are for detectors to learn from: `EVERY_KIND`. Each renderer draws a mask of the wanted area first and then
+(out_of_focus, illumination, stain). Further ones are for
+detectors to learn from: `EVERY_KIND`. Each renderer draws a mask of the wanted area first and then
 alters pixels under it, so the truth is known to the pixel.
 """
 
@@ -94,7 +95,9 @@ def simulate(
         When ``mpp`` is outside 0.05 to 20.
     """
     if kind not in _RENDERERS:
-        raise SettingError(f"No artifact is called {kind!r}. Choose one of: {', '.join(EVERY_KIND)}.")
+        raise SettingError(
+            f"No artifact is called {kind!r}. Choose one of: {', '.join(EVERY_KIND)}."
+        )
     check_rgb(
         pixels,
         "Drawing an artifact",

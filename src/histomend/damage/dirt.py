@@ -47,13 +47,12 @@ def debris(
     pixels: Pixels, rng: np.random.Generator, area: float, um: float
 ) -> tuple[Picture, Mask]:
     """Drop dirt on the slide: granular clumps, a blurred fibre, or a stray squamous cell."""
-    od = density(pixels)
     draw = rng.random()
     if draw < 0.45:
-        return crumbs(od, rng, area, um)
+        return crumbs(pixels, rng, area, um)
     if draw < 0.75:
-        return fibre(od, rng, area, um)
-    return squame(od, rng, area, um)
+        return fibre(pixels, rng, area, um)
+    return squame(pixels, rng, area, um)
 
 
 def dark_spot(
@@ -116,8 +115,11 @@ def margin_ink(
     return transmit(od + rng.uniform(0.7, 1.2) * body[..., None] * colour), mask
 
 
-def crumbs(od: Picture, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
+def crumbs(
+    pixels: Pixels, rng: np.random.Generator, area: float, um: float
+) -> tuple[Picture, Mask]:
     """Pile up dark grains: an olive-black clump with thin places and crumbs around it."""
+    od = density(pixels)
     size = (od.shape[0], od.shape[1])
     score = shapes.field(size, rng, area=area, family=str(rng.choice(["specks", "blob"])))
     coarse = shapes.grain(size, rng, sigma=5 * um)
@@ -130,8 +132,9 @@ def crumbs(od: Picture, rng: np.random.Generator, area: float, um: float) -> tup
     return transmit(od + soften(load, 0.4 * um)[..., None] * olive), mask
 
 
-def fibre(od: Picture, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
+def fibre(pixels: Pixels, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
     """Lay a grey fibre above the focus: a smooth tube, darker in parts of it."""
+    od = density(pixels)
     size = (od.shape[0], od.shape[1])
     grid = shapes.coarse(size)
     line = shapes.curve(grid, rng, bends=rng.uniform(0.2, 0.9), reach=rng.uniform(0.4, 1.4))
@@ -145,8 +148,11 @@ def fibre(od: Picture, rng: np.random.Generator, area: float, um: float) -> tupl
     return transmit(seen + (body * along)[..., None] * grey), mask
 
 
-def squame(od: Picture, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
+def squame(
+    pixels: Pixels, rng: np.random.Generator, area: float, um: float
+) -> tuple[Picture, Mask]:
     """Drop a cell from somebody's skin: flat, eosinophilic, with a crisp and curled edge."""
+    od = density(pixels)
     size = (od.shape[0], od.shape[1])
     score = soften(shapes.field(size, rng, area=area, family="blob"), 2 * um)
     mask = shapes.cut(score, area)

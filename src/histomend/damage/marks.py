@@ -32,7 +32,9 @@ FURTHER_INKS = {
 }
 
 
-def marker(pixels: Pixels, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
+def marker(
+    pixels: Pixels, rng: np.random.Generator, area: float, um: float
+) -> tuple[Picture, Mask]:
     """Mark with ink of any colour, red and green as often as blue, thin or thick."""
     inks = list((INKS | FURTHER_INKS).values())
     weights = np.array([3, 3, 4, 3, 1, 1.5, 0.7, 0.8])

@@ -45,9 +45,7 @@ def stitching(
     start = rng.random(2) * pitch
     y, x = ((np.arange(n) + s) / p for n, s, p in zip(size, start, pitch, strict=True))
     fall = rng.uniform(0.05, 0.25)
-    vignette = -fall * (
-        np.square(2 * (y % 1) - 1)[:, None] + np.square(2 * (x % 1) - 1)[None]
-    ) / 2
+    vignette = -fall * (np.square(2 * (y % 1) - 1)[:, None] + np.square(2 * (x % 1) - 1)[None]) / 2
     rows, columns = y.astype(int), x.astype(int)
     level = rng.normal(0, rng.uniform(0.0, 0.05), (rows.max() + 1, columns.max() + 1))
     gain = np.exp(vignette + level[rows][:, columns])
@@ -57,7 +55,7 @@ def stitching(
 def chatter(
     pixels: Pixels, rng: np.random.Generator, area: float, um: float
 ) -> tuple[Picture, Mask]:
-    """Cut with a vibrating knife: parallel bands of thick and thin section, like a Venetian blind."""
+    """Cut with a vibrating knife: parallel bands of thick and thin section."""
     od = density(pixels)
     size = (od.shape[0], od.shape[1])
     mask = _strip(size, rng, area)

@@ -176,9 +176,7 @@ def _mirrored(od: Picture, heading: float, offset: float, rng: np.random.Generat
     return np.asarray(moved, dtype=np.float32)
 
 
-def knife(
-    pixels: Pixels, rng: np.random.Generator, area: float, um: float
-) -> tuple[Picture, Mask]:
+def knife(pixels: Pixels, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
     """Tear the section along parallel lines: open gaps with frayed, darker borders."""
     od = density(pixels)
     size = pixels.shape[:2]

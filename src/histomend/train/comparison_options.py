@@ -9,8 +9,8 @@ from histomend.train.option import Option
 from histomend.train.options import (
     ArtifusionOptions,
     CalibratorOptions,
-    DetectorOptions,
     ControlOptions,
+    DetectorOptions,
     LatentArtifusionOptions,
     RscdOptions,
     SwinirOptions,

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from histomend.errors import TrainingError
-from histomend.models.detector import ARTIFACTS, CLASSES, UNLABELLED
+from histomend.masks.artifact_classes import ARTIFACTS, CLASSES
+from histomend.models.detector import UNLABELLED
 from histomend.train.data import vary_stain
 from histomend.train.scenes import Labels, Pixels, captured, sound_labels
 
@@ -46,15 +47,15 @@ class FoundArtifacts:
         return captured(varied, rng), np.ascontiguousarray(labels)
 
     def _cut(self, number: int, side: int, rng: np.random.Generator) -> tuple[Pixels, Labels]:
-        """Cut a square around a place of the artifact; what lies outside is mirrored, unlabelled."""
+        """Cut a square around a place of the artifact; what lies outside is unlabelled."""
         pixels, labels = self.pixels[number], self.labels[number]
         scale = float(np.exp(rng.uniform(-0.3, 0.3)))
         size = tuple(max(8, round(n * scale)) for n in labels.shape[::-1])
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-        labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
+        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+        labels = np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST), np.uint8)
         margin = side // 2
-        pixels = cv2.copyMakeBorder(pixels, *[margin] * 4, cv2.BORDER_REFLECT_101)
-        labels = cv2.copyMakeBorder(labels, *[margin] * 4, cv2.BORDER_CONSTANT, value=UNLABELLED)
+        pixels = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)), "reflect")
+        labels = np.pad(labels, margin, constant_values=UNLABELLED)
         places = np.argwhere(np.isin(labels, range(2, len(CLASSES))))
         middle = places[rng.integers(len(places))] + rng.integers(-side // 4, side // 4 + 1, 2)
         y, x = (
@@ -89,7 +90,7 @@ def read_found(folder: Path, mpp: float) -> FoundArtifacts:
             mask = np.asarray(Image.open(folder / row["mask"]).convert("L"))
             scale = float(row["mpp"]) / mpp
             size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
-            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+            picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
             share = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
             label = sound_labels(picture)
             label[share > 127] = CLASSES.index(row["kind"])

@@ -216,9 +216,7 @@ class DetectorOptions(MixedOptions):
     init: Init = None
     mpp: Mpp = 0.5
     extra_mpp: Annotated[float, Option("Pixel size of the images of --extra in um.", over=0)] = 1.0
-    working_mpp: Annotated[
-        float, Option("Pixel size that the network sees, in um.", over=0)
-    ] = 1.0
+    working_mpp: Annotated[float, Option("Pixel size that the network sees, in um.", over=0)] = 1.0
     artifacts: Annotated[
         Path | None,
         Option(

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from histomend.damage import air, dirt, imaging, marks, scanner, section
-from histomend.damage.optics import Renderer, density
+from histomend.damage.optics import Picture, Renderer, density
 from histomend.damage.shapes import noise, random_mask
-from histomend.models.detector import CLASSES, UNLABELLED
+from histomend.masks.artifact_classes import CLASSES
+from histomend.models.detector import UNLABELLED
 from histomend.train.data import Tiles, turned, vary_stain
 
 Pixels = npt.NDArray[np.uint8]
@@ -151,9 +152,9 @@ def fragment(pixels: Pixels, rng: np.random.Generator, most: float = 0.8) -> Pix
     side = pixels.shape[0]
     area = float(rng.uniform(0.02, most))
     mask = random_mask((side, side), rng, area=area).astype(np.float32)
-    mask = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.4, 1.2))[..., None]
+    soft = _blurred(mask, rng.uniform(0.4, 1.2))[..., None]
     glass = bare_glass(side, rng)
-    return np.rint(glass + mask * (pixels.astype(np.float32) - glass)).astype(np.uint8)
+    return np.rint(glass + soft * (pixels.astype(np.float32) - glass)).astype(np.uint8)
 
 
 def on_bare_glass(pixels: Pixels, rng: np.random.Generator) -> Pixels:
@@ -165,11 +166,11 @@ def on_bare_glass(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 def captured(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """Return a scene as scanners differ: sharpness, brightness, tint, noise, compression."""
-    picture = pixels.astype(np.float32)
+    picture: Picture = pixels.astype(np.float32)
     if rng.random() < 0.5:
-        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 0.6))
+        picture = _blurred(picture, rng.uniform(0.3, 0.6))
     elif rng.random() < 0.4:
-        blurred = cv2.GaussianBlur(picture, (0, 0), 1.0)
+        blurred = _blurred(picture, 1.0)
         picture = picture + rng.uniform(0.2, 0.8) * (picture - blurred)
     gamma = np.exp(rng.normal(0, 0.08))
     tint = np.exp(rng.normal(0, 0.025, 3) - abs(rng.normal(0, 0.03)))
@@ -180,8 +181,12 @@ def captured(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     if rng.random() < 0.5:
         quality = int(rng.integers(55, 96))
         _, data = cv2.imencode(".jpg", seen[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-        seen = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+        seen = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1]
     return np.ascontiguousarray(seen)
+
+
+def _blurred(picture: Picture, sigma: float) -> Picture:
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.float32)
 
 
 @dataclass(frozen=True)
