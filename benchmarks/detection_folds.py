@@ -1,10 +1,10 @@
-"""Prepare trainings that leave slides out: of each fold no artifact and no clean tile is seen.
+"""Prepare trainings on real artifacts that leave slides out.
 
     python benchmarks/detection_folds.py --data ../shared/data --out runs/folds --folds 4
 
-writes OUT/N/tiles and OUT/N/artifacts, folders of links with a manifest each, for
-``histomend train detector --data OUT/N/tiles --artifacts OUT/N/artifacts -o OUT/N/run``, and
-OUT/N/left_out.json, the slides that ``detection_table.py`` judges with the model of that run.
+writes OUT/N/artifacts, a folder of links with a manifest, for ``histomend train detector
+--artifacts OUT/N/artifacts -o OUT/N/run``, and OUT/N/left_out.json, the slides that
+``detection_table.py`` judges with the model of that run.
 """
 
 from __future__ import annotations
@@ -60,7 +60,6 @@ def main() -> None:
     rows = rows_of(options.data / "he_artifacts")
     for number, left_out in enumerate(folds_of(rows, options.folds)):
         folder = options.out / str(number)
-        link(options.data / "he_clean_train", folder / "tiles", left_out)
         link(options.data / "he_artifacts", folder / "artifacts", left_out)
         (folder / "left_out.json").write_text(json.dumps(sorted(left_out)))
         print(folder, *sorted(left_out))

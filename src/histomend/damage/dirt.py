@@ -62,7 +62,7 @@ def dark_spot(
     od = density(pixels)
     size = pixels.shape[:2]
     if rng.random() < 0.35:
-        return _haze(od, rng, area, um)
+        return cloud(pixels, rng, area, um)
     family = "blob" if rng.random() < 0.5 else "specks"
     score = shapes.field(size, rng, area=area, family=family)
     # Lumps are compact; only their outline, a few micrometres deep, is rough.
@@ -167,8 +167,9 @@ def squame(
     return transmit(under + body[..., None] * tint.astype(np.float32)), mask
 
 
-def _haze(od: Picture, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
+def cloud(pixels: Pixels, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
     """Hold a dark body above the focus: a grey cloud with an olive cast and no edge."""
+    od = density(pixels)
     size = (od.shape[0], od.shape[1])
     score = shapes.field(size, rng, area=area, family="blob")
     mask = shapes.cut(soften(score, 0.3 * math.sqrt(area) * min(size) + um), area)

@@ -65,7 +65,7 @@ def chatter(
     period = rng.uniform(15, 70) * um
     across = across + 0.15 * period * shapes.noise(size, rng, cells=4, octaves=2)
     wave = np.sin(2 * math.pi * across / max(period, 4))
-    thick = np.exp(rng.uniform(0.25, 0.7) * np.clip(1.5 * wave, -1, 1)).astype(np.float32)
+    thick = np.exp(rng.uniform(0.4, 0.8) * np.clip(1.5 * wave, -1, 1)).astype(np.float32)
     return transmit(od * thick[..., None]), mask
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from histomend.detect.features import USUAL_MPP
 from histomend.detect.found import Found, Limits, gather
+from histomend.detect.pixel_size import estimate_mpp
 from histomend.detect.places import Progress, Read, look
 from histomend.detect.suitability import check_bright_field, odd_stain
 from histomend.image import MIN_SIDE, check_rgb
@@ -72,7 +73,7 @@ def find(
     Parameters
     ----------
     pixels : (H, W, 3) uint8 or uint16 RGB, each side at least 64 px; of 16 bits the upper 8 count.
-    mpp : micrometres per pixel; None is taken as 0.5 (a 20x scan), which is told.
+    mpp : micrometres per pixel; None is estimated from nuclei (`estimate_mpp`), which is told.
     detector : the bundled one unless given.
     limits : those of the detector unless given.
     where : what messages call the image.
@@ -130,12 +131,15 @@ def find_in_parts(
     """
     detector = bundled_detector() if detector is None else detector
     notices: list[str] = []
+    squares = _sampled(read, shape)
+    pixels = np.concatenate([square.reshape(-1, 1, 3) for square in squares])
+    check_bright_field(pixels, where)
     if mpp is None:
-        mpp = USUAL_MPP
-        notices.append(f"the file says no pixel size; {mpp:g} um is assumed (--mpp says another)")
-    sample = _sampled(read, shape)
-    check_bright_field(sample, where)
-    odd = odd_stain(sample)
+        estimated = estimate_mpp(squares)
+        mpp = USUAL_MPP if estimated is None else estimated
+        how = "is assumed" if estimated is None else "is what the size of nuclei suggests"
+        notices.append(f"the file says no pixel size; {mpp:g} um {how} (--mpp says another)")
+    odd = odd_stain(pixels)
     if odd is not None:
         notices.append(odd)
     places = look(read, shape, mpp, detector, progress)
@@ -187,8 +191,8 @@ def advice(found: Found) -> list[str]:
     ]
 
 
-def _sampled(read: Read, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Read some squares of an image that lie evenly over it, one below the other."""
+def _sampled(read: Read, shape: tuple[int, int]) -> list[npt.NDArray[np.uint8]]:
+    """Read some squares of an image that lie evenly over it."""
     height, width = shape
     side_y, side_x = min(height, _SAMPLE_PX), min(width, _SAMPLE_PX)
     per_axis = round(_SAMPLES**0.5)
@@ -198,5 +202,5 @@ def _sampled(read: Read, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
             y = round((height - side_y) * (row + 0.5) / per_axis)
             x = round((width - side_x) * (column + 0.5) / per_axis)
             y, x = (0 if height <= side_y else y), (0 if width <= side_x else x)
-            parts.append(read((x, y, side_x, side_y))[::2, ::2])
-    return np.concatenate(parts)
+            parts.append(read((x, y, side_x, side_y)))
+    return parts

@@ -52,23 +52,25 @@ class Artifact:
 
 LOOKS = (
     Artifact("fold", section.fold, 6, (0.008, 0.35), 0.0),
-    Artifact("bubble", air.bubble, 4, (0.005, 0.6), 0.5),
-    Artifact("ink", marks.marker, 5, (0.01, 0.5), 0.25),
+    Artifact("bubble", air.bubble, 4, (0.005, 0.6), 0.4),
+    Artifact("bubble", air.pale_pocket, 2.5, (0.005, 0.5), 0.8),
+    Artifact("ink", marks.marker, 5.5, (0.01, 0.6), 0.4),
     Artifact("debris", dirt.crumbs, 2.5, (0.002, 0.15), 0.6),
-    Artifact("debris", dirt.fibre, 1.5, (0.01, 0.25), 0.6),
+    Artifact("debris", dirt.fibre, 2.5, (0.01, 0.25), 0.75),
     Artifact("debris", dirt.squame, 1.5, (0.004, 0.12), 0.4),
     Artifact("debris", marks.smear, 1, (0.01, 0.25), 0.4),
-    Artifact("dark_spot", dirt.dark_spot, 5, (0.002, 0.15), 0.3),
+    Artifact("dark_spot", dirt.dark_spot, 4, (0.002, 0.15), 0.3),
+    Artifact("dark_spot", dirt.cloud, 2, (0.01, 0.3), 0.5),
     Artifact("out_of_focus", imaging.out_of_focus, 4, (0.08, 0.95), 0.0),
     Artifact("streak", section.knife, 1.5, (0.01, 0.15), 0.0),
     Artifact("streak", section.shadow, 1.5, (0.02, 0.3), 0.0),
-    Artifact("streak", scanner.chatter, 1, (0.2, 0.98), 0.0),
+    Artifact("streak", scanner.chatter, 0.7, (0.2, 0.98), 0.0),
     Artifact("haze", marks.haze, 2, (0.05, 0.7), 0.1),
     Artifact("scanner", scanner.stripes, 1.5, (0.2, 0.98), 0.2),
     Artifact("scanner", scanner.stitching, 1, (0.4, 0.98), 0.1),
 )
-# What befalls the field rather than a place in it.
-OF_FIELDS = ("out_of_focus", "haze", "scanner")
+# What befalls the field rather than a place in it, and the sound places that can show it.
+OF_FIELDS = {"out_of_focus": (TISSUE,), "haze": (TISSUE,), "scanner": (GLASS, TISSUE)}
 # How many artifacts a scene has, and how often.
 COUNTS = (0.4, 0.42, 0.18)
 # Damage is seen where pixel values change by this much on average, over a few micrometres.
@@ -121,10 +123,13 @@ def damaged(
     label = CLASSES.index(look.label)
     labels = labels.copy()
     # A fold that is out of focus as well is still a fold.
-    open_to = np.isin(labels, (GLASS, TISSUE)) if look.label in OF_FIELDS else True
+    sound = OF_FIELDS.get(look.label)
+    open_to = np.isin(labels, sound) if sound else np.ones_like(mask)
+    # Glass stays glass where nothing is seen on it; what a blur makes of it nobody can tell.
+    labels[mask & np.where(seen, labels == GLASS, labels == TISSUE) & ~(seen & open_to)] = (
+        UNLABELLED
+    )
     labels[mask & seen & open_to] = label
-    # Glass stays glass where a blur does nothing to it.
-    labels[mask & ~seen & (labels == TISSUE)] = UNLABELLED
     return after, labels
 
 
