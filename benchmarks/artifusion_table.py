@@ -36,7 +36,7 @@ from histomend.evaluate.rows import classical_rows, damaged_row, model_row, tran
 from histomend.evaluate.summary import paired_difference, summarise
 from histomend.evaluate.tables import Interval, Table, write_section
 
-ROWS = ("damaged", "telea", "navier-stokes", "fast", "paper", "author_code")
+ROWS = ("damaged", "telea", "navier-stokes", "generate", "paper", "author_code")
 LATENT_ROWS = ("latent-fast", "latent-paper")
 # Table 1 of the paper, its own 462 test images: PSNR, SSIM, SRE.
 PRINTED = (
@@ -153,8 +153,8 @@ def _fill(results: Results, chosen: argparse.Namespace) -> list[tuple[str, ...]]
         return model_row(preset, chosen.model, preset=preset, device=chosen.device)
 
     differences = []
-    if "fast" in wanted:
-        results.add(ours("fast"), everything)
+    if "generate" in wanted:
+        results.add(ours("generate"), everything)
     ablations = [text.partition("=") for text in chosen.ablation]
     for number, (name, _, folder) in enumerate(ablations):
         results.add(model_row(name, Path(folder), device=chosen.device), few)
@@ -163,9 +163,9 @@ def _fill(results: Results, chosen: argparse.Namespace) -> list[tuple[str, ...]]
     for preset, count in (("paper", few), ("author_code", fewer)):
         if preset in wanted:
             results.add(ours(preset), count)
-            if "fast" in wanted:
-                results.add(ours("fast"), count)
-                differences.append((f"fast ({count})", f"{preset} ({count})"))
+            if "generate" in wanted:
+                results.add(ours("generate"), count)
+                differences.append((f"generate ({count})", f"{preset} ({count})"))
     differences += _fill_latent(results, chosen, few)
     return [results.difference(*pair) for pair in differences]
 
@@ -173,13 +173,13 @@ def _fill(results: Results, chosen: argparse.Namespace) -> list[tuple[str, ...]]
 def _fill_latent(results: Results, chosen: argparse.Namespace, few: int) -> list[tuple[str, str]]:
     """Run the rows of LatentArtiFusion, and return which rows to lay against each other.
 
-    Its `fast` is also compared with the pixels' `paper`, which it is meant to replace.
+    Its `generate` is also compared with the pixels' `paper`, which it is meant to replace.
     """
     everything = len(results.fields)
     pairs = []
     for preset, rival, count in (
-        ("fast", "fast", everything),
-        ("fast", "paper", few),
+        ("generate", "generate", everything),
+        ("generate", "paper", few),
         ("paper", "paper", few),
     ):
         if f"latent-{preset}" not in chosen.rows:

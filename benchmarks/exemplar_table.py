@@ -116,7 +116,7 @@ def rows(model_name: str) -> dict[str, Callable[[], Row | None]]:
         "telea": lambda: Row("Telea", classical.telea),
         "navier-stokes": lambda: Row("Navier-Stokes", classical.navier_stokes),
         "shift-map": shifts,
-        "fast": lambda: preset("fast", "`fast`: the network alone"),
+        "generate": lambda: preset("generate", "`generate`: the network alone"),
         "filled": lambda: Row("own tissue, not joined by diffusion", alone),
         "exemplar": lambda: preset("exemplar", "`exemplar`: own tissue, joined in a band"),
     }
@@ -176,7 +176,7 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    names = ("telea", "navier-stokes", "shift-map", "fast", "filled", "exemplar")
+    names = ("telea", "navier-stokes", "shift-map", "generate", "filled", "exemplar")
     add("--data", type=Path, default=Path("../shared/data/he_clean_val"), help="clean tiles")
     add("--tiles", type=int, default=30)
     add("--rows", nargs="+", choices=names, default=list(names))

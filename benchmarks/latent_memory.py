@@ -82,10 +82,10 @@ def main() -> None:
     from histomend.evaluate.tables import Table, write_section
 
     table = Table(
-        f"**Memory for {options.size}×{options.size} with {MASKED:.0%} masked**, preset `fast`, on "
-        f"the CPU, each in a fresh process: the most memory resident at any time, with PyTorch "
-        f"and the image ({3 * options.size**2 / 1e6:.0f} MB) in it, and how much of it was there "
-        f"before the restoration began. The goal is {GOAL_GB:.0f} GB.",
+        f"**Memory for {options.size}×{options.size} with {MASKED:.0%} masked**, preset "
+        f"`generate`, on the CPU, each in a fresh process: the most memory resident at any "
+        f"time, with PyTorch and the image ({3 * options.size**2 / 1e6:.0f} MB) in it, and how "
+        f"much of it was there before the restoration began. The goal is {GOAL_GB:.0f} GB.",
         command(),
         ("mask", "windows", "peak, GB", "before, GB", "s"),
         tuple(

@@ -3,9 +3,9 @@
     python benchmarks/latent_speed.py [--model latent-artifusion-he] [--threads N]
 
 One 256×256 image on this machine, everything in one run. Networks of the papers' sizes have no
-trained weights here; their speed needs none. Then the ratio that counts, LatentArtiFusion `fast`
-against ArtiFusion `paper` with the full network, both end to end, and where the time goes.
-Takes about ten minutes on two cores, half of them for 250 steps of the full network.
+trained weights here; their speed needs none. Then the ratio that counts, LatentArtiFusion
+`generate` against ArtiFusion `paper` with the full network, both end to end, and where the time
+goes. Takes about ten minutes on two cores, half of them for 250 steps of the full network.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def main() -> None:
             _told(bench.calls(f"ArtiFusion {name}, `paper`", untrained(arch, bench.device)))
         )
     small = load_model(options.artifusion, options.device)
-    rows.append(_told(bench.whole(f"ArtiFusion {small.config.arch}, `fast`", small, "fast")))
+    title = f"ArtiFusion {small.config.arch}, `generate`"
+    rows.append(_told(bench.whole(title, small, "generate")))
     for name, space in (
         ("Stable Diffusion's autoencoder", LatentSpace(build_vae("paper", 4).to(bench.device))),
         ("our autoencoder", model.space),
@@ -106,7 +107,7 @@ def main() -> None:
         published = untrained("paper", bench.device, space)
         row = bench.whole(f"LatentArtiFusion paper, {name}, `paper`", published, "paper")
         rows.append(_told(row))
-    for preset in ("paper", "fast"):
+    for preset in ("paper", "generate"):
         name = f"LatentArtiFusion {model.config.arch}, `{preset}`"
         rows.append(_told(bench.whole(name, model, preset)))
     figures = bench.against(model, untrained("full", bench.device))
@@ -184,10 +185,10 @@ class Bench:
         return Cost(name, parameters, macs, other, chosen.steps, calls, seconds, True)
 
     def against(self, model: Model, full: Model) -> Figures:
-        """Time `fast` against the full network's `paper`, and where the time of `fast` goes."""
+        """Time `generate` against the full network's `paper`, and where its time goes."""
         figures: Figures = {"matmul_gflop_s": matmul_rate(device=self.device) / 1e9}
         for mask in self.masks:
-            ours = self.median_s(lambda mask=mask: self.restore(model, "fast", mask))
+            ours = self.median_s(lambda mask=mask: self.restore(model, "generate", mask))
             self.restore(full, "paper", mask, steps=2)  # warms up
             began = time.perf_counter()
             self.restore(full, "paper", mask)
@@ -205,15 +206,15 @@ class Bench:
         return figures
 
     def parts(self, model: Model) -> dict[str, Figures]:
-        """Split the time of `fast` on the band among autoencoder, network and the rest."""
+        """Split the time of `generate` on the band among autoencoder, network and the rest."""
         watch = Stopwatch(self.device)
         timed = watch.model(model)
-        self.restore(timed, "fast", "band")
+        self.restore(timed, "generate", "band")
         watch.seconds.clear()
         watch.calls.clear()
         began = time.perf_counter()
         for _ in range(self.repeats):
-            self.restore(timed, "fast", "band")
+            self.restore(timed, "generate", "band")
         total = time.perf_counter() - began
         _, network, _ = networks_cost(model)
         _, encode, decode = autoencoder_cost(model.space)
@@ -271,13 +272,13 @@ def _write(options: argparse.Namespace, rows: list[Cost], figures: Figures) -> N
         ),
     )
     parts = Table(
-        f"**LatentArtiFusion `fast` against ArtiFusion `paper` with the full network**, both from "
-        f"image to restored image, in the same run ({where}): "
+        f"**LatentArtiFusion `generate` against ArtiFusion `paper` with the full network**, both "
+        f"from image to restored image, in the same run ({where}): "
         f"**{figures['times_faster_band']:.1f} times faster** for a band across the image "
         f"({figures['latent_fast_band_s']:.2f} s against {figures['full_paper_band_s']:.1f} s) and "
         f"{figures['times_faster_blob']:.1f} times for a blob that fits a smaller window "
         f"({figures['latent_fast_blob_s']:.2f} s against {figures['full_paper_blob_s']:.1f} s); "
-        f"the goal is {GOAL}. The 250 steps were run once, `fast` is a median of "
+        f"the goal is {GOAL}. The 250 steps were run once, `generate` is a median of "
         f"{options.repeats}. Where its time goes, for the band; a matrix product reaches "
         f"{figures['matmul_gflop_s']:.0f} GFLOP/s here.",
         command,

@@ -145,7 +145,7 @@ def main() -> None:
         },
     )
     table = Table(
-        f"**Wrong masks**, {len(fields)} crops, preset `fast` "
+        f"**Wrong masks**, {len(fields)} crops, preset `generate` "
         f"(![Quality against mask error]({chosen.plot.name})). L2, PSNR inside, Laplacian, nuclei "
         "and colour are measured inside the true mask, the others on the whole image. Dilated, "
         f"eroded and shifted by so many px; punched: holes of that radius, one for {PX_PER_HOLE} "

@@ -1,4 +1,4 @@
-"""Plot quality against the number of steps, to choose the preset ``fast`` by measurement.
+"""Plot quality against the number of steps, to choose the preset ``generate`` by measurement.
 
 Writes a picture and a table beside the other results. Run from the repository root::
 

@@ -22,7 +22,7 @@ from histomend.networks.build import ARCHS
 SIDE = 96
 
 # The network draws what is masked by itself.
-ALONE = ("--preset", "fast")
+ALONE = ("--preset", "generate")
 
 
 def run(*words: object) -> Result:
@@ -119,7 +119,7 @@ def test_samples_write_an_uncertainty_map(work: Path, model: Path) -> None:
         "--model",
         model,
         "--preset",
-        "fast",
+        "generate",
     )
     succeed(*words, "--samples", 2)
     with PIL.Image.open(work / "new.uncertainty.png") as picture:
@@ -201,7 +201,7 @@ def test_one_bad_file_does_not_stop_the_others(work: Path, model: Path) -> None:
         model,
         "--json",
         "--preset",
-        "fast",
+        "generate",
     )
     result = run(*words)
     assert result.exit_code == 2
@@ -240,7 +240,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(work: Path, model:
         "--model",
         model,
         "--preset",
-        "fast",
+        "generate",
     )
     (planned,) = json.loads(succeed(*words, "--dry-run", "--json").stdout)
     assert planned["masked_px"] == 20 * 40
@@ -259,7 +259,7 @@ def test_trace_writes_the_states_on_the_way(work: Path, model: Path) -> None:
         "--model",
         model,
         "--preset",
-        "fast",
+        "generate",
     )
     succeed(*words, "--trace", "states")
     states = sorted((work / "states").rglob("*.png"))

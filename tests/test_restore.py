@@ -27,7 +27,7 @@ from histomend.methods.decide import decide
 from histomend.models import Model, load_model
 
 # What the network draws by itself; the default has tests of its own.
-restore = partial(api.restore, preset="fast")
+restore = partial(api.restore, preset="generate")
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_on_bare_glass_no_tissue_is_invented(model: Model, tissue: np.ndarray) -
     assert any("bare glass" in notice for notice in result.record.notices)
     both = np.concatenate([image, tissue[:200, :200]], 1)
     masks = np.concatenate([mask, spot((200, 200), 60, 70, 50)], 1)
-    job = decide("restore", both, mask=masks, model=model, preset="fast", mpp=0.5)
+    job = decide("restore", both, mask=masks, model=model, preset="generate", mpp=0.5)
     described = job.describe()
     assert [window["bare_glass"] for window in described["windows"]] == [True, False]
     assert described["nfe"] == 2
@@ -293,7 +293,7 @@ def test_the_model_makes_up_a_field(model: Model) -> None:
         ({"mask": np.ones((512, 512), bool)}, MaskError, "mask"),
         ({"mask": np.zeros((10, 10), bool)}, MaskError, "512"),
         ({"method": "magic"}, SettingError, "artifusion"),
-        ({"preset": "magic"}, SettingError, "fast"),
+        ({"preset": "magic"}, SettingError, "generate"),
         ({"sampler": "magic"}, SettingError, "ddim"),
         ({"steps": 0}, SettingError, "1000"),
         ({"steps": 5000}, SettingError, "1000"),

@@ -92,7 +92,7 @@ def test_records_written_before_there_was_a_provenance_are_read(
 ) -> None:
     from histomend.ledger.schema import checksum
 
-    record = restore(damaged, mask, model=model, preset="fast", steps=1, mpp=0.5).record
+    record = restore(damaged, mask, model=model, preset="generate", steps=1, mpp=0.5).record
     assert record.provenance is None
     data = json.loads(record.to_json())
     del data["provenance"], data["checksum"]

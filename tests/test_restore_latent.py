@@ -25,7 +25,7 @@ from histomend.tiles.plan import make_plan
 from histomend.tiles.seams import fill_smoothly
 
 # What the network draws by itself; the default has tests of its own.
-restore = partial(api.restore, preset="fast")
+restore = partial(api.restore, preset="generate")
 
 METHOD = "latent-artifusion"
 
@@ -153,7 +153,7 @@ def test_the_model_makes_up_a_field(model: Model, size: int) -> None:
 
 
 def test_settings_that_do_not_fit(model: Model, untrained: Path, tissue: np.ndarray) -> None:
-    with pytest.raises(SettingError, match=r"author_code.*exemplar, fast, paper.*clean pixels"):
+    with pytest.raises(SettingError, match=r"author_code.*exemplar, generate, paper.*clean pixels"):
         restore(tissue, spot(), method=METHOD, model=model, preset="author_code", mpp=0.5)
     with pytest.raises(ModelMismatchError, match="is for latent-artifusion"):
         restore(tissue, spot(), model=model, mpp=0.5)
@@ -167,7 +167,8 @@ def test_the_command_line_has_the_method(
     source, mask, out = (tmp_path / name for name in ("tissue.png", "mask.png", "new.png"))
     write_image(source, tissue, mpp=0.5)
     write_mask(mask, spot())
-    words = ["restore", source, "--mask", mask, "-o", out, "--method", METHOD, "--preset", "fast"]
+    words = ["restore", source, "--mask", mask, "-o", out, "--method", METHOD]
+    words += ["--preset", "generate"]
     answer = CliRunner().invoke(app, [*map(str, words), "--model", str(untrained_latent), "--json"])
     assert answer.exit_code == 0, answer.stderr
     assert json.loads(answer.stdout)[0]["nfe"] == 2

@@ -92,7 +92,7 @@ def test_where_copies_came_from_is_shown_beside_a_record_of_them(
     shown = picture("where.png").astype(int)
     assert shown.shape == (256, 256, 3)
     assert np.ptp(shown[105:145, 95:135], 2).max() > 60
-    restore("--preset", "fast", "--steps", "1", "--force")
+    restore("--preset", "generate", "--steps", "1", "--force")
     result = run("restored.png", "--provenance", "-o", "where.png", "--force")
     assert result.exit_code == 2
     assert "nothing in it was copied" in " ".join(result.stderr.split())

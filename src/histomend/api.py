@@ -73,7 +73,7 @@ def restore(
     model : str, Path or Model, optional
         A bundled name, a folder of weights, or a model loaded once for many images; by default
         the bundled one of the method.
-    preset : "exemplar" (by default), "fast", "paper" or "author_code"
+    preset : "exemplar" (by default), "generate", "paper" or "author_code"
         "exemplar" copies tissue of the same image into the mask and lets the model join it; the
         record says where each pixel came from. With the others the model draws all of it;
         "author_code" is for "artifusion" only.

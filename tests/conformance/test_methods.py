@@ -43,7 +43,7 @@ class TestArtiFusion(RestoreTests):
 
 
 class TestArtiFusionAlone(TestArtiFusion):
-    options = ("--preset", "fast")
+    options = ("--preset", "generate")
 
 
 class TestLatentArtiFusion(RestoreTests):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from histomend.diffusion import samplers, schedule
-from histomend.diffusion.denoiser import Denoiser
+from histomend.diffusion.denoiser import Denoiser, Prediction
 from histomend.diffusion.loop import Recipe, State, sample
 from histomend.diffusion.noise import NoiseStream
 from histomend.diffusion.samplers import Sampler
@@ -280,3 +280,16 @@ def test_learned_variance_needs_a_network_that_has_one() -> None:
 def test_an_unknown_sampler_is_named() -> None:
     with pytest.raises(SettingError, match=r"'euler'.*ddpm, ddim, dpmpp_2m, dpmpp_2m_sde"):
         samplers.sampler_named("euler", schedule.linear(10))
+
+
+def test_extra_noise_grows_with_the_square_of_sigma() -> None:
+    """S_noise is 1 + extra sigma_t^2, so that late steps hardly get any."""
+    levels, unit = schedule.cosine(1000), torch.ones(1, 1, 1, 1)
+    flat = Prediction(x0=torch.zeros_like(unit), eps=torch.zeros_like(unit))
+    step = Step(torch.tensor([500]), torch.tensor([400]))
+    plain, more = (
+        samplers.dpmpp_2m_sde(levels, extra)(0 * unit, flat, step, lambda: unit, None)[0]
+        for extra in (0.0, 0.5)
+    )
+    sigma = levels.at(step.t, unit)[1]
+    assert torch.allclose(more / plain, 1 + 0.5 * sigma**2)

@@ -77,7 +77,7 @@ def test_a_model_row_says_what_its_figures_depend_on(model: Path) -> None:
     row = model_row("ours", model, device="cpu")
     assert row.calls == 2
     assert len(row.model) == 64
-    assert row.settings["preset"] == "fast"
+    assert row.settings["preset"] == "generate"
     assert row.settings["device"] == "cpu"
     longer = model_row("ours", model, steps=5, sampler="dpmpp_2m", device="cpu")
     assert longer.calls == 5

@@ -111,7 +111,7 @@ def outputs(
 
     def restored(model: Path, where: np.ndarray = mask, **more: Any) -> np.ndarray:
         result = histomend.restore(
-            part, where, model=model, **{"mpp": 0.5, "preset": "fast", **options, **more}
+            part, where, model=model, **{"mpp": 0.5, "preset": "generate", **options, **more}
         )
         return result.pixels[48:80, 48:80]
 

@@ -67,7 +67,7 @@ def test_the_table_has_the_papers_sizes() -> None:
 def test_the_table_counts_network_calls() -> None:
     steps = {row["preset"]: row["steps"] for row in rows() if row["method"] == "artifusion"}
     assert (steps["paper"], steps["author_code"]) == (250, 2410)
-    assert steps["fast"] <= 25
+    assert steps["generate"] <= 25
 
 
 def test_a_method_that_does_not_exist_is_refused() -> None:
@@ -77,7 +77,7 @@ def test_a_method_that_does_not_exist_is_refused() -> None:
 
 def test_the_table_has_the_latent_papers_sizes() -> None:
     latent = [row for row in catalogue.table("latent-artifusion") if row["arch"] == "paper"]
-    assert [row["preset"] for row in latent] == ["exemplar", "fast", "paper"]
+    assert [row["preset"] for row in latent] == ["exemplar", "generate", "paper"]
     assert {row["parameters"] for row in latent} == {113_675_524}
     assert latent[0]["macs"] / 1e9 == pytest.approx(3.9, abs=0.2)
     assert "83.7 M parameters, 136.4 GMAC to encode and 311.1 to decode" in latent[0]["use"]

@@ -14,7 +14,7 @@ LEVELS = CONFIG.noise_schedule()
 
 
 def test_fast_is_what_the_model_was_measured_best_with() -> None:
-    chosen = sampling("fast", CONFIG)
+    chosen = sampling("generate", CONFIG)
     assert (chosen.steps, chosen.sampler, chosen.context) == (9, "dpmpp_2m", True)
     assert chosen.nfe(LEVELS) == 9
 
@@ -48,15 +48,15 @@ def test_a_model_with_a_short_schedule_takes_all_its_steps() -> None:
 @pytest.mark.parametrize("name", ["ddpm", "ddim", "dpmpp_2m"])
 @pytest.mark.parametrize("learned", [False, True])
 def test_every_sampler_can_be_made(name: str, learned: bool) -> None:
-    assert callable(sampling("fast", CONFIG, sampler=name).make_sampler(LEVELS, learned))
+    assert callable(sampling("generate", CONFIG, sampler=name).make_sampler(LEVELS, learned))
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"preset": "slow"}, r"'slow'.*exemplar, fast, paper, author_code"),
-        ({"preset": "fast", "sampler": "euler"}, r"'euler'.*ddpm, ddim, dpmpp_2m"),
-        ({"preset": "fast", "steps": 1001}, "from 1 to 1000"),
+        ({"preset": "slow"}, r"'slow'.*exemplar, generate, paper, author_code"),
+        ({"preset": "generate", "sampler": "euler"}, r"'euler'.*ddpm, ddim, dpmpp_2m"),
+        ({"preset": "generate", "steps": 1001}, "from 1 to 1000"),
         ({"preset": "paper", "steps": 0}, "from 1 to 1000"),
     ],
 )
@@ -70,8 +70,8 @@ def test_the_latent_system_takes_50_ancestral_steps_or_at_most_ten_calls() -> No
     config = ModelConfig("latent-artifusion", "small", latent_channels=8, factor=8, fast_steps=12)
     paper = sampling("paper", config)
     assert (paper.sampler, paper.context, paper.nfe(LEVELS)) == ("ddpm", False, 50)
-    assert sampling("fast", config).nfe(LEVELS) == 10
-    assert sampling("fast", replace(config, fast_steps=6)).nfe(LEVELS) == 6
+    assert sampling("generate", config).nfe(LEVELS) == 10
+    assert sampling("generate", replace(config, fast_steps=6)).nfe(LEVELS) == 6
     with pytest.raises(
         SettingError, match=r"latent-artifusion is called .author_code.*clean pixels"
     ):

@@ -38,7 +38,7 @@ def model_row(
     name: str,
     model: str | Path,
     *,
-    preset: str = "fast",
+    preset: str = "generate",
     steps: int | None = None,
     sampler: str | None = None,
     device: str = "auto",

@@ -134,7 +134,7 @@ for _info in (
         presets={
             "exemplar": "tissue of the same image, and few calls in a band along its seams; the "
             "default",
-            "fast": "few calls with context; the model draws all of it",
+            "generate": "few calls with context; the model draws all of it",
             "paper": "250 ancestral steps without context, as the paper describes",
             "author_code": "250 steps with RePaint jumps, as the authors' configuration runs: "
             "2,410 calls",
@@ -153,7 +153,7 @@ for _info in (
         presets={
             "exemplar": "tissue of the same image, and few calls in a band along its seams; the "
             "default",
-            "fast": "at most ten calls with context; the model draws all of it",
+            "generate": "at most ten calls with context; the model draws all of it",
             "paper": "50 ancestral steps without context, as the paper describes",
         },
         steps=True,

@@ -16,7 +16,7 @@ from histomend.diffusion.trajectory import FixedTrajectory, Step
 from histomend.errors import MaskError, ModelMismatchError
 from histomend.jobs.job import Geometry, Job, Mask, Options, RestoreOptions, Stage
 from histomend.methods.pixel_size import differs
-from histomend.methods.sampling import sampling
+from histomend.methods.sampling import GENERATE, sampling
 from histomend.models import Model
 from histomend.slides.source import ArraySource
 from histomend.tiles.plan import make_plan
@@ -178,7 +178,7 @@ def _scale(source: ArraySource, model_mpp: float) -> tuple[float, tuple[str, ...
 def sample_field(size: int, seed: int, model: Model) -> Tensor:
     """Return a field (1, 3, size, size) of tissue in [-1, 1] that the model made up."""
     config = model.config
-    chosen = sampling("fast", config)
+    chosen = sampling(GENERATE, config)
     cells = -(-size // config.factor)
     known = torch.zeros(1, config.x_channels, cells, cells, device=model.device)
     schedule = config.noise_schedule()

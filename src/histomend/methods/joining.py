@@ -1,7 +1,8 @@
 """The preset `exemplar`: fill with the image's own tissue, then let the model join the seams.
 
 Three stages for each sample: the holes are filled with copies; where no tissue was found, the model
-draws everything, as the preset `fast` does; then it draws a band along the seams that do not fit.
+draws everything, as the preset `generate` does; then it draws a band along the seams that do not
+fit.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from histomend.exemplar.fill import Filling, fill
 from histomend.image import Intensity
 from histomend.jobs.job import Mask, Outcome, Pixels, RestoreOptions, Stage, Tick, Unit
 from histomend.methods.joined import BAND_PX, band
-from histomend.methods.sampling import Sampling, sampling
+from histomend.methods.sampling import GENERATE, Sampling, sampling
 from histomend.methods.windows import Drawn, WindowStage, grouped_by_shape
 from histomend.models import Model
 from histomend.slides.sink import ArraySink, Sink
@@ -78,7 +79,7 @@ class Joining:
         missing = now.filling.missing
         plan = make_plan(missing, config.window, self.plan.scale, config.factor)
         plan = mark_bare(plan, now.source(self.source), missing)
-        chosen = sampling("fast", config)
+        chosen = sampling(GENERATE, config)
         return DrawStage(
             *self._windows(now, missing, chosen, plan, seed), shared=self, done=carry, ticks=False
         )

@@ -68,6 +68,8 @@ class Sampling:
 
 
 EXEMPLAR = "exemplar"
+# What `fast` is of other tasks: of restoring, the model draws all of it.
+GENERATE = "generate"
 # Ancestral steps of the preset `paper`.
 _PAPER_STEPS = {"artifusion": 250, "latent-artifusion": 50, "conditional": 100}
 # Start and calls of the preset `exemplar`: less than is usual for such bands, since on training
@@ -87,10 +89,10 @@ def sampling(
         fewer steps.
     """
     check_settings(METHODS[config.method], preset, steps, sampler)
-    if preset == "fast":
+    if preset in (GENERATE, "fast"):
         steps_of = min(config.fast_steps, 10) if config.latent_channels else config.fast_steps
         chosen = Sampling(
-            "fast", steps_of, config.sampler, context=True, extra_noise=config.extra_noise
+            preset, steps_of, config.sampler, context=True, extra_noise=config.extra_noise
         )
     elif preset == EXEMPLAR:
         chosen = Sampling(
