@@ -28,7 +28,7 @@ def stripes(
     else:
         period = rng.uniform(4, 40) * um
         gain = np.sin(2 * math.pi * (np.arange(length) / max(period, 2.5) + rng.random()))
-    gain = gain * rng.uniform(0.03, 0.12)
+    gain = gain * rng.uniform(0.05, 0.15)
     table = np.exp(gain[:, None] * (1 + rng.normal(0, 0.15, 3))).astype(np.float32)
     factor = table[None] if upright else table[:, None]
     return np.asarray(pixels * factor, dtype=np.float32), mask
@@ -44,7 +44,7 @@ def stitching(
     pitch = np.maximum(pitch, 12)
     start = rng.random(2) * pitch
     y, x = ((np.arange(n) + s) / p for n, s, p in zip(size, start, pitch, strict=True))
-    fall = rng.uniform(0.05, 0.25)
+    fall = rng.uniform(0.12, 0.35)
     vignette = -fall * (np.square(2 * (y % 1) - 1)[:, None] + np.square(2 * (x % 1) - 1)[None]) / 2
     rows, columns = y.astype(int), x.astype(int)
     level = rng.normal(0, rng.uniform(0.0, 0.05), (rows.max() + 1, columns.max() + 1))

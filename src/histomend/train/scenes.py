@@ -66,15 +66,20 @@ LOOKS = (
     Artifact("streak", section.shadow, 1.5, (0.02, 0.3), 0.0),
     Artifact("streak", scanner.chatter, 0.7, (0.2, 0.98), 0.0),
     Artifact("haze", marks.haze, 2, (0.05, 0.7), 0.1),
-    Artifact("scanner", scanner.stripes, 1.5, (0.2, 0.98), 0.2),
-    Artifact("scanner", scanner.stitching, 1, (0.4, 0.98), 0.1),
+    Artifact("scanner", scanner.stripes, 1.3, (0.2, 0.98), 0.2),
+    Artifact("scanner", scanner.stitching, 0.7, (0.4, 0.98), 0.1),
 )
 # What befalls the field rather than a place in it, and the sound places that can show it.
 OF_FIELDS = {"out_of_focus": (TISSUE,), "haze": (TISSUE,), "scanner": (GLASS, TISSUE)}
 # How many artifacts a scene has, and how often.
 COUNTS = (0.4, 0.42, 0.18)
-# Damage is seen where pixel values change by this much on average, over a few micrometres.
-SEEN, SEEN_OVER_PX = 4.0, 4.0
+# How often a scene is put together of two tissues.
+PATCHED_SHARE = 0.4
+# How often a part of the field was not scanned: scanners fill that with white.
+UNSCANNED_SHARE = 0.08
+# Damage is seen where pixel values change by this much on average, over a few micrometres. Marks of
+# a scanner must be plain: tissue is not even either.
+SEEN, SEEN_OVER_PX = {"scanner": 9.0}, 4.0
 # Mean optical density above the glass from which on there is tissue.
 LEAST_DENSITY = 0.06
 
@@ -99,11 +104,16 @@ def scene(clean: Source, rng: np.random.Generator) -> tuple[Pixels, Labels]:
     looks = [LOOKS[k] for k in rng.choice(len(LOOKS), count, p=weights / weights.sum())]
     on_glass = max((look.on_glass for look in looks), default=0.15)
     pixels = clean(rng)
+    if rng.random() < PATCHED_SHARE:
+        pixels = patched(pixels, clean, rng)
+    pixels = vary_stain(pixels, rng)
     if rng.random() < on_glass:
         pixels = on_bare_glass(pixels, rng)
     elif rng.random() < 0.15:
         pixels = fragment(pixels, rng)
     labels = sound_labels(pixels)
+    if rng.random() < UNSCANNED_SHARE:
+        pixels, labels = partly_unscanned(pixels, labels, rng)
     for look in looks:
         pixels, labels = damaged(pixels, labels, look, rng)
     return captured(pixels, rng), labels
@@ -119,7 +129,7 @@ def damaged(
     altered, mask = look.render(pixels, rng, float(np.exp(rng.uniform(low, high))), um)
     after = np.where(mask[..., None], np.clip(np.rint(altered), 0, 255), pixels).astype(np.uint8)
     change = np.abs(after.astype(np.float32) - pixels).max(axis=2)
-    seen = cv2.GaussianBlur(change, (0, 0), SEEN_OVER_PX) > SEEN
+    seen = cv2.GaussianBlur(change, (0, 0), SEEN_OVER_PX) > SEEN.get(look.label, 4.0)
     label = CLASSES.index(look.label)
     labels = labels.copy()
     # A fold that is out of focus as well is still a fold.
@@ -139,6 +149,22 @@ def sound_labels(pixels: Pixels) -> Labels:
     bare = min(float(np.percentile(od, 1)), 0.12)
     thick = cv2.GaussianBlur(od, (0, 0), 1.5) - bare
     return np.where(thick > LEAST_DENSITY, TISSUE, GLASS).astype(np.uint8)
+
+
+def partly_unscanned(
+    pixels: Pixels, labels: Labels, rng: np.random.Generator
+) -> tuple[Pixels, Labels]:
+    """Fill a corner or a side with plain white, as the tiles are that a scanner leaves out."""
+    side = pixels.shape[0]
+    y, x = (int(v) for v in rng.integers(0, side, 2))
+    filled = np.zeros(labels.shape, np.bool_)
+    filled[:y, : x if rng.random() < 0.5 else side] = True
+    filled = np.rot90(filled, int(rng.integers(4)))
+    white = int(rng.choice([255, 255, 255, 240]))
+    return (
+        np.where(filled[..., None], white, pixels).astype(np.uint8),
+        np.where(filled, GLASS, labels).astype(np.uint8),
+    )
 
 
 def bare_glass(side: int, rng: np.random.Generator) -> Pixels:
@@ -169,6 +195,48 @@ def on_bare_glass(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     return fragment(pixels, rng, 0.3)
 
 
+def patched(pixels: Pixels, clean: Source, rng: np.random.Generator) -> Pixels:
+    """Lay another tissue, or one without cells, into a scene: bands and islands that are no fold.
+
+    Epidermis lies in dermis as a dense dark band, keratin on it as a smooth one, and lymphocytes
+    in fat as islands. Clean tiles have few of them, and a network that has not seen them takes
+    every dense band for a fold.
+    """
+    side = pixels.shape[0]
+    family = str(
+        rng.choice(["band", "blob", "bite", "stroke", "specks"], p=[0.4, 0.2, 0.2, 0.1, 0.1])
+    )
+    area = float(np.exp(rng.uniform(np.log(0.03), np.log(0.5))))
+    mask = random_mask((side, side), rng, area=area, family=family).astype(np.float32)
+    soft = _blurred(mask, rng.uniform(0.5, 3.0))[..., None]
+    od = density(pixels)
+    if rng.random() < 0.7:
+        # Denser than what is around it more often than not.
+        other = density(clean(rng)) * np.exp(rng.uniform(-0.1, 0.7))
+    else:
+        other = without_cells(od, rng)
+    mixed = od + soft * (np.asarray(other, np.float32) - od)
+    return np.clip(np.rint(255 * np.exp(-mixed)), 0, 255).astype(np.uint8)
+
+
+def without_cells(od: Picture, rng: np.random.Generator) -> Picture:
+    """Draw keratin, fibrin, colloid or packed red cells: smooth or in layers, pink to purple."""
+    side = od.shape[0]
+    coarse = noise((side, side), rng, cells=rng.uniform(3, 12), octaves=3)
+    angle = rng.uniform(0, np.pi)
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    across = x * np.cos(angle) + y * np.sin(angle) + rng.uniform(2, 12) * coarse
+    layers = np.sin(across * rng.uniform(0.3, 1.5)) * rng.uniform(0, 0.35)
+    thick = np.exp(
+        0.2 * coarse * rng.uniform(0.2, 1.5) + layers + rng.normal(0, 0.06, od.shape[:2])
+    )
+    eosin, hematoxylin = np.array([0.2, 0.85, 0.5]), np.array([0.66, 0.68, 0.32])
+    share = 0.6 * rng.random() ** 1.5
+    tint = (1 - share) * eosin + share * hematoxylin + rng.normal(0, 0.04, 3)
+    strength = rng.uniform(0.4, 1.6)
+    return np.asarray(np.maximum(strength * thick[..., None] * tint, 0), np.float32)
+
+
 def captured(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """Return a scene as scanners differ: sharpness, brightness, tint, noise, compression."""
     picture: Picture = pixels.astype(np.float32)
@@ -196,7 +264,7 @@ def _blurred(picture: Picture, sigma: float) -> Picture:
 
 @dataclass(frozen=True)
 class CleanTissue:
-    """Squares of clean tissue at about 1 um/px, turned and in varied stain.
+    """Squares of clean tissue at about 1 um/px, turned at random.
 
     Parameters
     ----------
@@ -223,4 +291,4 @@ class CleanTissue:
         if cut != self.side:
             how = cv2.INTER_AREA if cut > self.side else cv2.INTER_CUBIC
             field = cv2.resize(field, (self.side, self.side), interpolation=how)
-        return vary_stain(np.ascontiguousarray(turned(field, rng)), rng)
+        return np.ascontiguousarray(turned(np.asarray(field, np.uint8), rng))
