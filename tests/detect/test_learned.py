@@ -25,9 +25,11 @@ from histomend.masks.artifact_classes import ARTIFACTS, chosen_classes
 
 
 @pytest.fixture(scope="module")
-def field(tissue: np.ndarray) -> np.ndarray:
-    """Return real tissue, (256, 256, 3) uint8, to be taken as 1 um per pixel."""
-    return np.ascontiguousarray(tissue[:256, :256])
+def field(shared_data: Path) -> np.ndarray:
+    """Return H&E of a slide that no training saw, (256, 256, 3) uint8 at 1 um per pixel."""
+    path = sorted((shared_data / "he_clean_val").glob("glycogen*.jpg"))[3]
+    pixels = np.asarray(PIL.Image.open(path).convert("RGB"))
+    return np.asarray(cv2.resize(pixels, (256, 256), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +110,7 @@ def test_nuclei_tell_the_magnification() -> None:
     rng = np.random.default_rng(0)
     drawn = np.full((512, 512, 3), (235, 190, 215), np.uint8)
     for x, y in rng.integers(20, 492, (180, 2)).tolist():
-        cv2.circle(drawn, (x, y), 6, (110, 70, 150), -1, cv2.LINE_AA)  # nuclei of 6 um
+        cv2.circle(drawn, (x, y), 4, (110, 70, 150), -1, cv2.LINE_AA)  # nuclei of 4 um
     assert estimate_mpp([drawn]) == 0.5
     assert estimate_mpp([cv2.resize(drawn, None, fx=2, fy=2)]) == 0.25
     assert estimate_mpp([cv2.resize(drawn, (256, 256), interpolation=cv2.INTER_AREA)]) == 1.0
@@ -193,7 +195,7 @@ def test_restoring_takes_the_classes_it_is_told_and_refuses_too_much(work: Path)
     result = CliRunner().invoke(app, [*words, "--class", "out_of_focus"], env={"COLUMNS": "500"})
     assert result.exit_code == 2
     assert "deconvolve" in result.output
-    said = run(*words, "--class", "ink", "--max-share", 1, "--preset", "fast", "--steps", 1)
+    said = run(*words, "--class", "ink", "--max-share", 1, "--preset", "generate", "--steps", 1)
     assert "ink" in said
     mask = np.asarray(PIL.Image.open(work / "new.mask.png"))
     assert mask[120, 130] == 255

@@ -160,7 +160,8 @@ def test_only_what_may_be_restored_is_in_the_mask_unless_named() -> None:
     said = drawn()
     put(said, (5, 5, 20, 20), FOCUS, 0.95)
     put(said, (40, 5, 10, 20), FOLD, 0.95)
-    found = gather(said, Limits())
+    assert [r.kind for r in gather(said, Limits()).regions] == ["fold"], "1,600 um2 are no field"
+    found = gather(said, Limits(smallest_field_um2=1000))
     assert not found.mask()[10:50, 10:50].any()
     assert found.mask()[12:48, 82:98].all()
     assert found.mask(["out_of_focus"])[12:48, 12:48].all()

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from histomend.detect.places import Places
 from histomend.image.pixels import Region
-from histomend.masks.artifact_classes import ARTIFACTS, RESTORABLE, SOUND
+from histomend.masks.artifact_classes import ARTIFACTS, INSTEAD, RESTORABLE, SOUND
 
 Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.int32]
@@ -32,6 +32,8 @@ class Limits:
         Probability that a region reaches somewhere; lower ones are doubtful, and dropped.
     smallest_um2 : float
         Smaller regions are dropped.
+    smallest_field_um2 : float
+        The same of what befalls fields: out of focus, haze, scanner.
     hole_um2 : float
         Holes up to this size are filled.
     """
@@ -40,6 +42,7 @@ class Limits:
     by_class: Mapping[str, float] = field(default_factory=dict)
     peak: float = 0.8
     smallest_um2: float = 150.0
+    smallest_field_um2: float = 4000.0
     hole_um2: float = 400.0
 
 
@@ -202,11 +205,13 @@ def gather(places: Places, limits: Limits) -> Found:
     count, numbered = cv2.connectedComponents(marked.astype(np.uint8), connectivity=8)
     whole: Labels = np.asarray(numbered, np.int32)
     kinds = _smoothed(places.best, whole, marked, count)
-    least = max(1.0, limits.smallest_um2 / place_um2)
     labels = np.zeros(whole.shape, np.int32)
     regions: list[FoundRegion] = []
     down, across = places.shape[0] / whole.shape[0], places.shape[1] / whole.shape[1]
     for kind in range(len(SOUND), len(places.classes)):
+        of_fields = places.classes[kind] in INSTEAD
+        smallest = limits.smallest_field_um2 if of_fields else limits.smallest_um2
+        least = max(1.0, smallest / place_um2)
         mine = (kinds == kind) & marked
         if not mine.any():
             continue
