@@ -4,7 +4,9 @@
 
 writes OUT/N/artifacts, a folder of links with a manifest, for ``histomend train detector
 --artifacts OUT/N/artifacts -o OUT/N/run``, and OUT/N/left_out.json, the slides that
-``detection_table.py`` judges with the model of that run.
+``detection_table.py`` judges with the model of that run. OUT/all leaves out none. Streaks are
+never learned from: the two that have masks are gaps as white as any lumen, and with them lumens
+are marked.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ def folds_of(rows: list[dict[str, str]], count: int) -> list[set[str]]:
 
 def link(source: Path, target: Path, left_out: set[str]) -> None:
     """Make a folder of links to what is not of some slides, with its manifest."""
-    rows = [row for row in rows_of(source) if row["slide"] not in left_out]
+    rows = [
+        row for row in rows_of(source) if row["slide"] not in left_out and row["kind"] != "streak"
+    ]
     target.mkdir(parents=True, exist_ok=True)
     for row in rows:
         for name in filter(None, (row["file"], row.get("mask"))):
@@ -55,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--folds", type=int, default=4)
+    parser.add_argument("--folds", type=int, default=3)
     options = parser.parse_args()
     rows = rows_of(options.data / "he_artifacts")
     for number, left_out in enumerate(folds_of(rows, options.folds)):
@@ -63,6 +67,7 @@ def main() -> None:
         link(options.data / "he_artifacts", folder / "artifacts", left_out)
         (folder / "left_out.json").write_text(json.dumps(sorted(left_out)))
         print(folder, *sorted(left_out))
+    link(options.data / "he_artifacts", options.out / "all" / "artifacts", set())
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from histomend import denoise
 from histomend.cli.app import app
 from histomend.damage.photons import counted
 from histomend.diffusion.denoiser import Denoiser
-from histomend.errors import SettingError
+from histomend.errors import SettingError, UnsupportedImageError
 from histomend.models import Calibrator, CalibratorConfig, Model, ModelConfig, save_model
 
 SIDE = 160
@@ -133,3 +133,40 @@ def test_the_verb_takes_the_camera(tmp_path: Path) -> None:
     wrong = CliRunner().invoke(app, [*map(str, words), "--stabilise", "none"])
     assert wrong.exit_code == 2
     assert "--stabilise is none" in " ".join(wrong.output.split())
+
+
+def test_channels_are_restored_one_by_one_each_with_the_noise_of_its_own_camera() -> None:
+    bright, dim = exposed(2000, 10.0, 100), exposed(30, 40.0, 500)
+    both = np.stack([bright, dim])  # CYX, as a file holds it
+    result = denoise(both, model=model(), axes="CYX")
+    assert (result.pixels.shape, result.pixels.dtype) == (both.shape, both.dtype)
+    for channel, alone in zip(result.pixels, (bright, dim), strict=True):
+        one = denoise(alone, model=model()).pixels
+        # Only the noise that is drawn on the way may differ.
+        assert np.abs(channel.astype(float) - one).mean() < 0.02 * one.std()
+    first, second = result.record.figures["intensity"]
+    assert (first["gain"], second["gain"]) == pytest.approx((10, 40), rel=0.2)
+    assert any("one by one" in notice for notice in result.record.notices)
+
+
+def test_five_channels_of_a_file_keep_their_place(tmp_path: Path) -> None:
+    planes = [exposed(200 * k, 40.0, 500) for k in (1, 2, 3, 4, 5)]
+    stack = np.stack([planes, planes[::-1]])  # two planes of a stack
+    tifffile.imwrite(tmp_path / "five.tif", stack, imagej=True, metadata={"axes": "ZCYX"})
+    result = denoise(tmp_path / "five.tif", model=model())
+    assert result.pixels.shape == stack.shape
+    for z, c in ((0, 1), (1, 4), (1, 0)):
+        off = np.abs(result.pixels[z, c].astype(float) - stack[z, c]).mean()
+        other = np.abs(result.pixels[z, c].astype(float) - stack[z, 2]).mean()
+        assert off < other
+    result.save(tmp_path / "new.tif")
+    assert tifffile.imread(tmp_path / "new.tif").shape == stack.shape
+
+
+def test_colours_go_together_unless_each_channel_is_asked_for() -> None:
+    rgb = np.stack([exposed(100 * k, 40.0, 500) for k in (1, 2, 3)], 2)
+    with pytest.raises(UnsupportedImageError, match="--per-channel"):
+        denoise(rgb, model=model())
+    apart = denoise(rgb, model=model(), per_channel=True)
+    assert apart.pixels.shape == rgb.shape
+    assert apart.record.options["per_channel"] is True

@@ -141,7 +141,7 @@ def test_the_record_says_how_conditional_diffusion_was_sampled() -> None:
         ({"preset": "author_code"}, SettingError, "author_code"),
         ({"method": "rscd"}, ModelMismatchError, "is for {method}, and rscd needs"),
         ({"method": "ccdf"}, ModelMismatchError, "is for {method}, and ccdf needs"),
-        ({"image": waves(2)}, UnsupportedImageError, "2 channels, and the model is for 1"),
+        ({"image": waves(3)}, UnsupportedImageError, "3 channels, and the model is for 1"),
     ],
     ids=str,
 )

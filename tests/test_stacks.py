@@ -232,8 +232,9 @@ def test_an_empty_plane_is_told():
     assert "1 of 4 planes hold nothing but one value" in as_stack(values).notices
 
 
-def test_twelve_bits_in_sixteen_are_told():
-    assert any("4095" in n for n in as_stack(light(64, 80, 1) >> 5).notices)
+def test_twelve_bits_in_sixteen_are_told_of_colours_whose_range_means_something():
+    told = [any("4095" in n for n in as_stack(light(64, 80, c) >> 5).notices) for c in (1, 2, 3)]
+    assert told == [False, False, True]
 
 
 # What is refused.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from histomend.api import denoise, detect, find_artifacts, restore, upscale
+    from histomend.api_slides import detect_slide, restore_slide
     from histomend.damage.artifacts import KINDS, Damaged, simulate
     from histomend.detect.threshold import Thresholds
     from histomend.errors import (
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from histomend.image.stacks import Stack
     from histomend.jobs.job import Job
     from histomend.jobs.run import Result, execute
+    from histomend.jobs.slide_run import SlideResult
     from histomend.ledger import Record, Verification, undo, verify
     from histomend.masks import read_mask, write_mask
     from histomend.methods.decide import decide
@@ -80,6 +82,7 @@ __all__ = [
     "ResourceError",
     "Result",
     "SettingError",
+    "SlideResult",
     "Stack",
     "Thresholds",
     "TrainingError",
@@ -93,6 +96,7 @@ __all__ = [
     "decide",
     "denoise",
     "detect",
+    "detect_slide",
     "execute",
     "find_artifacts",
     "load_model",
@@ -100,6 +104,7 @@ __all__ = [
     "read_mask",
     "read_stack",
     "restore",
+    "restore_slide",
     "simulate",
     "undo",
     "upscale",
@@ -112,6 +117,7 @@ __all__ = [
 # Where the public names live that are not errors.
 _HOMES = {
     "histomend.api": ("denoise", "detect", "find_artifacts", "restore", "upscale"),
+    "histomend.api_slides": ("detect_slide", "restore_slide"),
     "histomend.damage.artifacts": ("KINDS", "Damaged", "simulate"),
     "histomend.detect.threshold": ("Thresholds",),
     "histomend.image": ("Image", "read_image", "write_image"),
@@ -119,6 +125,7 @@ _HOMES = {
     "histomend.image.stacks": ("Stack",),
     "histomend.jobs.job": ("Job",),
     "histomend.jobs.run": ("Result", "execute"),
+    "histomend.jobs.slide_run": ("SlideResult",),
     "histomend.ledger": ("Record", "Verification", "undo", "verify"),
     "histomend.masks": ("read_mask", "write_mask"),
     "histomend.methods.decide": ("decide",),

@@ -129,6 +129,7 @@ def denoise(
     read_noise: float | None = None,
     stabilise: str = "auto",
     axes: str | None = None,
+    per_channel: bool | None = None,
     mpp: float | None = None,
     region: Region | None = None,
     device: str = "auto",
@@ -143,15 +144,15 @@ def denoise(
     Parameters
     ----------
     image : (H, W), (H, W, C) or (Z, H, W, C) uint8, uint16, or float in [0, 1]; list of planes
-        of equal shape; PIL image; path. C is 1, 2 or 3, both sides at least 64 px. Channels may
-        come first as well.
+        of equal shape; PIL image; path. Both sides are at least 64 px. Channels may come first as
+        well.
     method : str
         "rscd", or one of those that it is compared with: "ccdf" and "rrd", diffusion with a model
         of RSCD; "conditional", "noise2noise" and "cyclegan" with models of their own; "median" and
         "deep-image-prior" without any.
     model : str, Path or Model, optional
         A bundled name, a folder of weights, or a model loaded once for many images. By default
-        the bundled model of RSCD for as many channels as the image has.
+        the bundled model of RSCD for as many channels as are restored together.
     preset : str, optional
         Of rscd: "fast" (by default), "paper", "author_code", or an ablation (`histomend presets
         rscd`). Of conditional: "fast" or "paper".
@@ -168,6 +169,9 @@ def denoise(
         Whether such models are shown stabilised values; "none" is the way of RSCD's paper.
     axes : str, optional
         The order of the axes, such as ZCYX, where it cannot be known.
+    per_channel : bool, optional
+        Restore each channel by itself, with a model of one. By default channels are restored
+        together where they are the colours of a picture or a model for as many is named.
     mpp : float, optional
         Pixel size in um, if the file does not say or is wrong.
     region : (x, y, w, h), optional
@@ -190,7 +194,7 @@ def denoise(
     job = decide(
         "denoise", image, method=method, model=model, preset=preset, steps=steps, sampler=sampler,
         seed=seed, gain=gain, offset=offset, read_noise=read_noise, stabilise=stabilise,
-        axes=axes, mpp=mpp, region=region, device=device, batch=batch,
+        axes=axes, per_channel=per_channel, mpp=mpp, region=region, device=device, batch=batch,
     )  # fmt: skip
     return execute(job, progress=progress)
 

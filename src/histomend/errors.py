@@ -31,6 +31,8 @@ Every message says what, where (file, level, x, y), why, and what to do next.
 
 from __future__ import annotations
 
+import unicodedata
+
 
 class HistomendError(Exception):
     """Root of every error that Histomend raises on purpose."""
@@ -124,3 +126,16 @@ class JobError(HistomendError):
 
 class TrainingError(JobError):
     """Training has no data, diverged, or was asked to resume a different run."""
+
+
+def display_name(name: object) -> str:
+    """Return a name, or a text with names in it, that can be written anywhere as UTF-8.
+
+    Bytes that are not UTF-8 become U+FFFD, and control characters but line breaks and tabs their
+    escapes, so that no name moves the cursor of a terminal.
+    """
+    text = str(name).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(
+        repr(char)[1:-1] if unicodedata.category(char) == "Cc" and char not in "\n\t" else char
+        for char in text
+    )

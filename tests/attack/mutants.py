@@ -60,23 +60,20 @@ MUTANTS = {
         "limit = math.ceil(FIELD / scale)",
         "tiles",
     ),
-    "grid-edge": Mutant("tiles/plan.py", "if core >= after:", "if core > after:", "tiles"),
+    "grid-start": Mutant(
+        "tiles/plan.py", "before = start - start % factor", "before = start", "tiles"
+    ),
     "shift-rounding": Mutant(
         "exemplar/blend.py", "(highest // 255) + whole // 2)", "(highest // 255))", "exemplar"
     ),
     "unclean-source": Mutant(
         "exemplar/candidates.py", "costs[blocked > 0.5] = np.inf", "pass", "exemplar"
     ),
-    "hidden-fits": Mutant(
-        "exemplar/candidates.py",
-        "off = np.where(tissue.known[ty, tx], off, 0.1)",
-        "pass",
-        "exemplar",
-    ),
-    "swap-of-both": Mutant(
+    "walked-backwards": Mutant("exemplar/candidates.py", "sy + back[0]", "sy", "exemplar"),
+    "both-take": Mutant(
         "exemplar/labels.py",
-        "keep = np.where(both, np.minimum(keep, a_takes + b_takes), keep)",
-        "pass",
+        "apart = (a_takes + b_takes - keep)[both]",
+        "apart = (a_takes + b_takes)[both]",
         "exemplar",
     ),
     "always-soiled": Mutant(
@@ -92,7 +89,7 @@ MUTANTS = {
         "image/stabilise.py", "margin = MARGIN * (high - low)", "margin = 0.0", "image"
     ),
     "clipped-levels": Mutant(
-        "image/camera_noise.py", "usable = ~clipped", "usable = clipped | True", "image"
+        "image/camera_noise.py", "usable = clipped <=", "usable = clipped > -", "image"
     ),
     "faded-levels": Mutant(
         "slides/faded_levels.py",
@@ -116,13 +113,16 @@ MUTANTS = {
         "masks/geojson.py", "{name.strip().casefold() for", "{name.strip() for", "masks"
     ),
     "outline-origin": Mutant(
-        "masks/geojson.py", "np.array([x + origin[0], y + origin[1]])", "np.array([x, y])", "masks"
+        "masks/geojson.py",
+        "np.array([x + origin[0], y + origin[1]])",
+        "np.array([x, y])",
+        "test_masks.py",
     ),
     "region-origin": Mutant(
         "methods/where.py",
         "about.region[:2] if about.region is not None else (0, 0)",
         "(0, 0)",
-        "test_masks.py",
+        "methods",
     ),
     "log-after-kill": Mutant(
         "train/run.py", '["step"] <= self.step', '["step"] < self.step', "train"

@@ -55,6 +55,23 @@ def test_a_batch_of_clean_images_takes_no_step() -> None:
     )
 
 
+def test_who_walks_nothing_is_not_asked_again() -> None:
+    """Nothing changed since, so the answer would be the same."""
+    asked = []
+
+    def calibrate(x: Tensor) -> Tensor:
+        asked.append(x.flatten().tolist())
+        return x.flatten()
+
+    def down_by_two(predicted: float, number: int) -> Stretch:
+        t = round(predicted)
+        return Stretch(range(t, max(t - 2, 0) - 1, -1), last=number == 2)
+
+    path = RecalibratingTrajectory(calibrate, down_by_two)
+    assert len(walk(path, torch.tensor([4.0, 0.0]).reshape(2, 1, 1, 1))) == 4
+    assert asked == [[4, 0], [4]]
+
+
 def test_known_predictions_take_the_place_of_the_first_question() -> None:
     def calibrate(x: Tensor) -> Tensor:
         return x.new_ones(len(x))

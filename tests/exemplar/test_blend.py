@@ -66,3 +66,10 @@ def test_between_nodes_a_shift_is_linear_and_ends_at_the_range() -> None:
     assert shifted(grey, lattice, zero[:8], x, 8)[:, 0].tolist() == list(range(100, 108))
     white = np.full((8, 3), 254, np.uint8)
     assert shifted(white, lattice, zero[:8], x, 8).max() == 255
+
+
+def test_a_shift_of_half_a_level_is_rounded_up_and_less_of_it_down() -> None:
+    zero, grey = np.zeros(1, np.int64), np.full((1, 3), 100, np.uint8)
+    for sixteenths, level in ((7, 100), (8, 101), (-8, 100), (-9, 99)):
+        lattice = np.full((2, 2, 3), sixteenths * FRACTION // 16, np.int16)
+        assert shifted(grey, lattice, zero, zero, 8)[0, 0] == level

@@ -63,3 +63,15 @@ def test_the_same_data_in_another_unit_is_stabilised_alike() -> None:
     assert one.noise.stabilised(values) == pytest.approx(
         other.noise.stabilised(64 * values), rel=1e-3
     )
+
+
+@pytest.mark.parametrize("ends", [(0.05, 0.95), (0.0, 0.8), (0.15, 0.82)])
+def test_what_the_camera_could_not_hold_says_nothing_of_its_noise(
+    ends: tuple[float, float],
+) -> None:
+    """Up to a third of the places are darker than the camera's zero, or too bright for it."""
+    counts = exposed(200, 3, 2.0, 0)
+    low, high = np.quantile(counts, ends)
+    found = estimate_noise([np.clip(counts - low, 0, high - low)])
+    assert found is not None
+    assert found.noise.gain == pytest.approx(2.0, rel=0.3)

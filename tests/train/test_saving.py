@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -103,3 +104,18 @@ def test_after_a_kill_at_any_moment_an_old_or_the_new_state_is_whole(
     assert done[0] >= 10, "a save has become simpler: check that this test still sees it all"
     assert again.step == run.step
     assert sorted(p.name for p in out.iterdir()) == ["last", "model", "run.json"]
+
+
+def test_the_log_goes_on_from_the_state_and_keeps_what_led_to_it(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run = opened(out, resume=False)
+    for step in (50, 100, 150):
+        mark(run, step)
+        run.log(loss=step)
+        if step == 100:
+            run.save()
+    with (out / "log.jsonl").open("a") as file:
+        file.write('{"step": 200, "lo')  # a kill cut this line
+    assert opened(out, resume=True).step == 100
+    lines = (out / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [50, 100]

@@ -1,5 +1,37 @@
 """The command line: thin, one verb per function, and heavy imports only inside verbs."""
 
-from histomend.cli.app import main
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
 
 __all__ = ["main"]
+
+EXIT_REFUSED, EXIT_INTERRUPTED = 2, 130
+
+
+def main() -> None:
+    """Run the program on the arguments of the process."""
+    try:
+        from histomend.cli.app import run
+
+        for stream in (sys.stdout, sys.stderr):
+            # A terminal that cannot show a letter shows its escape; nothing ends for that.
+            with suppress(AttributeError, ValueError):
+                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        run()
+    except KeyboardInterrupt:  # while the program is still being loaded, too
+        _end(EXIT_INTERRUPTED)
+    finally:
+        try:
+            sys.stdout.flush()
+        except (OSError, ValueError):  # nobody reads on, or the disk behind it is full
+            _end(EXIT_REFUSED)
+
+
+def _end(code: int) -> None:
+    """End at once: whatever is loaded by half would only complain."""
+    with suppress(OSError, ValueError):
+        sys.stderr.flush()
+    os._exit(code)

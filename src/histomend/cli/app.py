@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 import histomend
 from histomend.cli import (
+    EXIT_INTERRUPTED,
     convert,
     demo,
     denoise,
@@ -22,13 +23,13 @@ from histomend.cli import (
     tiles,
     upscale,
     verify,
+    view,
 )
+from histomend.cli.failures import named
 from histomend.cli.screen import paragraphs, say
 from histomend.cli.train import train
-from histomend.errors import HistomendError
 
 EXIT_FAULT = 1
-EXIT_INTERRUPTED = 130
 DEBUG = "--debug"
 
 
@@ -38,19 +39,18 @@ class _Verbs(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except HistomendError as error:
-            if ctx.params.get("debug"):
-                raise
-            say(str(error), title="Error", style="bold red")
-            raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             say("Files that were finished are complete.", title="Interrupted", style="bold")
             raise typer.Exit(EXIT_INTERRUPTED) from error
         except Exception as error:
             # Usage errors and exits carry an exit code, and Typer knows how to show them.
-            usage = hasattr(error, "exit_code") or isinstance(error, typer.Abort)
-            if usage or ctx.params.get("debug"):
+            known = named(error)
+            usage = known is None and hasattr(error, "exit_code")
+            if usage or isinstance(error, typer.Abort) or ctx.params.get("debug"):
                 raise
+            if known is not None:
+                say(str(known), title="Error", style="bold red")
+                raise typer.Exit(known.exit_code) from error
             say(
                 f"{type(error).__name__}: {error}\nThis is a fault in Histomend or in its "
                 f"installation. See `histomend doctor`; {DEBUG} shows where it happened.",
@@ -75,6 +75,7 @@ for verb in (
     restore.restore,
     denoise.denoise,
     upscale.upscale,
+    view.view,
     show.show,
     detect.detect,
     simulate.simulate,
@@ -91,7 +92,7 @@ app.add_typer(train, name="train")
 app.add_typer(conversions, name="convert")
 
 
-def main() -> None:
+def run() -> None:
     """Run the program on the arguments of the process."""
     # An option of the program itself, but people add it at the end of the line that failed.
     app(args=sorted(sys.argv[1:], key=lambda word: word != DEBUG), prog_name="histomend")

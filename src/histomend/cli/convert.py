@@ -26,14 +26,22 @@ def calibrator(
     """
     from dataclasses import asdict
 
-    from histomend.image import check_target
-    from histomend.jobs.outputs import make_folder
+    from histomend.errors import OutputError
+    from histomend.image import FileSet, check_target
+    from histomend.jobs.companions import check_apart
     from histomend.models.config import CONFIG
     from histomend.models.conversion import convert_calibrator
+    from histomend.models.weights import WEIGHTS_FILE
 
-    make_folder(out)
-    check_target(out / CONFIG, force=force)
-    config = asdict(convert_calibrator(checkpoint, out))
+    files = [out / WEIGHTS_FILE, out / CONFIG]
+    check_apart([], files, others={checkpoint: "the checkpoint"})
+    if others := [path for path in out.glob("model-*.safetensors") if path.is_file()]:
+        raise OutputError(f"{others[0]}: belongs to another model. Name another folder: -o DIR.")
+    for path in files:
+        check_target(path, force=force, new_folder=True)
+    with FileSet(force=force) as written:
+        places = [written.place(path) for path in files]
+        config = asdict(convert_calibrator(checkpoint, places[0].parent))
     if as_json:
         answer(config)
         return

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from histomend.cli.options import (
     FILES,
+    METHOD,
     AsJson,
     Axes,
     Batch,
@@ -67,6 +68,15 @@ def denoise(
         option("Where the map of t goes (.tif, or a folder); else beside OUT.", FILES, "--t-map"),
     ] = None,
     axes: Axes = None,
+    per_channel: Annotated[
+        bool | None,
+        option(
+            "Restore each channel by itself, or all together. Unless named: together where they "
+            "are colours, or the model is for as many.",
+            METHOD,
+            "--per-channel/--together",
+        ),
+    ] = None,
     mpp: Mpp = None,
     region: Region = None,
     device: Device = "auto",
@@ -79,7 +89,7 @@ def denoise(
     """Restore images of which the whole field is degraded: noise, scattering, low signal.
 
     Beside each output NAME.tif lie NAME.t-map.tif, how degraded each place was taken to be, and
-    NAME.ledger.json, what was done. One to three channels, single images and z-stacks.
+    NAME.ledger.json, what was done. Any number of channels, single images and z-stacks.
 
     Example: histomend denoise noisy.tif -o clean.tif
     """
@@ -109,6 +119,7 @@ def denoise(
             "read_noise": read_noise,
             "stabilise": stabilise,
             "axes": axes,
+            "per_channel": per_channel,
             "mpp": mpp,
             "region": parse_region(region),
             "device": device,

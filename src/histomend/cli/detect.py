@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from histomend.cli.options import (
     FILES,
@@ -22,9 +25,13 @@ from histomend.cli.options import (
 )
 from histomend.cli.per_file import PerFile, for_each, is_alone, say_passed_over
 from histomend.errors import SettingError
+from histomend.jobs.progress import ProgressDisplay
 
 if TYPE_CHECKING:
+    from histomend.detect.found import Found
     from histomend.image import Image
+    from histomend.jobs.progress import Advance
+    from histomend.models.detector import Detector
 
 METHODS = ("learned", "threshold")
 
@@ -78,10 +85,14 @@ def detect(
     White in a mask is what may be restored. What is out of focus, hazy or marked by the scanner
     is told, and is in GeoJSON, labels and tables, but not in the mask: unless --class names it.
 
+    What is found on a whole slide is written as GeoJSON, in pixels of the slide.
+
     Example: histomend detect tissue.png -o found.geojson
     """
     from histomend.image import check_target
-    from histomend.jobs.outputs import make_folder, pair_outputs
+    from histomend.jobs.companions import check_apart
+    from histomend.jobs.outputs import pair_outputs
+    from histomend.masks.artifact_classes import chosen_classes
 
     if method == "threshold":
         own = {
@@ -102,120 +113,184 @@ def detect(
     part = parse_region(region)
     say_passed_over(inputs)
     pairs = pair_outputs(inputs, out, ".geojson" if geojson else ".png")
-    if summary is not None:
-        make_folder(summary.parent)
-        check_target(summary, force=force)
+    beside = {source: _beside(pairs[source], labels=labels, overview=overview) for source in pairs}
+    tables = [] if summary is None else [summary]
+    check_apart(pairs, [*pairs.values(), *(p for paths in beside.values() for p in paths), *tables])
+    for table in tables:
+        check_target(table, force=force, new_folder=True)
     rows: list[dict[str, Any]] = []
-    learned = _Learned(model, classes, probability, smallest_um2, device)
+    display = ProgressDisplay(len(pairs))
+    search: _Search
+    if method == "threshold":
+        search = _Thresholds(force)
+    else:
+        limits = probability, smallest_um2
+        search = _Learned(model, chosen_classes(classes), limits, device, force, rows)
 
     def step(source: Path, files: PerFile) -> dict[str, Any]:
         from histomend.image import read_image
-        from histomend.masks import regions, write_mask
+        from histomend.slides.whole import is_whole_slide
 
         output = pairs[source]
-        make_folder(output.parent)
-        for path in _outputs(output, labels=labels, overview=overview):
-            check_target(path, force=force)
-        image = read_image(source, mpp=mpp, region=part)
-        # GeoJSON is in the coordinates of the whole image, as QuPath shows it.
-        origin = (0, 0) if part is None else part[:2]
-        if method == "threshold":
-            from histomend.detect.threshold import detect as find
-
-            mask = find(image.pixels, mpp=image.mpp)
-            write_mask(output, mask, origin=origin, force=force)
-            return {
-                "mask": str(output),
-                "area": round(float(mask.mean()), 4),
-                "regions": len(regions(mask)),
-            }
-        told, row, notices = learned.write(
-            image, output, origin, labels=labels, overview=overview, force=force
-        )
+        if part is None and is_whole_slide(source):
+            if labels or overview:
+                raise SettingError(
+                    f"{source}: labels and overviews are of images, and this is a whole slide. "
+                    "Look at the GeoJSON on the slide in QuPath."
+                )
+            if output.suffix == ".png" and output.stem == source.stem:
+                output = output.with_suffix(".geojson")  # in a folder of outputs
+            with display.file(source.name) as advance:
+                told, notices = search.slide(source, output, mpp, advance)
+        else:
+            for path in (output, *beside[source]):
+                check_target(path, force=force, new_folder=True)
+            image = read_image(source, mpp=mpp, region=part)
+            # GeoJSON is in the coordinates of the whole image, as QuPath shows it.
+            origin = (0, 0) if part is None else part[:2]
+            told, notices = search.image(image, output, origin, beside[source])
         for notice in notices:
             files.notice(source, notice)
-        rows.append({"image": str(source), **row})
-        return told
+        return {"mask": str(output), **told}
 
     def end() -> None:
         if summary is not None and rows:
             from histomend.detect.reports import write_summary
+            from histomend.image import FileSet
 
-            write_summary(summary, rows, force=force)
+            with FileSet(force=force) as files:
+                write_summary(files.place(summary), rows)
 
     for_each(
         list(pairs), step, alone=is_alone(inputs), as_json=as_json, failure="Not searched", end=end
     )
 
 
-def _outputs(output: Path, *, labels: bool, overview: bool) -> list[Path]:
-    """Return the mask or annotations, and what is written beside them."""
+def _beside(output: Path, *, labels: bool, overview: bool) -> list[Path]:
+    """Return what is written beside a mask or annotations."""
     names = [name for name, wanted in (("labels", labels), ("overview", overview)) if wanted]
-    return [output, *(output.with_name(f"{output.stem}.{name}.png") for name in names)]
+    return [output.with_name(f"{output.stem}.{name}.png") for name in names]
 
 
+Told = tuple[dict[str, Any], tuple[str, ...]]
+
+
+class _Search(Protocol):
+    """What finds artifacts, writes them, and returns what to show and what to tell."""
+
+    def image(
+        self, image: Image, output: Path, origin: tuple[int, int], beside: list[Path]
+    ) -> Told: ...
+
+    def slide(self, source: Path, output: Path, mpp: float | None, advance: Advance) -> Told: ...
+
+
+@dataclass(frozen=True)
+class _Thresholds:
+    """The rules of the paper."""
+
+    force: bool
+
+    def image(
+        self, image: Image, output: Path, origin: tuple[int, int], beside: list[Path]
+    ) -> Told:
+        """Search an image."""
+        from histomend.detect.threshold import detect as find
+        from histomend.image import FileSet
+        from histomend.masks import regions, write_mask
+
+        mask = find(image.pixels, mpp=image.mpp)
+        with FileSet(force=self.force) as files:
+            write_mask(files.place(output), mask, origin=origin)
+        return {"area": round(float(mask.mean()), 4), "regions": len(regions(mask))}, ()
+
+    def slide(self, source: Path, output: Path, mpp: float | None, advance: Advance) -> Told:
+        """Search a whole slide."""
+        from histomend.api_slides import detect_slide
+        from histomend.detect.threshold import Thresholds
+
+        rules = Thresholds()
+        found = detect_slide(
+            source, output, mpp=mpp, thresholds=rules, force=self.force, progress=advance
+        )
+        return {"regions": found}, ()
+
+
+@dataclass
 class _Learned:
     """The detector with the user's settings; loaded when the first image is there."""
 
-    def __init__(
-        self,
-        model: str | None,
-        classes: list[str] | None,
-        probability: float | None,
-        smallest_um2: float | None,
-        device: str,
-    ):
-        self.model, self.classes, self.device = model, classes, device
-        self.probability, self.smallest_um2 = probability, smallest_um2
-        self._detector: Any = None
+    model: str | None
+    classes: list[str] | None
+    limits: tuple[float | None, float | None]
+    device: str
+    force: bool
+    rows: list[dict[str, Any]]
 
-    def write(
-        self,
-        image: Image,
-        output: Path,
-        origin: tuple[int, int],
-        *,
-        labels: bool,
-        overview: bool,
-        force: bool,
-    ) -> tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]:
-        """Search an image, and return what to show, the row of the table, and notices."""
+    @cached_property
+    def detector(self) -> Detector:
+        """The weights, loaded once."""
+        from histomend.detect.learned import detector_named
+
+        return detector_named(self.model, self.device)
+
+    def image(
+        self, image: Image, output: Path, origin: tuple[int, int], beside: list[Path]
+    ) -> Told:
+        """Search an image."""
         from histomend.detect import reports
-        from histomend.detect.learned import detector_named, find, limits_for
+        from histomend.detect.learned import find, limits_for
+        from histomend.image import FileSet
         from histomend.masks import write_mask
-        from histomend.masks.artifact_classes import chosen_classes
 
-        kinds = chosen_classes(self.classes)
-        if self._detector is None:
-            self._detector = detector_named(self.model, self.device)
-        limits = limits_for(self._detector, self.probability, self.smallest_um2)
-        where = str(image.source)
+        limits = limits_for(self.detector, *self.limits)
         detection = find(
-            image.pixels, mpp=image.mpp, detector=self._detector, limits=limits, where=where
+            image.pixels,
+            mpp=image.mpp,
+            detector=self.detector,
+            limits=limits,
+            where=str(image.source),
         )
         found = detection.found
-        if output.suffix.lower() == ".geojson":
-            content = reports.quality_annotations(found, kinds, origin)
-            reports.write_annotations(output, content, force=force)
-        else:
-            write_mask(output, found.mask(kinds), force=force)
-        _, *beside = _outputs(output, labels=labels, overview=overview)
-        for path in beside:
-            if path.name.endswith(".labels.png"):
-                reports.write_picture(path, found.label_image(), force=force)
+        with FileSet(force=self.force) as files:
+            for path in beside:
+                if path.name.endswith(".labels.png"):
+                    reports.write_picture(files.place(path), found.label_image())
+                else:
+                    drawn = reports.overview(reports.eight_bit(image.pixels), found)
+                    reports.write_picture(files.place(path), drawn)
+            if output.suffix.lower() == ".geojson":
+                content = reports.quality_annotations(found, self.classes, origin)
+                reports.write_annotations(files.place(output), content)
             else:
-                pixels = reports.eight_bit(image.pixels)
-                reports.write_picture(path, reports.overview(pixels, found), force=force)
+                write_mask(files.place(output), found.mask(self.classes))
+        return self._told(str(image.source), found), detection.notices
+
+    def slide(self, source: Path, output: Path, mpp: float | None, advance: Advance) -> Told:
+        """Search a whole slide."""
+        from histomend.detect.learned import limits_for
+        from histomend.detect.slides import search_slide
+        from histomend.image import check_target
+        from histomend.slides.whole import open_slide
+
+        if output.suffix.lower() not in (".geojson", ".json"):
+            raise SettingError(f"{output}: what is found on a whole slide is written as .geojson.")
+        check_target(output, force=self.force, new_folder=True)
+        limits = limits_for(self.detector, *self.limits)
+        with open_slide(source, mpp=mpp) as opened:
+            searched = search_slide(opened, detector=self.detector, limits=limits, progress=advance)
+        searched.write(output, self.classes, force=self.force)
+        return self._told(str(source), searched.found), searched.detection.notices
+
+    def _told(self, name: str, found: Found) -> dict[str, Any]:
+        """Keep the row of the table, and return what to show."""
         row = found.summary()
-        told = {
-            "mask": str(output),
+        self.rows.append({"image": name, **row})
+        counts = Counter(region.kind for region in found.regions)
+        return {
             "mpp": row["mpp"],
             "regions": row["regions"],
-            "found": {
-                region.kind: sum(1 for other in found.regions if other.kind == region.kind)
-                for region in found.regions
-            },
+            "found": dict(counts),
             "artifact_share": row["artifact_share"],
             "restorable_share": row["restorable_share"],
         }
-        return told, row, detection.notices

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from histomend.cli.failures import named
 from histomend.cli.screen import answer, facts, say
 from histomend.errors import HistomendError
 from histomend.jobs.progress import ProgressDisplay
 
 if TYPE_CHECKING:
+    from histomend.cli.slides import WholeSlides
     from histomend.jobs.outputs import Output
 
 
@@ -42,10 +44,13 @@ class PerFile:
         except Exception as error:
             if self.alone:
                 raise
-            named = isinstance(error, HistomendError)
-            text = str(error) if named else f"{source}: {type(error).__name__}: {error}"
-            say(text, title="Error" if named else "Unexpected error", style="bold red")
-            self.records[source] |= {"error": str(error), "kind": type(error).__name__}
+            known = named(error)
+            text = str(known) if known else f"{source}: {type(error).__name__}: {error}"
+            say(text, title="Error" if known else "Unexpected error", style="bold red")
+            self.records[source] |= {
+                "error": str(known or error),
+                "kind": type(known or error).__name__,
+            }
             return False
         return True
 
@@ -138,18 +143,31 @@ def carry_out(
     failure: str,
     options: dict[str, Any],
     of: Callable[[Output], dict[str, Any]] = lambda _: {},
+    slides: WholeSlides | None = None,
 ) -> None:
     """Restore, denoise or upscale files.
 
     Parameters
     ----------
+    slides : what works on whole slides, if something does
     options : dict
         Of `histomend.methods.decide.decide`, the same for all files.
     of : function of Output -> further options, for one file
     """
+    from histomend.jobs.companions import check_apart
+
     run = PerFile([output.source for output in files.outputs], alone=files.alone)
     say_passed_over(files.inputs)
     outputs = list(files.outputs)
+    check_apart(
+        (output.source for output in outputs),
+        (path for output in outputs for path in output.files(files.maps)),
+        others={output.mask: "the mask" for output in outputs if output.mask is not None},
+    )
+    if slides is not None:
+        whole = [output for output in outputs if slides.takes(output, run)]
+        outputs = [output for output in outputs if output not in whole]
+        slides.carry_out(whole, run, files)
     if not files.dry_run:
         # Before anything is computed or imported: the outputs may exist already.
         check = {"force": files.force, "lossy": files.lossy}
@@ -173,6 +191,7 @@ def carry_out(
 
         def work(output: Output) -> dict[str, Any]:
             job = decide(task, output.source, **options, **of(output))
+            output.check_job(job)
             if files.dry_run:
                 return {"output": str(output.image), **job.describe()}
             with display.file(output.source.name) as advance:

@@ -30,6 +30,7 @@ from histomend.cli.options import (
 )
 from histomend.cli.per_file import Files, carry_out
 from histomend.cli.screen import say
+from histomend.cli.slides import WholeSlides
 from histomend.errors import SettingError
 
 if TYPE_CHECKING:
@@ -84,6 +85,12 @@ def restore(
         Path | None, option("Folder for the states on the way, as PNG.", FILES)
     ] = None,
     lossy: Lossy = False,
+    compact: Annotated[
+        bool, option("Of a slide, leave what was replaced out of the file.", FILES, "--compact")
+    ] = False,
+    no_label: Annotated[
+        bool, option("Of a slide, leave label and macro image out too.", FILES, "--no-label")
+    ] = False,
     force: Force = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -95,6 +102,9 @@ def restore(
 
     Beside each output NAME.png lie NAME.ledger.json, which proves and undoes the change, with
     --detect also NAME.mask.png, and with --samples NAME.uncertainty.png.
+
+    A whole slide becomes a whole slide, of which only what is masked differs; the same command
+    goes on with one that was interrupted. With --region it is an image like any other.
 
     Example: histomend restore tissue.png --mask mask.png -o restored.png
     """
@@ -119,6 +129,26 @@ def restore(
             states = trace_to(trace / output.source.stem)
         return {"mask": output.mask, "trace": states}
 
+    options: dict[str, Any] = {
+        "method": method,
+        "model": model,
+        "preset": preset,
+        "steps": steps,
+        "sampler": sampler,
+        "seed": seed,
+        "samples": samples,
+        "mask_classes": [name for text in classes or () for name in text.split(",")] or None,
+        "detect": detect,
+        "max_share": max_share,
+        "detector": detector,
+        "mpp": mpp,
+        "device": device,
+        "batch": batch,
+    }
+    slides = None
+    if part is None:
+        of_slides = {"compact": compact, "no_label": no_label, "lossy": lossy, "force": force}
+        slides = WholeSlides({**options, **of_slides})
     carry_out(
         "restore",
         Files(
@@ -131,24 +161,9 @@ def restore(
             as_json=as_json,
         ),
         failure="Not restored",
-        options={
-            "method": method,
-            "model": model,
-            "preset": preset,
-            "steps": steps,
-            "sampler": sampler,
-            "seed": seed,
-            "samples": samples,
-            "mask_classes": [name for text in classes or () for name in text.split(",")] or None,
-            "detect": detect,
-            "max_share": max_share,
-            "detector": detector,
-            "mpp": mpp,
-            "region": part,
-            "device": device,
-            "batch": batch,
-        },
+        options={**options, "region": part},
         of=of,
+        slides=slides,
     )
 
 

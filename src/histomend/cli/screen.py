@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
+
+from histomend.errors import display_name
 
 
 def say(message: str, *, title: str = "", style: str = "") -> None:
@@ -21,13 +24,19 @@ def say(message: str, *, title: str = "", style: str = "") -> None:
     from rich.console import Console
     from rich.text import Text
 
+    message, title = display_name(message), display_name(title)
     text = Text.assemble((f"{title}: ", style), message) if title else Text(message)
     Console(stderr=True, soft_wrap=True).print(text)
 
 
 def answer(result: object) -> None:
     """Print a result as JSON on standard output."""
-    typer.echo(json.dumps(result, indent=2, ensure_ascii=False, default=str))
+    text = json.dumps(result, indent=2, ensure_ascii=False, default=str)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:  # JSON has escapes of its own
+        text = json.dumps(result, indent=2, default=str)
+    typer.echo(text)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -43,7 +52,9 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         least = max((len(str(row[0])) for row in rows), default=0) if number == 0 else None
         drawn.add_column(heading, overflow="fold", no_wrap=number == 0, min_width=least)
     for row in rows:
-        drawn.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+        drawn.add_row(
+            *(cell if isinstance(cell, Text) else Text(display_name(cell)) for cell in row)
+        )
     Console().print(drawn)
 
 
@@ -75,7 +86,7 @@ def _shown(value: object) -> str:
         return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
     if isinstance(value, Mapping):
         return ", ".join(f"{name}: {_shown(item)}" for name, item in value.items())
-    return str(value)
+    return display_name(value)
 
 
 def paragraphs(doc: str | None) -> str:

@@ -35,8 +35,10 @@ def show(
     from histomend.image import check_output, write_image
     from histomend.image.display import shown
     from histomend.image.stack_files import read_stack
+    from histomend.jobs.companions import check_apart, record_of
 
-    check_output(out, force=force, source=image)
+    check_output(out, force=force)
+    check_apart([image], [out], others={record_of(image): "the record"})
     if provenance:
         _show_provenance(image, out, force=force)
         return
@@ -55,7 +57,7 @@ def _show_provenance(image: Path, out: Path, *, force: bool) -> None:
     from histomend.exemplar.picture import picture
     from histomend.exemplar.provenance import Provenance
     from histomend.image import read_image, write_image
-    from histomend.jobs.outputs import record_of
+    from histomend.jobs.companions import record_of
     from histomend.ledger import Record
 
     restored = read_image(image)

@@ -58,26 +58,27 @@ def simulate(
     Example: histomend simulate tissue.png -o damaged.png --kind fold
     """
     from histomend.damage.artifacts import simulate as damage
-    from histomend.image import check_output, check_target, read_image, write_image
-    from histomend.jobs.outputs import Output, make_folder, pair_outputs
+    from histomend.image import FileSet, check_target, read_image, write_image
+    from histomend.image.writing import check_format
+    from histomend.jobs.companions import check_apart
+    from histomend.jobs.outputs import plan_outputs
     from histomend.masks import write_mask
 
-    pairs = pair_outputs(inputs, out)
+    made = {one.source: (one.image, one.path_of("mask")) for one in plan_outputs(inputs, out)}
+    check_apart(made, (path for paths in made.values() for path in paths))
 
-    def step(source: Path, files: PerFile) -> dict[str, Any]:
-        output = pairs[source]
-        mask_path = Output(output).path_of("mask")
-        make_folder(output.parent)
-        check_output(output, force=force, source=source)
-        check_target(mask_path, force=force)
+    def step(source: Path, _: PerFile) -> dict[str, Any]:
+        output, mask_path = made[source]
+        check_format(output, lossy=False)
+        for path in (output, mask_path):
+            check_target(path, force=force, new_folder=True)
         image = read_image(source, mpp=mpp, region=parse_region(region))
         damaged = damage(image.pixels, kind, seed=seed, area=area, mpp=image.mpp or 0.5)
         note = f"Damaged by Histomend with a simulated {kind}, seed {seed}."
-        write_mask(mask_path, damaged.mask, force=force)
-        write_image(
-            output, damaged.pixels, alpha=image.alpha, mpp=image.mpp, icc=image.icc, note=note,
-            force=force,
-        )  # fmt: skip
+        with FileSet(force=force) as files:
+            write_mask(files.place(mask_path), damaged.mask)
+            about: dict[str, Any] = {"alpha": image.alpha, "mpp": image.mpp, "icc": image.icc}
+            write_image(files.place(output), damaged.pixels, note=note, **about)
         return {
             "output": str(output),
             "mask": str(mask_path),
@@ -85,4 +86,4 @@ def simulate(
             "area": round(float(damaged.mask.mean()), 4),
         }
 
-    for_each(list(pairs), step, alone=is_alone(inputs), as_json=as_json, failure="Not damaged")
+    for_each(list(made), step, alone=is_alone(inputs), as_json=as_json, failure="Not damaged")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from histomend.cli import EXIT_INTERRUPTED
 from histomend.cli.screen import paragraphs, say
 from histomend.jobs.progress import PATIENCE_S
 from histomend.train import TRAININGS, TrainingOptions
@@ -22,8 +23,6 @@ from histomend.train.option import Declared, declared
 
 if TYPE_CHECKING:
     from histomend.train.fit import Report
-
-EXIT_INTERRUPTED = 130
 
 train = typer.Typer(no_args_is_help=True, help="Train a model on artifact-free images.")
 

@@ -10,7 +10,7 @@ import typer
 from histomend.cli.options import AsJson, Force, Out
 from histomend.cli.per_file import PerFile, for_each, is_alone
 from histomend.cli.screen import answer, say
-from histomend.errors import HistomendError, SettingError
+from histomend.errors import HistomendError, LedgerError, SettingError
 
 if TYPE_CHECKING:
     from histomend.ledger import Record
@@ -32,22 +32,42 @@ def undo(
 ) -> None:
     """Give back images as they were before they were restored, pixel for pixel.
 
+    Of a whole slide the file comes back, byte for byte, and no ledger is needed.
+
     Example: histomend undo restored.png -o original.png
     """
-    from histomend.image import check_output, read_image, write_image
-    from histomend.jobs.outputs import make_folder, pair_outputs
+    from histomend.image import FileSet, check_target, read_image, write_image
+    from histomend.image.writing import check_format
+    from histomend.jobs.companions import check_apart, record_of
+    from histomend.jobs.outputs import pair_outputs
     from histomend.ledger import undo as original_pixels
+    from histomend.slides.trailer import is_appended
+    from histomend.slides.undo import undo as original_slide
 
     pairs = pair_outputs(restored, out)
+    records = {ledger or record_of(image): "the record" for image in pairs}
+    check_apart(pairs, pairs.values(), others=records)
 
-    def step(source: Path, files: PerFile) -> dict[str, Any]:
+    def step(source: Path, _: PerFile) -> dict[str, Any]:
         output = pairs[source]
-        make_folder(output.parent)
-        check_output(output, force=force, source=source)
+        if is_appended(source):
+            if source.suffix.lower() == ".svs" and output.suffix == ".png":
+                output = output.with_suffix(".svs")  # in a folder of outputs
+            sha256 = original_slide(source, output, force=force)
+            return {"output": str(output), "sha256": sha256}
+        check_format(output, lossy=False)
+        check_target(output, force=force, new_folder=True)
         record = _record(source, ledger, len(pairs))
+        if record.output.container is not None:
+            raise LedgerError(
+                f"{source}: was written without what was replaced, so that it cannot be undone. "
+                f"What remains is the slide that it was made from, {record.source.name}."
+            )
         image = read_image(source)
         pixels = original_pixels(record, image)
-        write_image(output, pixels, alpha=image.alpha, icc=image.icc, mpp=image.mpp, force=force)
+        about: dict[str, Any] = {"alpha": image.alpha, "icc": image.icc, "mpp": image.mpp}
+        with FileSet(force=force) as files:
+            write_image(files.place(output), pixels, **about)
         return {"output": str(output)}
 
     for_each(list(pairs), step, alone=is_alone(restored), as_json=as_json, failure="Not undone")
@@ -71,6 +91,7 @@ def verify(
     from histomend.jobs.inputs import list_images
     from histomend.ledger import read_described
     from histomend.ledger import verify as compare
+    from histomend.ledger.slides import verify_slide
 
     images = list_images(restored)
     if source is not None and not source.is_dir() and len(images) > 1:
@@ -82,12 +103,16 @@ def verify(
     failed = False
     for image in images:
         try:
-            record = _record(image, ledger, len(images))
-            original = None
-            if source is not None:
-                place = source / (record.source.name or image.name) if source.is_dir() else source
-                original = read_described(record, place, source=True)
-            checked = compare(record, read_described(record, image), original)
+            record = _record_or_slide(image, ledger, len(images))
+            place = source
+            if place is not None and place.is_dir():
+                name = None if record is None else record.source.name
+                place = place / (name or image.name)
+            if record is None or record.output.container is not None:
+                checked = verify_slide(image, record, place)
+            else:
+                original = None if place is None else read_described(record, place, source=True)
+                checked = compare(record, read_described(record, image), original)
         except HistomendError as error:
             if len(images) == 1:
                 raise
@@ -109,8 +134,18 @@ def verify(
         raise typer.Exit(1)
 
 
+def _record_or_slide(image: Path, ledger: Path | None, images: int) -> Record | None:
+    """Return the record of an output; None of a slide that was copied without it."""
+    from histomend.jobs.companions import record_of
+    from histomend.slides.trailer import is_appended
+
+    if ledger is None and not record_of(image).exists() and is_appended(image):
+        return None
+    return _record(image, ledger, images)
+
+
 def _record(image: Path, ledger: Path | None, images: int) -> Record:
-    from histomend.jobs.outputs import record_of
+    from histomend.jobs.companions import record_of
     from histomend.ledger import Record
 
     if ledger is not None and images > 1:

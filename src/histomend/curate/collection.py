@@ -14,11 +14,10 @@ from typing import Any
 from histomend.curate.cutting import Advance, cut_slide
 from histomend.curate.settings import TileSettings
 from histomend.errors import InputError, OutputError, SettingError
-from histomend.image import write_text
+from histomend.image import make_folder, write_text
 from histomend.image.reading import file_sha256
 from histomend.image.scans import SLIDE_FILES
 from histomend.jobs.inputs import IMAGE_SUFFIXES, list_images
-from histomend.jobs.outputs import make_folder
 
 COLUMNS = (
     "file", "slide", "x", "y", "mpp", "source", "source_sha256", "tissue", "artifacts",

@@ -18,8 +18,8 @@ from histomend.damage.artifacts import simulate
 from histomend.demo.page import Best, Field, Measure, build_page, draw_picture
 from histomend.detect.threshold import Thresholds, detect
 from histomend.evaluate.restoration import measure
-from histomend.image import check_target, read_image, write_atomically, write_image
-from histomend.jobs.outputs import Output, make_folder
+from histomend.image import check_target, make_folder, read_image, write_atomically, write_image
+from histomend.jobs.outputs import Output
 from histomend.jobs.run import Result
 from histomend.ledger import verify
 from histomend.methods import METHODS

@@ -16,7 +16,7 @@ import PIL.Image
 
 from histomend.detect.found import Found
 from histomend.errors import SettingError
-from histomend.image import check_target, write_atomically
+from histomend.image import write_atomically
 from histomend.masks.artifact_classes import ARTIFACTS
 from histomend.masks.geojson import Annotation, annotations_to_geojson
 
@@ -38,7 +38,10 @@ OVERVIEW_PX = 1600
 
 
 def quality_annotations(
-    found: Found, kinds: Iterable[str] | None = None, origin: tuple[int, int] = (0, 0)
+    found: Found,
+    kinds: Iterable[str] | None = None,
+    origin: tuple[int, int] = (0, 0),
+    scale: tuple[float, float] = (1, 1),
 ) -> dict[str, Any]:
     """Return regions as a GeoJSON FeatureCollection that QuPath opens, classified and measured.
 
@@ -48,6 +51,8 @@ def quality_annotations(
         All of them unless given.
     origin : (x, y)
         Added to all coordinates, for a part of a larger image.
+    scale : (across, down)
+        Of coordinates: pixels of the slide per pixel of the level that was looked at.
     """
 
     def each() -> Iterable[Annotation]:
@@ -68,6 +73,7 @@ def quality_annotations(
                     "Probability": round(region.probability, 4),
                     "Area µm^2": round(region.area_um2, 1),
                 },
+                scale,
             )
 
     return annotations_to_geojson(each())
@@ -118,16 +124,14 @@ def overview(pixels: Pixels, found: Found, longest_px: int = OVERVIEW_PX) -> Pix
     return np.concatenate([np.asarray(picture, np.uint8), legend])
 
 
-def write_annotations(path: Path, content: Mapping[str, Any], *, force: bool = False) -> None:
-    """Write GeoJSON, complete or not at all."""
-    check_target(path, force=force)
+def write_annotations(path: Path, content: Mapping[str, Any]) -> None:
+    """Write GeoJSON."""
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
     write_atomically(path, lambda file: _put(file, text.encode("utf-8")))
 
 
-def write_picture(path: Path, values: Pixels, *, force: bool = False) -> None:
-    """Write labels (H, W) or an overview (H, W, 3) as PNG, complete or not at all."""
-    check_target(path, force=force)
+def write_picture(path: Path, values: Pixels) -> None:
+    """Write labels (H, W) or an overview (H, W, 3) as PNG."""
     picture = PIL.Image.fromarray(values)
     if values.ndim == 2:
         # Labels show as the colours of their classes, and stay the numbers that they are.
@@ -136,7 +140,7 @@ def write_picture(path: Path, values: Pixels, *, force: bool = False) -> None:
     write_atomically(path, lambda file: picture.save(file, "PNG"))
 
 
-def write_summary(path: Path, rows: Sequence[Mapping[str, Any]], *, force: bool = False) -> None:
+def write_summary(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write one row per image: .csv or .json, by suffix.
 
     Raises
@@ -147,7 +151,6 @@ def write_summary(path: Path, rows: Sequence[Mapping[str, Any]], *, force: bool 
     """
     if path.suffix.lower() not in (".csv", ".json"):
         raise SettingError(f"--summary {path}: tables are written as .csv or .json.")
-    check_target(path, force=force)
     if path.suffix.lower() == ".json":
         text = json.dumps(list(rows), indent=1, ensure_ascii=False) + "\n"
     else:

@@ -122,12 +122,30 @@ def find_with_share(
     thresholds: Thresholds | None = None,
 ) -> tuple[Mask, float]:
     """Do what `detect` does, and also return which share of the coloured tissue was found."""
+    mask, found, tissue = find_with_counts(pixels, mpp=mpp, thresholds=thresholds)
+    return mask, found / tissue if tissue else 0.0
+
+
+def find_with_counts(
+    pixels: npt.NDArray[Any],
+    *,
+    mpp: float | None = None,
+    thresholds: Thresholds | None = None,
+) -> tuple[Mask, int, int]:
+    """Do what `detect` does, and count.
+
+    Returns
+    -------
+    mask : (H, W) bool
+    found, tissue : int
+        Pixels of coloured tissue that were found, and of all, at the resolution of the features.
+    """
     deep = getattr(pixels, "dtype", None) == np.uint16
     features = measure((pixels >> 8).astype(np.uint8) if deep else pixels, mpp=mpp)
     found = decide(features, thresholds or Thresholds())
     tissue = int(np.count_nonzero(features.coloured))
-    share = np.count_nonzero(found & features.coloured) / tissue if tissue else 0.0
-    return enlarge(found, features.shape), float(share)
+    inside = int(np.count_nonzero(found & features.coloured))
+    return enlarge(found, features.shape), inside, tissue
 
 
 def decide(features: Features, thresholds: Thresholds) -> Mask:

@@ -17,11 +17,11 @@ from histomend.image.png import decode_deep_png, encode_png
 from histomend.image.rasters import open_picture
 from histomend.image.reading import as_image, content_kind, read_image
 from histomend.image.regular_files import check_regular_file, read_at_most
+from histomend.image.replacing import FileSet, make_folder, settle, write_atomically
 from histomend.image.tile_reading import read_tile
 from histomend.image.writing import (
     check_output,
     check_target,
-    write_atomically,
     write_image,
     write_text,
 )
@@ -30,6 +30,7 @@ __all__ = [
     "FINEST_MPP",
     "MAX_PIXELS",
     "MIN_SIDE",
+    "FileSet",
     "Frame",
     "Image",
     "Intensity",
@@ -44,11 +45,13 @@ __all__ = [
     "content_kind",
     "decode_deep_png",
     "encode_png",
+    "make_folder",
     "open_picture",
     "pixels_sha256",
     "read_at_most",
     "read_image",
     "read_tile",
+    "settle",
     "write_atomically",
     "write_image",
     "write_text",

@@ -25,7 +25,7 @@ HIGH_PASS = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32) / 6
 LEVELS = 32
 # Share of a level's pixels that are used: those on the smoothest ground.
 SMOOTH_SHARE = 0.4
-# A level of which more than this share lies at the end of the range is clipped.
+# A cell of which more than this share lies at the ends of the range is clipped.
 CLIPPED_SHARE = 0.02
 # Pixels that are looked at, at most, of all planes together.
 MOST_PIXELS = 4_000_000
@@ -124,10 +124,10 @@ def _of_plane(plane: Array) -> tuple[Array, Array, Array]:
     slope = cv2.Sobel(smooth, -1, 1, 0) ** 2 + cv2.Sobel(smooth, -1, 0, 1) ** 2
     rough = _cell_means(slope, side)
     ends = (plane == plane.min()) | (plane == plane.max())
-    clipped = _cell_means(ends.astype(np.float32), side) > CLIPPED_SHARE
-    usable = ~clipped
-    if usable.sum() < 4 * LEVELS:
-        usable = np.ones_like(clipped)
+    clipped = _cell_means(ends.astype(np.float32), side)
+    # Where hardly a cell is whole, those that are clipped least.
+    fewest = np.sort(clipped)[min(8 * LEVELS, len(clipped)) - 1]
+    usable = clipped <= max(CLIPPED_SHARE, float(fewest))
     chosen = _smoothest(means[usable], rough[usable])
     return means[usable][chosen], variances[usable][chosen], coarse[usable][chosen]
 

@@ -19,11 +19,12 @@ from PIL.PngImagePlugin import PngInfo
 
 from histomend.errors import SettingError, UnreadableImageError
 from histomend.image.reading import content_kind
+from histomend.image.replacing import write_atomically
 from histomend.image.signals import MOST_CHANNELS
 from histomend.image.stack_reading import pages_of, read_stack
 from histomend.image.stacks import Stack
 from histomend.image.tiff import LOSSLESS
-from histomend.image.writing import BIG_TIFF, check_output, write_atomically, write_image
+from histomend.image.writing import BIG_TIFF, check_output, write_image
 
 __all__ = ["read_stack", "write_stack"]
 
@@ -64,12 +65,12 @@ def write_stack(
         A format that cannot hold the stack.
     OutputError
     """
-    path = Path(path)
+    path, stack = Path(path), stack.together()
     check_output(path, force=force, lossy=lossy, source=stack.source)
     source, suffix = stack.source, path.suffix.lower()
     like = source if source is not None and content_kind(source) == "TIFF" else None
     if suffix not in (".tif", ".tiff"):
-        _check_picture(path, stack)
+        check_picture(path, stack)
     samples = _samples(stack)
     # A TIFF of a picture is laid out as that of any other verb; arrays keep their axes.
     if samples == MOST_CHANNELS and (
@@ -98,7 +99,13 @@ def _samples(stack: Stack) -> int:
     return MOST_CHANNELS if stack.axes.grey else stack.channels
 
 
-def _check_picture(path: Path, stack: Stack) -> None:
+def check_picture(path: Path, stack: Stack) -> None:
+    """Fail if a file that is no TIFF could not hold a stack.
+
+    Raises
+    ------
+    SettingError
+    """
     planes, channels, dtype = len(stack.values), _samples(stack), stack.values.dtype
     grey = "" if path.suffix.lower() == ".png" else " (JPEG of three)"
     if planes > 1 or channels == 2 or dtype.kind == "f" or (grey and channels == 1):

@@ -25,6 +25,7 @@ def stack_of(
     axes: str | None = None,
     mpp: float | None = None,
     region: Region | None = None,
+    per_channel: bool | None = False,
 ) -> Stack:
     """Return an array, a list of planes, a Pillow image, a path or a stack as a stack.
 
@@ -39,6 +40,8 @@ def stack_of(
         Micrometres per pixel, in place of what a file says.
     region : (x, y, w, h), optional
         Only this part of all planes.
+    per_channel : bool, optional
+        See `as_stack`.
 
     Raises
     ------
@@ -46,16 +49,18 @@ def stack_of(
         Of the kind that says what is wrong: see `as_stack` and `read_stack`.
     """
     if isinstance(image, str | Path):
-        whole = read_stack(image, channels=channels, axes=axes, mpp=mpp)
+        whole = read_stack(image, channels=channels, axes=axes, mpp=mpp, per_channel=per_channel)
     elif isinstance(image, Stack):
         whole = image
     else:
         given = None if mpp is None else check_mpp(mpp, "mpp")
-        whole = replace(_from_memory(image, channels, axes), mpp=given)
+        whole = replace(_from_memory(image, channels, axes, per_channel), mpp=given)
     return whole if region is None else whole.cut(region)
 
 
-def _from_memory(image: Any, channels: int | None, axes: str | None) -> Stack:
+def _from_memory(
+    image: Any, channels: int | None, axes: str | None, per_channel: bool | None
+) -> Stack:
     if isinstance(image, PilImage.Image):
         if image.mode not in ("L", "RGB", "I;16"):
             raise unsupported_mode("the Pillow image", image.mode)
@@ -69,7 +74,7 @@ def _from_memory(image: Any, channels: int | None, axes: str | None) -> Stack:
         )
     if image.ndim == 4 and axes is None and image.shape[-1] <= MOST_CHANNELS:
         axes = "ZYXC"
-    return as_stack(image, channels=channels, axes=axes)
+    return as_stack(image, channels=channels, axes=axes, per_channel=per_channel)
 
 
 def _stacked(planes: Sequence[Pixels]) -> Pixels:

@@ -67,6 +67,7 @@ def read_stack(
     mpp: float | None = None,
     region: Region | None = None,
     flat: bool = False,
+    per_channel: bool | None = False,
 ) -> Stack:
     """Read an image or a z-stack of one to three channels.
 
@@ -88,6 +89,8 @@ def read_stack(
         The part that is wanted, in pixels; of a whole slide it has to be named.
     flat : bool
         Take an image of one value throughout, too.
+    per_channel : bool, optional
+        See `as_stack`.
 
     Raises
     ------
@@ -116,6 +119,7 @@ def read_stack(
         mpp=found.mpp if given is None else given,
         source=path,
         flat=flat,
+        per_channel=per_channel,
     )
     return replace(
         stack,

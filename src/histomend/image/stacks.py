@@ -1,7 +1,8 @@
 """Measured light as it is denoised: planes of one to three channels, and where they came from.
 
 Files hold the same numbers in many orders: channels first or last, one page or many, a z-stack of
-either. Here they are always (Z, H, W, C), and `Axes` remembers the way back.
+either. Here they are always (Z, H, W, C), and `Axes` remembers the way back. Channels that are
+restored one by one are planes of one channel each, and there may be any number of them.
 """
 
 from __future__ import annotations
@@ -47,18 +48,28 @@ class Axes:
         As long as `letters`.
     grey : bool
         The channels of the file are equal, and here is one of them.
+    apart : bool
+        Each channel is a plane of its own: those of one image follow each other.
     """
 
     letters: str
     shape: tuple[int, ...]
     grey: bool = False
+    apart: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Channels of the file."""
+        channel = self._channel()
+        return 1 if channel is None else self.shape[channel]
 
     def to_canonical(self, values: Pixels) -> Pixels:
         """Return values of `shape` as (Z, H, W, C)."""
         moved = np.transpose(values, self._order())
-        channels = moved.shape[-1] if self._channel() is not None else 1
         height, width = (self.shape[self.letters.index(letter)] for letter in "YX")
-        arranged = moved.reshape(-1, height, width, channels)
+        arranged = moved.reshape(-1, height, width, self.channels)
+        if self.apart:
+            return np.moveaxis(arranged, 3, 1).reshape(-1, height, width, 1)
         return arranged[..., :1] if self.grey else arranged
 
     def to_original(self, values: Pixels) -> Pixels:
@@ -66,8 +77,14 @@ class Axes:
         order = self._order()
         if self.grey:
             values = np.repeat(values, MOST_CHANNELS, axis=3)
+        if self.apart:
+            values = self.joined(values)
         moved = values.reshape([self.shape[k] for k in order])
         return np.ascontiguousarray(np.transpose(moved, np.argsort(order)))
+
+    def joined(self, values: Pixels) -> Pixels:
+        """Return planes of one channel each, (Z * C, H, W, 1), as (Z, H, W, C)."""
+        return np.moveaxis(values.reshape(-1, self.channels, *values.shape[1:3]), 1, 3)
 
     def _channel(self) -> int | None:
         """Return the number of the channels' axis."""
@@ -89,7 +106,8 @@ class Stack:
     Parameters
     ----------
     values : (Z, H, W, C) uint8, uint16 or float in [0, 1]
-        C is 1, 2 (CH2, CH3) or 3 (red, green, blue); Z is 1 for a single image.
+        C is 1, 2 (CH2, CH3) or 3 (red, green, blue); Z is 1 for a single image. Where channels
+        are apart, C is 1 and Z counts them too.
     axes : Axes
         The order in the file.
     intensity : Intensity
@@ -134,6 +152,20 @@ class Stack:
         """Channels of a plane."""
         return int(self.values.shape[3])
 
+    def by_channel(self) -> list[Stack]:
+        """Return the planes of each channel that is restored by itself; all, if there is one."""
+        if not self.axes.apart:
+            return [self]
+        count = self.axes.channels
+        return [replace(self, values=self.values[k::count]) for k in range(count)]
+
+    def together(self) -> Stack:
+        """Return the same with all channels of an image in one plane."""
+        if not self.axes.apart:
+            return self
+        axes = replace(self.axes, apart=False)
+        return replace(self, values=self.axes.joined(self.values), axes=axes)
+
     def cut(self, region: Region) -> Stack:
         """Return a part of all planes, (x, y, w, h).
 
@@ -173,6 +205,7 @@ def as_stack(
     mpp: float | None = None,
     source: Path | None = None,
     flat: bool = False,
+    per_channel: bool | None = False,
 ) -> Stack:
     """Check values, find their channels, and arrange them as (Z, H, W, C).
 
@@ -191,6 +224,9 @@ def as_stack(
         The file, for messages.
     flat : bool
         Take an image of one value throughout, too.
+    per_channel : bool, optional
+        Let every channel be a plane of its own. None: where channels are no colours of one picture,
+        and `channels` does not ask for as many.
 
     Raises
     ------
@@ -208,7 +244,12 @@ def as_stack(
         letters, notices = _resolved(found or "", values.shape, channels, where)
     order = Axes(letters, values.shape)
     arranged = order.to_canonical(values)
-    if arranged.shape[3] == MOST_CHANNELS and is_grey(arranged):
+    alike = arranged.shape[3] == MOST_CHANNELS and is_grey(arranged)
+    if not alike and _goes_apart(order, channels, per_channel, found or ""):
+        order = replace(order, apart=True)
+        arranged = order.to_canonical(values)
+        notices += (f"its {order.channels} channels are restored one by one, as light of its own",)
+    if alike:
         notices += (GREY_NOTICE,)
         if channels != MOST_CHANNELS:
             order = replace(order, grey=True)
@@ -220,12 +261,26 @@ def as_stack(
     if channels is not None and there != channels:
         raise UnsupportedImageError(
             f"{where}: there are {there} channels, and the model is for {channels}. Choose a model "
-            "for as many channels with --model, or name the axes (--axes ZCYX, say) if they were "
-            "taken wrongly."
+            "for as many channels with --model, have each channel restored by itself "
+            "(--per-channel), or name the axes (--axes ZCYX, say) if they were taken wrongly."
         )
     intensity = signal_range(arranged, where)
-    notices += _contents(arranged, intensity, where, flat=flat) + depth_notices(arranged)
+    notices += _contents(arranged, intensity, where, flat=flat)
+    if arranged.shape[3] == MOST_CHANNELS:
+        # What is no picture is shown to models in a range of its own.
+        notices += depth_notices(arranged)
     return Stack(arranged, order, intensity, mpp, source, notices)
+
+
+def _goes_apart(axes: Axes, channels: int | None, per_channel: bool | None, found: str) -> bool:
+    """Tell whether channels are planes of their own."""
+    if axes.channels == 1 or per_channel is not None:
+        return axes.channels > 1 and bool(per_channel)
+    if channels not in (None, 1):
+        return False
+    # Three of which no file says that they are channels, or which lie pixel by pixel, are colours.
+    colours = axes.channels == MOST_CHANNELS and ("C" not in found or axes.letters.endswith("C"))
+    return not colours
 
 
 def _given(axes: str, shape: tuple[int, ...], where: str) -> str:

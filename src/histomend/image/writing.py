@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL.Image
@@ -17,6 +17,7 @@ import tifffile
 from histomend.errors import OutputError, SettingError, UnsupportedImageError
 from histomend.image.pixels import Pixels, check_mpp, check_rgb
 from histomend.image.png import encode_png
+from histomend.image.replacing import exists_already, output_error, write_atomically
 
 _TILE = 512
 BIG_TIFF = 3 << 30  # raw bytes; classic TIFF ends at 4 GiB and incompressible data grow a little
@@ -48,30 +49,42 @@ def check_output(
         The file exists, is the source, or the folder is missing or cannot be written.
     """
     path = Path(path)
-    _format(path, lossy=lossy)
+    check_format(path, lossy=lossy)
+    check_target(path, force=force)
     if source is not None and path.exists() and source.exists() and path.samefile(source):
         raise OutputError(f"{path}: is the source image itself. Choose another output.")
-    check_target(path, force=force)
 
 
-def check_target(path: Path, *, force: bool) -> None:
+def check_target(path: Path, *, force: bool, new_folder: bool = False) -> None:
     """Fail if a file could not be created at `path`, whatever its kind.
+
+    Parameters
+    ----------
+    new_folder : bool
+        The folder will be made if it is not there.
 
     Raises
     ------
     OutputError
     """
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder. Give the name of a file.")
-    if path.exists() and not force:
-        raise OutputError(f"{path}: exists already. Choose another name, or overwrite: --force.")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: the folder {path.parent} does not exist. Create it first.")
+    folder = path.parent
     try:
-        with tempfile.TemporaryFile(dir=path.parent):
+        if path.is_dir():
+            raise OutputError(f"{path}: is a folder. Give the name of a file.")
+        with suppress(FileNotFoundError):
+            path.lstat()
+            if not force:
+                raise exists_already(path)
+        while new_folder and not os.path.lexists(folder):
+            folder = folder.parent
+        if not folder.is_dir():
+            if new_folder:
+                raise NotADirectoryError(errno.ENOTDIR, f"{folder} is no folder")
+            raise OutputError(f"{path}: the folder {folder} does not exist. Create it first.")
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise _output_error(path, error) from error
+        raise output_error(path, error) from error
 
 
 def write_image(
@@ -110,7 +123,7 @@ def write_image(
     SettingError, OutputError, UnsupportedImageError, PixelSizeError
     """
     path = Path(path)
-    kind = _format(path, lossy=lossy)
+    kind = check_format(path, lossy=lossy)
     check_rgb(pixels, f"Writing {path}", hint="Convert the values first.", deep=True)
     if alpha is not None and (alpha.shape != pixels.shape[:2] or alpha.dtype != pixels.dtype):
         raise UnsupportedImageError(
@@ -120,7 +133,7 @@ def write_image(
     if mpp is not None:
         mpp = check_mpp(mpp, str(path))
     if kind == "JPEG":
-        _check_jpeg(path, pixels, alpha)
+        check_jpeg(path, pixels.shape, pixels.dtype, alpha=alpha is not None)
     check_target(path, force=force)
 
     def rows(start: int, stop: int) -> Pixels:
@@ -141,36 +154,6 @@ def write_image(
     write_atomically(path, encode)
 
 
-def write_atomically(path: Path, encode: Callable[[BinaryIO], None]) -> None:
-    """Write through a temporary file in the same folder, which then takes the place of `path`.
-
-    Raises
-    ------
-    OutputError
-        If the disk is full or the file cannot be written; nothing is left behind.
-    """
-    temporary: Path | None = None
-    try:
-        descriptor, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".part"
-        )
-        os.close(descriptor)
-        temporary = Path(name)
-        with temporary.open("w+b") as file:
-            encode(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only the owner reads
-        temporary.replace(path)
-        temporary = None
-    except OSError as error:
-        raise _output_error(path, error) from error
-    finally:
-        if temporary is not None:
-            with suppress(OSError):
-                temporary.unlink()
-
-
 def write_text(path: Path | str, text: str, *, force: bool) -> None:
     """Write UTF-8 text; the file appears complete or not at all.
 
@@ -188,25 +171,14 @@ def write_text(path: Path | str, text: str, *, force: bool) -> None:
     write_atomically(path, encode)
 
 
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+def check_format(path: Path, *, lossy: bool) -> str:
+    """Return the format of an image file by its suffix: PNG, TIFF or JPEG.
 
-
-def _output_error(path: Path, error: OSError) -> OutputError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(
-            f"{path}: the disk is full. Nothing was written; free some space or choose another "
-            "folder."
-        )
-    return OutputError(
-        f"{path}: cannot be written ({error.strerror or error}). Check the permissions of "
-        f"{path.parent}, or choose another folder."
-    )
-
-
-def _format(path: Path, *, lossy: bool) -> str:
+    Raises
+    ------
+    SettingError
+        Another suffix, or JPEG without `lossy`.
+    """
     suffix = path.suffix.lower()
     if suffix == ".png":
         return "PNG"
@@ -225,12 +197,18 @@ def _format(path: Path, *, lossy: bool) -> str:
     )
 
 
-def _check_jpeg(path: Path, pixels: Pixels, alpha: Pixels | None) -> None:
-    if pixels.dtype != np.uint8:
+def check_jpeg(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], *, alpha: bool) -> None:
+    """Fail if JPEG could not hold an image (H, W, 3).
+
+    Raises
+    ------
+    SettingError
+    """
+    if dtype != np.uint8:
         raise SettingError(f"{path}: JPEG holds 8 bits, the image has 16. Write .png or .tif.")
-    if alpha is not None:
+    if alpha:
         raise SettingError(f"{path}: JPEG has no transparency, the image has. Write .png or .tif.")
-    if max(pixels.shape[:2]) > _JPEG_SIDE:
+    if max(shape[:2]) > _JPEG_SIDE:
         raise SettingError(f"{path}: JPEG ends at {_JPEG_SIDE} px a side. Write .png or .tif.")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from histomend.errors import InputError, MaskError
+from histomend.image import settle
 from histomend.image.scans import SLIDE_FILES
 from histomend.masks import masks_beside
 
@@ -38,8 +39,10 @@ def list_images(inputs: Sequence[Path], suffixes: Sequence[str] = IMAGE_SUFFIXES
         if not path.exists():
             raise InputError(f"{path}: there is no such file or folder. Check the path.")
         if not path.is_dir():
+            settle(path.parent)
             found.append(path)
             continue
+        settle(path)
         images = [
             file
             for file in sorted(path.iterdir())

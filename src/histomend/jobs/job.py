@@ -61,11 +61,14 @@ class RestoreOptions(Options):
     detected : bool
         Whether the mask was found by thresholds.
     trace : Trace or None
+    avoid : (H, W) bool or None
+        What is not restored but no clean tissue either, so that nothing is copied from there.
     """
 
     samples: int = 1
     detected: bool = False
     trace: Trace | None = None
+    avoid: Mask | None = None
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,22 @@ import numpy as np
 import PIL.Image
 import tifffile
 
-from histomend.errors import MaskError, OutputError, SettingError
-from histomend.image import check_output, check_target, write_atomically, write_image
+from histomend.errors import MaskError, OutputError, SettingError, display_name
+from histomend.image import (
+    FileSet,
+    check_target,
+    make_folder,
+    write_atomically,
+    write_image,
+)
+from histomend.image.writing import check_format
+from histomend.jobs.companions import RECORD, check_apart, name_beside
 from histomend.jobs.inputs import IMAGE_SUFFIXES, MAPS, list_images
 from histomend.masks import write_mask
-from histomend.slides.sink import write_output
+from histomend.slides.sink import check_holds, write_output
 
 if TYPE_CHECKING:
-    from histomend.jobs.job import Trace
+    from histomend.jobs.job import Job, Trace
     from histomend.jobs.run import Result
     from histomend.tiles.plan import Window
 
@@ -37,22 +45,33 @@ class Output:
     source : the file that it is made of, if it is one.
     mask : the file that says where, if one does.
     named : maps that go elsewhere than beside the image, by their names in `MAPS`.
+    beside : what the names of the files beside it begin with, by default as `name_beside` says.
     """
 
     image: Path
     source: Path = field(default_factory=Path)
     mask: Path | None = None
     named: Mapping[str, Path] = field(default_factory=dict)
+    beside: str = ""
+
+    def __post_init__(self) -> None:
+        """Find names for what lies beside the image, once: files may come and go."""
+        if not self.beside:
+            object.__setattr__(self, "beside", name_beside(self.image))
 
     @property
     def record(self) -> Path:
         """Where it is said what was done."""
-        return record_of(self.image)
+        return self.image.with_name(f"{self.beside}.{RECORD}")
 
     def path_of(self, name: str) -> Path:
         """Return where a map goes."""
-        beside = self.image.with_name(f"{self.image.stem}.{MAPS[name]}")
+        beside = self.image.with_name(f"{self.beside}.{MAPS[name]}")
         return self.named.get(name, beside)
+
+    def files(self, maps: Iterable[str]) -> list[Path]:
+        """Return all files that are written, the image first."""
+        return [self.image, self.record, *map(self.path_of, maps)]
 
     def check(self, maps: Iterable[str], *, force: bool, lossy: bool) -> None:
         """Fail if something could not be written, would replace an input, or a mask is not there.
@@ -71,22 +90,28 @@ class Output:
                 f"{self.source}: its mask {mask} does not exist. Masks in a folder have the name "
                 "of their image; or let Histomend find the artifacts: --detect."
             )
-        source = self.source if self.source.is_file() else None
-        paths = [self.image, self.record, *map(self.path_of, maps)]
-        for path in paths:
-            make_folder(path.parent)
-            if mask is not None and path.exists() and path.samefile(mask):
-                raise OutputError(f"{path}: is the mask itself. Choose another output.")
-        check_output(self.image, force=force, lossy=lossy, source=source)
-        for path in paths[1:]:
-            if path == self.image:
-                raise SettingError(f"{path} is the output itself. Name another file.")
-            check_target(path, force=force)
-            if path == self.named.get("control"):
-                check_output(path, force=force, lossy=lossy, source=source)
+        for path in self.files(maps):
+            check_target(path, force=force, new_folder=True)
+        for path in (self.image, *(self.named[name] for name in self.named if name == "control")):
+            check_format(path, lossy=lossy)
+        others = {} if mask is None else {mask: "the mask"}
+        check_apart([self.source], self.files(maps), others=others)
+
+    def check_job(self, job: Job) -> None:
+        """Fail if the files could not hold what a job will make.
+
+        Raises
+        ------
+        SettingError
+        """
+        size = job.output
+        shape = (size.planes, size.height, size.width, size.channels)
+        check_holds(self.image, job.source.about, shape, size.dtype)
+        if "control" in self.named:
+            check_holds(self.named["control"], job.source.about, shape, size.dtype)
 
     def write(self, result: Result, *, force: bool = False, lossy: bool = False) -> dict[str, str]:
-        """Write everything, the image last: where it is, what belongs to it is there too.
+        """Write everything: all of it appears together, or all that was there stays.
 
         Returns
         -------
@@ -100,32 +125,28 @@ class Output:
         record = result.record
         if self.image.suffix.lower() in _LOSSY_SUFFIXES:
             record = replace(record, output=replace(record.output, lossy=True))
-        record.write(self.record, force=force)
         written = {"output": self.image, "record": self.record}
-        for name in result.maps():
-            written[name] = self.path_of(name)
-            _write_map(name, written[name], result, force=force, lossy=lossy)
-        note = f"Histomend: {record.note}. What was done is in {self.record.name}."
-        write_output(self.image, result.image, note=note, lossy=lossy, force=force)
+        written |= {name: self.path_of(name) for name in result.maps()}
+        note = f"Histomend: {record.note}. What was done is in {display_name(self.record.name)}."
+        with FileSet(force=force) as files:
+            record.write(files.place(self.record))
+            for name in result.maps():
+                _write_map(name, files.place(written[name]), result, lossy=lossy)
+            write_output(files.place(self.image), result.image, note=note, lossy=lossy)
         return {name: str(path) for name, path in written.items()}
 
 
-def _write_map(name: str, path: Path, result: Result, *, force: bool, lossy: bool) -> None:
+def _write_map(name: str, path: Path, result: Result, *, lossy: bool) -> None:
     if name == "mask" and result.mask is not None:
-        write_mask(path, result.mask, force=force)
+        write_mask(path, result.mask)
     elif name == "uncertainty" and result.uncertainty is not None:
-        write_uncertainty(path, result.uncertainty, force=force)
+        write_uncertainty(path, result.uncertainty)
     elif name == "t_map" and result.t_map is not None:
-        write_t_map(path, result.t_map, force=force)
+        write_t_map(path, result.t_map)
     elif name == "control" and result.control is not None:
         note = "Histomend: the decoded control of an image that was enlarged"
         about = {"mpp": result.image.mpp, "icc": result.image.icc, "note": note}
-        write_image(path, result.control, lossy=lossy, force=force, **about)  # type: ignore[arg-type]
-
-
-def record_of(image: Path) -> Path:
-    """Return the path of the record beside an image."""
-    return image.with_name(f"{image.stem}.ledger.json")
+        write_image(path, result.control, lossy=lossy, **about)  # type: ignore[arg-type]
 
 
 def pair_outputs(inputs: Sequence[Path], out: Path, suffix: str | None = None) -> dict[Path, Path]:
@@ -215,8 +236,15 @@ def plan_outputs(
             if place is not None
         }
 
+    images = list(pairs.values())
     return [
-        Output(output, source, None if masks is None else _mask_of(source, masks), named(output))
+        Output(
+            output,
+            source,
+            None if masks is None else _mask_of(source, masks),
+            named(output),
+            name_beside(output, images),
+        )
         for source, output in pairs.items()
     ]
 
@@ -234,23 +262,6 @@ def _mask_of(source: Path, masks: Path) -> Path:
     names = [source.name, *(source.stem + suffix for suffix in _MASK_SUFFIXES)]
     # The first one where none exists: then the message of the reader names what was expected.
     return next((masks / name for name in names if (masks / name).exists()), masks / names[0])
-
-
-def make_folder(folder: Path) -> None:
-    """Create the folder of an output, and those above it.
-
-    Raises
-    ------
-    OutputError
-        If that is not possible.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: the folder cannot be created ({error.strerror}). "
-            "Check the permissions, or choose another one."
-        ) from error
 
 
 def write_uncertainty(path: Path, deviation: np.ndarray, *, force: bool = False) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,9 +110,17 @@ def execute(job: Job, *, progress: Progress | None = None) -> Result:
     ResourceError
         There is too little memory.
     """
-    shown = ProgressDisplay().file(job.task) if progress is True else nullcontext(progress or None)
-    with shown as advance:
+    with displayed(progress, job.task) as advance:
         return _carry_out(job, advance)
+
+
+def displayed(
+    progress: Progress | None, name: str, unit: str = "parts"
+) -> AbstractContextManager[Advance | None]:
+    """Return what tells how far work has come: a bar of its own, or the function of a user."""
+    if progress is True:
+        return ProgressDisplay(unit=unit).file(name)
+    return nullcontext(progress or None)
 
 
 def _carry_out(job: Job, advance: Advance | None) -> Result:

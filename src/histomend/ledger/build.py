@@ -73,7 +73,7 @@ def build_record(
         changes = tuple(
             _change(source, output.pixels, part, box, uncertainty) for part, box in _parts(mask)
         )
-        figures = {**(figures or {}), **_totals(changes, source)}
+        figures = {**(figures or {}), **totals(changes, source.width * source.height, source.mpp)}
     before, after = original_order(source), original_order(output)
     height, width = _sides(source)
     high, wide = _sides(output)
@@ -221,7 +221,8 @@ def _area_um2(area_px: int, mpp: float | None) -> float | None:
     return None if mpp is None else round(area_px * mpp * mpp, 3)
 
 
-def _totals(changes: Sequence[Change], source: Image) -> dict[str, Any]:
+def totals(changes: Sequence[Change], pixels: int, mpp: float | None) -> dict[str, Any]:
+    """Return the figures of an image of so many pixels that was changed there."""
     area = sum(change.area_px for change in changes)
 
     def mean(values: list[float | None]) -> float | None:
@@ -233,8 +234,8 @@ def _totals(changes: Sequence[Change], source: Image) -> dict[str, Any]:
     return {
         "regions": len(changes),
         "area_px": area,
-        "area_um2": _area_um2(area, source.mpp),
-        "share": area / (source.width * source.height),
+        "area_um2": _area_um2(area, mpp),
+        "share": area / pixels,
         "mean_change": mean([change.mean_change for change in changes]),
         "uncertainty": mean([change.uncertainty for change in changes]),
     }

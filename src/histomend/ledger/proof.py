@@ -160,7 +160,7 @@ def read_described(record: Record, path: Path, *, source: bool = False) -> Image
     if record.source.axes is None:
         return read_image(path, region=region, least=1)
     channels = 1 if not {"C", "S"} & set(record.source.axes) else None
-    return stack_of(path, channels=channels, region=region)
+    return stack_of(path, channels=channels, region=region, per_channel=None)
 
 
 def _verify_whole(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from histomend.errors import LedgerError
-from histomend.image import write_text
+from histomend.image import settle, write_text
 from histomend.ledger.schema import check_box, checksum, fill_record, plain, take
 
 SCHEMA_VERSION = 2
@@ -31,8 +31,8 @@ class SourceRecord:
         File name without folders; None for arrays.
     sha256 : str or None
         Of the file's bytes.
-    pixels_sha256 : str
-        Of shape, type and values, see `histomend.image.pixels_sha256`.
+    pixels_sha256 : str or None
+        Of shape, type and values, see `histomend.image.pixels_sha256`; None of a whole slide.
     alpha_sha256 : str or None
         The same of the transparency, if there is any.
     width, height : int
@@ -51,7 +51,7 @@ class SourceRecord:
 
     name: str | None
     sha256: str | None
-    pixels_sha256: str
+    pixels_sha256: str | None
     alpha_sha256: str | None
     width: int
     height: int
@@ -68,21 +68,28 @@ class OutputRecord:
 
     Parameters
     ----------
-    pixels_sha256 : str
+    pixels_sha256 : str or None
+        None of a whole slide.
     width, height : int
         In pixels.
     dtype : str
     mpp : float or None
     lossy : bool
         Whether the file was compressed with loss, so that its pixels are no longer those.
+    container : str or None
+        How a whole slide was written: "appended", "compact" or "pyramid"; None of a picture.
+    file_sha256 : str or None
+        Of the bytes of a slide; of an appended one of those behind its source's.
     """
 
-    pixels_sha256: str
+    pixels_sha256: str | None
     width: int
     height: int
     dtype: str
     mpp: float | None
     lossy: bool = False
+    container: str | None = None
+    file_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,8 @@ class Change:
     uncertainty : float or None
         Mean of the uncertainty map over masked pixels, in the map's units.
     original : str
-        The source pixels under the mask, zeros elsewhere: a PNG of the box, in base64.
+        The source pixels under the mask, zeros elsewhere: a PNG of the box, in base64. Empty of a
+        slide, which holds them itself.
     mask : str
         The mask within the box: a one-bit PNG, in base64.
     """
@@ -254,6 +262,7 @@ class Record:
             Missing, unreadable, truncated, edited, of another schema, or not a ledger.
         """
         path = Path(path)
+        settle(path.parent)
         try:
             return cls.from_json(path.read_text(encoding="utf-8"))
         except OSError as error:

@@ -75,13 +75,15 @@ KINDS: dict[str, tuple[type, ...]] = {
     # its source and output
     "name": (str, type(None)),
     "sha256": (str, type(None)),
-    "pixels_sha256": (str,),
+    "pixels_sha256": (str, type(None)),
     "alpha_sha256": (str, type(None)),
     "width": (int,),
     "height": (int,),
     "dtype": (str,),
     "mpp": (*_Number, type(None)),
     "lossy": (bool,),
+    "container": (str, type(None)),
+    "file_sha256": (str, type(None)),
     "region": (list, type(None)),
     "axes": (str, type(None)),
     # a change
@@ -96,7 +98,7 @@ KINDS: dict[str, tuple[type, ...]] = {
 
 
 # Fields that records written earlier do not have.
-ADDED = {"provenance"}
+ADDED = {"provenance", "container", "file_sha256"}
 
 
 def fill_record(kind: type[_Record], data: dict[str, Any], where: str) -> _Record:

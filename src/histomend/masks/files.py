@@ -173,7 +173,7 @@ def _from_geojson(
     classes: Sequence[str] | None,
     frame: Frame,
 ) -> tuple[Mask, tuple[str, ...]]:
-    obj, notices = _load_json(path)
+    obj, notices = load_json(path)
     if not is_tissue_outline(obj):
         mask, said = fill_geojson(obj, shape, origin=origin, classes=classes, where=str(path))
         return mask, notices + said
@@ -191,6 +191,20 @@ def _from_geojson(
 def _from_picture(
     path: Path, place: Smaller, classes: Sequence[str] | None
 ) -> tuple[Mask, tuple[str, ...]]:
+    mask, notices = marked(path, place, classes)
+    return (mask if mask.shape == place.shape else place.enlarged(mask)), notices
+
+
+def marked(
+    path: Path, place: Smaller, classes: Sequence[str] | None
+) -> tuple[Mask, tuple[str, ...]]:
+    """Return what a picture marks, at its own size, which may be smaller than the slide's.
+
+    Raises
+    ------
+    MaskError, UnreadableImageError, UnsupportedImageError
+    """
+
     def check(height: int, width: int) -> None:
         if (height, width) == place.shape:
             return
@@ -223,8 +237,10 @@ def _from_picture(
     if not (grandqc or is_smaller_by_nature(path, labels=False)):
         check_shape((mask.shape[0], mask.shape[1]), place.shape, str(path))
     share = place.whole[0] / mask.shape[1]
-    notices += (f"the mask is {share:.1f} times smaller than the slide and was enlarged",)
-    return place.enlarged(mask), notices
+    return mask, (
+        *notices,
+        f"the mask is {share:.1f} times smaller than the slide and was enlarged",
+    )
 
 
 def _grey_values(marks: Marks, where: str) -> npt.NDArray[Any]:
@@ -269,7 +285,7 @@ def _black_and_white(values: npt.NDArray[Any], where: str) -> Mask:
     return np.asarray(values >= 0.5 * full)
 
 
-def _load_json(path: Path) -> tuple[Any, tuple[str, ...]]:
+def load_json(path: Path) -> tuple[Any, tuple[str, ...]]:
     """Parse JSON in UTF-8, UTF-16, UTF-32 or a code page of Windows, with a BOM or without."""
     data = read_at_most(path, MOST_GEOJSON, MaskError, "a GeoJSON")
     notices: tuple[str, ...] = ()

@@ -66,6 +66,8 @@ class Annotation:
     color : (r, g, b)
         Of the class.
     measurements : numbers by name
+    scale : (across, down)
+        Of coordinates.
     """
 
     mask: Mask
@@ -74,6 +76,7 @@ class Annotation:
     kind: str
     color: tuple[int, int, int]
     measurements: Mapping[str, float]
+    scale: tuple[float, float] = (1, 1)
 
 
 def annotations_to_geojson(annotations: Iterable[Annotation]) -> dict[str, Any]:
@@ -93,6 +96,12 @@ def annotations_to_geojson(annotations: Iterable[Annotation]) -> dict[str, Any]:
                 "classification": {"name": each.kind, "color": list(each.color)},
                 "measurements": dict(each.measurements),
             }
+            if each.scale != (1, 1):
+                across, down = each.scale
+                pieces = [
+                    [[[round(x * across), round(y * down)] for x, y in ring] for ring in rings]
+                    for rings in pieces
+                ]
             features.append(_feature(pieces, about))
     return {"type": "FeatureCollection", "features": features}
 
@@ -165,9 +174,7 @@ def fill_geojson(
     mask : (H, W) bool
     notices : tuple of str
     """
-    found = _Shapes(where)
-    found.collect(obj, "", 0)
-    chosen = found.of(classes)
+    chosen, notices = polygons_of(obj, classes, where)
     mask = np.zeros(shape, dtype=bool)
     filler = PolygonFiller(mask)
     offset = np.asarray(origin, dtype=float)
@@ -180,7 +187,21 @@ def fill_geojson(
             f"region, which is {shape[1]} x {shape[0]} px. Are the coordinates in pixels at full "
             "resolution, and of this image?"
         )
-    return mask, found.notices(classes)
+    return mask, notices
+
+
+def polygons_of(
+    obj: Any, classes: Sequence[str] | None, where: str
+) -> tuple[list[list[Ring]], tuple[str, ...]]:
+    """Return the polygons of a GeoJSON object, each a list of rings, and what is to be said.
+
+    Raises
+    ------
+    MaskError
+    """
+    found = _Shapes(where)
+    found.collect(obj, "", 0)
+    return found.of(classes), found.notices(classes)
 
 
 def is_tissue_outline(obj: Any) -> bool:

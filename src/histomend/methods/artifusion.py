@@ -20,7 +20,7 @@ from histomend.methods.sampling import GENERATE, sampling
 from histomend.models import Model
 from histomend.slides.source import ArraySource
 from histomend.tiles.plan import make_plan
-from histomend.tiles.seams import mark_bare
+from histomend.tiles.seams import bare_notice, mark_bare
 
 
 class ArtiFusion(Recipe):
@@ -93,17 +93,13 @@ def decide(source: ArraySource, model: Any, options: Options, mask: Mask | None 
             "Choose another --model."
         )
     chosen = sampling(options.preset, config, options.steps, options.sampler)
-    scale, notices = _scale(source, config.mpp)
+    scale, notices = scale_to(source.mpp, config.mpp)
     plan = make_plan(mask, config.window, scale, config.factor)
     plan = mark_bare(plan, source, mask)
     windows = plan.windows
     bare = sum(window.bare for window in windows)
     if bare:
-        notices = (
-            *notices,
-            f"{bare} of {len(windows)} windows show nothing but bare glass around the mask: they "
-            "are filled smoothly, without the model, so that no tissue is invented there.",
-        )
+        notices = (*notices, bare_notice(bare, len(windows)))
     size = 1 if model.device.type == "cpu" else min(GROUP, options.batch)
     groups = grouped_by_shape(plan, config.window, size)
     calls = chosen.nfe(config.noise_schedule()) * options.samples * (len(windows) - bare)
@@ -160,17 +156,17 @@ def decide(source: ArraySource, model: Any, options: Options, mask: Mask | None 
     )
 
 
-def _scale(source: ArraySource, model_mpp: float) -> tuple[float, tuple[str, ...]]:
-    """Return the model's pixels per pixel of the image, and what is to be said of it."""
-    if source.mpp is None:
+def scale_to(mpp: float | None, model_mpp: float) -> tuple[float, tuple[str, ...]]:
+    """Return the model's pixels per pixel of an image, and what is to be said of it."""
+    if mpp is None:
         return 1.0, (
             f"The image does not say its pixel size; it is taken to be the model's, {model_mpp:g} "
             "um. Name it with --mpp if it is another.",
         )
-    if not differs(source.mpp, model_mpp):
+    if not differs(mpp, model_mpp):
         return 1.0, ()
-    return source.mpp / model_mpp, (
-        f"The image has {source.mpp:g} um per pixel and the model {model_mpp:g}: what is restored "
+    return mpp / model_mpp, (
+        f"The image has {mpp:g} um per pixel and the model {model_mpp:g}: what is restored "
         "is resampled to the model's pixel size and back.",
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 from histomend.errors import SettingError, UnsupportedImageError
 from histomend.image.pixels import Region
 from histomend.image.stabilise import CameraNoise
+from histomend.image.stacks import Stack
 from histomend.jobs.job import (
     DenoiseOptions,
     Job,
@@ -139,16 +140,30 @@ def _open_restore(request: _Request, options: dict[str, Any]) -> _Opened:
 
 def _open_denoise(request: _Request, options: dict[str, Any]) -> _Opened:
     info, mpp, region = request.info, request.mpp, request.region
-    axes = options.pop("axes", None)
+    axes, per_channel = options.pop("axes", None), options.pop("per_channel", None)
     known = {name: options.pop(name, None) for name in ("gain", "offset", "read_noise")}
     chosen = DenoiseOptions(info.name, camera=_camera(**known), **options)
     loaded = request.load(chosen.device)
     channels = loaded.config.channels if isinstance(loaded, Model) else None
-    source = stack_source(request.image, channels=channels, axes=axes, mpp=mpp, region=region)
+    source = stack_source(
+        request.image, channels=channels, axes=axes, mpp=mpp, region=region, per_channel=per_channel
+    )
     if loaded is None:
         loaded = request.load(chosen.device, source.channels)
     stabilise = None if chosen.stabilise == "auto" else chosen.stabilise
-    return _Opened(source, loaded, chosen, repeats={"axes": axes, "stabilise": stabilise, **known})
+    repeats = {"axes": axes, "per_channel": per_channel, "stabilise": stabilise, **known}
+    return _Opened(source, loaded, chosen, repeats=repeats, notices=_why(source, request, loaded))
+
+
+def _why(source: ArraySource, request: _Request, loaded: Loaded | None) -> tuple[str, ...]:
+    """Say why this bundled model was taken for an image of several channels."""
+    axes = source.about.axes if isinstance(source.about, Stack) else None
+    if request.model is not None or loaded is None or axes is None or axes.channels == 1:
+        return ()
+    if axes.grey or axes.apart:
+        raman = "; for CH2 and CH3 of Raman name rscd-srh-sim" if axes.channels == 2 else ""
+        return (f"the model is {loaded.name}, which is for one channel{raman} (--model)",)
+    return (f"the model is {loaded.name}, for the colours of a picture (--model, --per-channel)",)
 
 
 def _camera(

@@ -58,10 +58,16 @@ class ValueMap(Protocol):
         """Return what the record says of the map."""
 
 
-def value_map(
+def value_maps(
     source: ArraySource, model: Model | None, options: Options
-) -> tuple[ValueMap, tuple[str, ...]]:
+) -> tuple[tuple[ValueMap, ...], tuple[str, ...]]:
     """Return how the model sees an image, and what is to be said of it.
+
+    Returns
+    -------
+    maps : tuple of ValueMap
+        One; or one for each channel, where channels are planes of their own.
+    notices : tuple of str
 
     Raises
     ------
@@ -78,11 +84,20 @@ def value_map(
             "not: the model was not trained on such values, or --stabilise is none. Leave them "
             "away."
         )
-    if model is None or not stabilised:
-        return plain_range(source.about)
-    schedule, highest = model.config.noise_schedule(), model.config.trained_t
-    most = float(schedule.sigma[highest] / schedule.alpha[highest])
-    return camera_range(source.about, most, given.camera)
+    maps: list[ValueMap] = []
+    said: list[str] = []
+    channels = source.about.by_channel()
+    for number, channel in enumerate(channels, 1):
+        found: ValueMap
+        if model is None or not stabilised:
+            found, notices = plain_range(channel)
+        else:
+            schedule, highest = model.config.noise_schedule(), model.config.trained_t
+            most = float(schedule.sigma[highest] / schedule.alpha[highest])
+            found, notices = camera_range(channel, most, given.camera)
+        maps.append(found)
+        said += [f"Channel {number}: {n}" if len(channels) > 1 else n for n in notices]
+    return tuple(maps), tuple(said)
 
 
 class RestoresTiles(Protocol):
@@ -157,14 +172,15 @@ class _Tiles:
     source : Source
     tiles : tuple of Tile
         Of each plane.
-    values : ValueMap
+    values : tuple of ValueMap
+        Of the planes in turn.
     restores : RestoresTiles
     device : torch.device
     """
 
     source: Source
     tiles: tuple[Tile, ...]
-    values: ValueMap
+    values: tuple[ValueMap, ...]
     restores: RestoresTiles
     device: torch.device
 
@@ -179,9 +195,13 @@ class _Tiles:
         """Whether a plane has more than one group."""
         return len(self.tiles) > GROUP
 
-    def seen(self, pixels: Sequence[Pixels]) -> Tensor:
-        """Return tiles as the model sees them, (B, C, h, w)."""
-        tiles = np.stack([self.values.encode(part) for part in pixels])
+    def values_of(self, plane: int) -> ValueMap:
+        """Return how the model sees a plane."""
+        return self.values[plane % len(self.values)]
+
+    def seen(self, plane: int, pixels: Sequence[Pixels]) -> Tensor:
+        """Return tiles of a plane as the model sees them, (B, C, h, w)."""
+        tiles = np.stack([self.values_of(plane).encode(part) for part in pixels])
         x = torch.from_numpy(np.ascontiguousarray(tiles.transpose(0, 3, 1, 2)))
         return x.to(self.device)
 
@@ -208,7 +228,8 @@ class CalibrateStage(_Tiles):
     ) -> list[float]:
         """Return the predicted t of each tile."""
         calibrate = self.restores.calibrate
-        predicted = [] if calibrate is None else calibrate(self.seen(pixels)).tolist()
+        x = self.seen(units[0].plane, pixels)
+        predicted = [] if calibrate is None else calibrate(x).tolist()
         tick()
         return [float(value) for value in predicted]
 
@@ -256,7 +277,7 @@ class RestoreStage(_Tiles):
             [NoiseField(further_seed(self.seed, plane))] * len(units),
             [(unit.reads[1], unit.reads[0]) for unit in units],
         )
-        found, nfe = self.restores(self.seen(pixels), t, noise)
+        found, nfe = self.restores(self.seen(plane, pixels), t, noise)
         tick()
         values = found.permute(0, 2, 3, 1).cpu().numpy()
         return list(zip(values, nfe.tolist(), strict=True))
@@ -275,13 +296,14 @@ class RestoreStage(_Tiles):
             values = _counting(tiles, calls)
             for top, band in blended(self.tiles, values, source.width, source.channels):
                 rows = (0, top, source.width, len(band))
-                restored = self.values.decode(band, dtype)
+                restored = self.values_of(plane).decode(band, dtype)
                 if field is not None:
                     clean = np.rint(field[top : top + len(band)]) == 0
                     restored = np.where(clean[..., None], source.read(plane, rows), restored)
                 sink.write(plane, rows, restored)
-        figures = {
-            "intensity": self.values.record(),
+        ranges = [values.record() for values in self.values]
+        figures: dict[str, Any] = {
+            "intensity": ranges if len(ranges) > 1 else ranges[0],
             "nfe_mean": float(np.mean(calls)),
             "nfe_most": max(calls),
         }
@@ -308,7 +330,7 @@ def decide_field(
     settings: dict[str, Any],
 ) -> Job:
     """Return the job of a method that restores tiles: calibrate if it does, restore, blend."""
-    values, notices = value_map(source, model, options)
+    values, notices = value_maps(source, model, options)
     window = WINDOW if model is None else model.config.window
     tiles = make_tiles(source.height, source.width, window)
     device = torch_device(options.device) if model is None else model.device

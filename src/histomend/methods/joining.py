@@ -157,7 +157,9 @@ class FillStage:
     ) -> list[Filling]:
         """Return the filling."""
         mpp = self.source.mpp or self.shared.model.config.mpp
-        found = fill(pixels[0], self.shared.mask, mpp=mpp, seed=self.seed)
+        avoid = self.shared.options.avoid
+        clean = None if avoid is None else ~avoid
+        found = fill(pixels[0], self.shared.mask, clean=clean, mpp=mpp, seed=self.seed)
         tick()
         return [found]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,12 @@ from histomend.errors import MaskError, SettingError
 from histomend.image import Image
 from histomend.jobs.job import Mask
 from histomend.masks import check_mask, load_mask, share_notice
-from histomend.masks.artifact_classes import chosen_classes
+from histomend.masks.artifact_classes import RESTORABLE, chosen_classes
 from histomend.slides.source import ArraySource
+
+if TYPE_CHECKING:
+    from histomend.detect.learned import Detection
+    from histomend.models.detector import Detector
 
 MaskLike = str | Path | npt.NDArray[Any] | PilImage.Image
 MAX_SHARE = 0.02
@@ -93,28 +97,44 @@ class Where:
     def _detected(self, source: ArraySource) -> tuple[Mask, tuple[str, ...]]:
         if self.detector == THRESHOLD:
             return self._by_thresholds(source)
-        from histomend.detect.learned import detector_named, find
+        from histomend.detect.learned import find
 
-        named = None if self.detector == LEARNED else self.detector
         detection = find(
-            source.values[0], mpp=source.mpp, detector=detector_named(named), where=source.where
+            source.values[0], mpp=source.mpp, detector=self.loaded_detector(), where=source.where
         )
+        kinds, notices = self.allowed(detection, source.where)
+        return detection.found.mask(kinds), notices
+
+    def loaded_detector(self) -> Detector:
+        """Return the detector that finds artifacts, which is not `THRESHOLD`."""
+        from histomend.detect.learned import detector_named
+
+        return detector_named(None if self.detector == LEARNED else self.detector)
+
+    def allowed(self, detection: Detection, where: str) -> tuple[list[str], tuple[str, ...]]:
+        """Return the classes that are restored of what was found, and what to tell.
+
+        Raises
+        ------
+        MaskError
+            That is more of the tissue than `max_share`.
+        """
         found, notices = detection.found, detection.notices
-        kinds = chosen_classes(self.classes)
+        kinds = chosen_classes(self.classes) or list(RESTORABLE)
         regions = found.of(kinds)
         if not regions:
             nothing = "No artifact to restore was found: the image is returned as it is."
-            return found.mask(kinds), (nothing, *notices)
+            return kinds, (nothing, *notices)
         shares = found.shares()
         names = sorted({region.kind for region in regions})
         share = sum(shares[name] for name in names)
         text = ", ".join(f"{name.replace('_', ' ')} {shares[name]:.1%}" for name in names)
         text = f"{share:.1%} of the tissue ({text}), at {found.places.mpp:g} um per pixel"
-        self._check_share(share, source, f"the detector found artifacts on {text}")
+        self._check_share(share, where, f"the detector found artifacts on {text}")
         count = f"{len(regions)} region{'s' if len(regions) > 1 else ''}"
         sure = min(region.probability for region in regions)
         told = f"the detector found {count}, {text}; the least sure with probability {sure:.2f}"
-        return found.mask(kinds), (told, *notices)
+        return kinds, (told, *notices)
 
     def _by_thresholds(self, source: ArraySource) -> tuple[Mask, tuple[str, ...]]:
         from histomend.detect.features import USUAL_MPP
@@ -127,16 +147,16 @@ class Where:
         if source.mpp is None:
             taken += ", assumed as the file says nothing (--mpp)"
         said = f"the thresholds found {share:.1%} of the coloured tissue to be artifacts ({taken})"
-        self._check_share(share, source, said)
+        self._check_share(share, source.where, said)
         area = f"{found.mean():.1%} of the image, {share:.1%} of its coloured tissue"
         return found, (f"the thresholds found {area}, {taken}",)
 
-    def _check_share(self, share: float, source: ArraySource, said: str) -> None:
+    def _check_share(self, share: float, where: str, said: str) -> None:
         """Refuse to restore more of the tissue than the user allows."""
         if share <= self.max_share:
             return
         raise MaskError(
-            f"{source.where}: {said}, more than --max-share {self.max_share:g}: tissue may have "
+            f"{where}: {said}, more than --max-share {self.max_share:g}: tissue may have "
             "been taken for artifacts. Look at what was found (histomend detect IMAGE -o "
             "found.png) and use it as --mask if it is right, or allow more: --max-share 1."
         )

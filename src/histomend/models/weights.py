@@ -10,7 +10,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from histomend.errors import UnsafeWeightsError, WeightsError
+from histomend.errors import OutputError, UnsafeWeightsError, WeightsError
+
+WEIGHTS_FILE = "model.safetensors"
+"""Of a model in one file."""
 
 
 def shards(folder: Path) -> list[Path]:
@@ -23,7 +26,7 @@ def shards(folder: Path) -> list[Path]:
     WeightsError
         If there are none.
     """
-    return no_pickle(sorted(folder.glob("model*.safetensors")), folder, "model.safetensors")
+    return no_pickle(sorted(folder.glob("model*.safetensors")), folder, WEIGHTS_FILE)
 
 
 def no_pickle(found: list[Path], folder: Path, name: str) -> list[Path]:
@@ -167,11 +170,24 @@ def save_shards(
     groups = list(_sharded(state, half, shard_bytes))
     for number, group in enumerate(groups, 1):
         whole = len(groups) == 1
-        name = (
-            "model.safetensors" if whole else f"model-{number:05d}-of-{len(groups):05d}.safetensors"
-        )
-        save_file(group, folder / name)
+        name = WEIGHTS_FILE if whole else f"model-{number:05d}-of-{len(groups):05d}.safetensors"
+        save_tensors(group, folder / name)
     return weights_sha256(shards(folder))
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a safetensors file.
+
+    Raises
+    ------
+    OutputError
+    """
+    try:
+        save_file(tensors, path)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error}). Check the permissions and the space of the disk."
+        ) from error
 
 
 def _sharded(

@@ -33,9 +33,9 @@ from typing import BinaryIO
 from histomend.errors import JobError, RegionError
 from histomend.image.pixels import Pixels, Region, check_region
 from histomend.image.reading import file_sha256
-from histomend.image.writing import write_atomically
+from histomend.image.replacing import write_atomically
 from histomend.slides.appended_file import AppendedFile, NewTile
-from histomend.slides.copying import check_slide_target, open_slide_file
+from histomend.slides.copying import bytes_sha256, check_slide_target, open_slide_file
 from histomend.slides.description import check_fields, restored_description, software_note
 from histomend.slides.faded_levels import new_tile
 from histomend.slides.jpeg_edit import Mask
@@ -65,6 +65,8 @@ class AppendedReport:
         Tiles of level 0 that were asked for but hold nothing: left as they are.
     promoted : bool
         The file became a BigTIFF, as classic TIFF ends at 4 GiB.
+    appended_sha256 : str
+        Of all bytes behind those of the source.
     """
 
     path: Path
@@ -72,6 +74,7 @@ class AppendedReport:
     changes: tuple[TileChange, ...]
     never_scanned: tuple[Region, ...]
     promoted: bool
+    appended_sha256: str
 
 
 class AppendedSlide:
@@ -182,6 +185,10 @@ class AppendedSlide:
             for level, waiting in zip(self.levels, self._waiting, strict=True):
                 waiting.update(level.tiles(_cells(tight, level.factor)))
 
+    def composed(self, region: Region) -> tuple[Pixels, Mask] | None:
+        """Return the pixels that were put into a region so far, and where; None without any."""
+        return self._open_patches().compose(region)
+
     def settle(self, row: int) -> None:
         """Edit all tiles that are complete if no new pixels come any more above a row.
 
@@ -208,13 +215,24 @@ class AppendedSlide:
             for tile in sorted(ready):
                 self._edit(pixels, tile)
 
-    def finish(self, fields: dict[str, str] | None = None) -> AppendedReport:
+    def finish(
+        self,
+        fields: dict[str, str] | None = None,
+        *,
+        through: Path | None = None,
+        target: Path | None = None,
+    ) -> AppendedReport:
         """Write the slide.
 
         Parameters
         ----------
         fields : dict of str to str or None
             What its description is to say, besides that it was restored and from what.
+        through : Path or None
+            The folder of the temporary file, on the file system of the target; by default that of
+            the target.
+        target : Path or None
+            Another file than the target, which the description still names.
 
         Raises
         ------
@@ -249,9 +267,17 @@ class AppendedSlide:
             )
         start = PROMOTED_START if promoted else 0
         spool = self._open_spool()
-        write_atomically(self._target, lambda file: whole.write(self._file, spool, file, start))
+        place = target or self._target
+        digest = ""
+
+        def write(file: BinaryIO) -> None:
+            nonlocal digest
+            whole.write(self._file, spool, file, start)
+            digest = bytes_sha256(file, start + self.tiff.size)
+
+        write_atomically(place, write, through=through)
         never_scanned = tuple(sorted(self._never_scanned, key=lambda region: region[1::-1]))
-        return AppendedReport(self._target, sha256, changes, never_scanned, promoted)
+        return AppendedReport(place, sha256, changes, never_scanned, promoted, digest)
 
     def _open_patches(self) -> Patches:
         if self._patches is None:

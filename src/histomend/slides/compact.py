@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from histomend.errors import SettingError, UnsupportedImageError
-from histomend.image.writing import write_atomically
+from histomend.image.replacing import write_atomically
 from histomend.slides.copying import check_slide_target, open_slide_file
 from histomend.slides.tiff_levels import STRIP_TAGS, TILE_TAGS
 from histomend.slides.tiff_structure import Directory, Entry, TiffStructure
@@ -57,6 +57,7 @@ def compact(
     drop: tuple[str, ...] = (),
     force: bool = False,
     classic_limit: int = CLASSIC_LIMIT,
+    through: Path | None = None,
 ) -> CompactReport:
     """Write a slide anew.
 
@@ -69,6 +70,8 @@ def compact(
         An existing target may be replaced.
     classic_limit : int
         Bytes from which on a classic TIFF becomes a BigTIFF.
+    through : Path or None
+        The folder of the temporary file, by default that of the target.
 
     Raises
     ------
@@ -82,24 +85,40 @@ def compact(
         The target exists or cannot be written.
     """
     source, target = Path(source), Path(target)
-    for name in drop:
-        if name not in ASSOCIATED:
-            raise SettingError(f"drop: {name!r} is not one of {', '.join(ASSOCIATED)}.")
     with open_slide_file(source) as file:
         tiff = TiffStructure(file, str(source))
-        check_movable(tiff)
-        names = _names(tiff)
-        if drop and not names:
-            raise UnsupportedImageError(
-                f"{source}: does not name its images as Aperio slides do, so that it is unknown "
-                "which is the label. Nothing was written."
-            )
+        names = _checked_names(tiff, drop)
         kept = [d for d in tiff.chain if names.get(d.offset) not in drop]
         dropped = tuple(names[d.offset] for d in tiff.chain if d not in kept)
         check_slide_target(source, target, force=force)
         big = tiff.big or _size(tiff, kept) >= classic_limit
-        write_atomically(target, lambda out: _write(tiff, kept, out, big=big))
+        write_atomically(target, lambda out: _write(tiff, kept, out, big=big), through=through)
     return CompactReport(target, dropped, big and not tiff.big)
+
+
+def check_compactable(source: Path, drop: tuple[str, ...] = ()) -> None:
+    """Fail early if `compact` could not write a slide anew.
+
+    Raises
+    ------
+    SettingError, UnsupportedImageError, UnreadableImageError
+    """
+    with open_slide_file(source) as file:
+        _checked_names(TiffStructure(file, str(source)), drop)
+
+
+def _checked_names(tiff: TiffStructure, drop: tuple[str, ...]) -> dict[int, str]:
+    for name in drop:
+        if name not in ASSOCIATED:
+            raise SettingError(f"drop: {name!r} is not one of {', '.join(ASSOCIATED)}.")
+    check_movable(tiff)
+    names = _names(tiff)
+    if drop and not names:
+        raise UnsupportedImageError(
+            f"{tiff.where}: does not name its images as Aperio slides do, so that it is unknown "
+            "which is the label. Nothing was written."
+        )
+    return names
 
 
 def _names(tiff: TiffStructure) -> dict[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from contextlib import suppress
@@ -42,6 +43,28 @@ def open_slide_file(path: Path) -> BinaryIO:
         raise UnreadableImageError(
             f"{path}: cannot be opened ({error.strerror or error})."
         ) from error
+
+
+def bytes_sha256(file: BinaryIO, start: int, length: int | None = None, first: bytes = b"") -> str:
+    """Return the SHA-256 of a stretch of a file, which is moved.
+
+    Parameters
+    ----------
+    file : binary file
+    start : int
+        Where the stretch begins.
+    length : int or None
+        Its bytes; None for all to the end.
+    first : bytes
+        What stands for the first ones.
+    """
+    digest = hashlib.sha256(first)
+    file.seek(start + len(first))
+    left = (1 << 63) if length is None else length - len(first)
+    while left > 0 and (piece := file.read(min(1 << 20, left))):
+        digest.update(piece)
+        left -= len(piece)
+    return digest.hexdigest()
 
 
 def copy_bytes(source: BinaryIO, offset: int, count: int, target: BinaryIO, position: int) -> None:

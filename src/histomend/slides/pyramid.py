@@ -24,7 +24,8 @@ import numpy.typing as npt
 
 from histomend.errors import ImageSizeError, SettingError, UnsupportedImageError
 from histomend.image.pixels import Pixels, check_mpp
-from histomend.image.writing import check_target, write_atomically
+from histomend.image.replacing import write_atomically
+from histomend.image.writing import check_target
 from histomend.slides.description import check_fields, restored_description
 from histomend.slides.tiff_structure import SUB_DIRECTORIES, Directory, Entry
 from histomend.slides.tiff_writing import DirectoryWriter, header, write_chain
@@ -62,6 +63,7 @@ def write_pyramid(
     name: str = "",
     fields: dict[str, str] | None = None,
     force: bool = False,
+    through: Path | None = None,
 ) -> None:
     """Write a pyramid; the file appears complete or not at all.
 
@@ -88,6 +90,8 @@ def write_pyramid(
         What the description is to say besides "Restored, not for diagnosis"; None for neither.
     force : bool
         An existing target may be replaced.
+    through : Path or None
+        The folder of the temporary file, by default that of the target.
 
     Raises
     ------
@@ -114,7 +118,11 @@ def write_pyramid(
     text = _ome_xml(size, samples, kind, mpp, name)
     if fields is not None:
         text = restored_description(text, fields, identity="", source="", target="") or text
-    write_atomically(target, lambda file: writer.write(file, rows, str(target), mpp, icc, text))
+    write_atomically(
+        target,
+        lambda file: writer.write(file, rows, str(target), mpp, icc, text),
+        through=through,
+    )
 
 
 class _PyramidWriter:

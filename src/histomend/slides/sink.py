@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from histomend.image import Image, write_image
 from histomend.image.pixels import Region
-from histomend.image.stack_files import write_stack
+from histomend.image.stack_files import check_picture, write_stack
 from histomend.image.stacks import Stack
+from histomend.image.writing import check_jpeg
 
 Pixels = npt.NDArray[Any]
 
@@ -68,3 +69,24 @@ def write_output(
         lossy=lossy,
         force=force,
     )
+
+
+def check_holds(
+    path: Path, about: Image | Stack, shape: tuple[int, int, int, int], dtype: np.dtype[Any]
+) -> None:
+    """Fail early if a file of this suffix cannot hold a result.
+
+    Parameters
+    ----------
+    about : what the result is made of.
+    shape, dtype : of the result, (Z, H, W, C).
+
+    Raises
+    ------
+    SettingError
+    """
+    picture = path.suffix.lower() not in (".tif", ".tiff")
+    if isinstance(about, Stack) and picture:
+        check_picture(path, about)
+    if picture and path.suffix.lower() != ".png":
+        check_jpeg(path, shape[1:], dtype, alpha=about.alpha is not None)

@@ -144,6 +144,7 @@ def stack_source(
     axes: str | None = None,
     mpp: float | None = None,
     region: Region | None = None,
+    per_channel: bool | None = False,
 ) -> ArraySource:
     """Open an image or a stack of one to three channels (`histomend.image.stack_input`).
 
@@ -151,4 +152,7 @@ def stack_source(
     ------
     InputError
     """
-    return ArraySource(stack_of(image, channels=channels, axes=axes, mpp=mpp, region=region))
+    about = stack_of(
+        image, channels=channels, axes=axes, mpp=mpp, region=region, per_channel=per_channel
+    )
+    return ArraySource(about)

@@ -12,6 +12,7 @@ import os
 import struct
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -56,14 +57,19 @@ class TileChange:
     halo: int
     packed: bytes
 
-    def grown(self) -> Mask:
-        """Return (h, w): where the tile may have changed, as far as it lies in its level."""
+    def touched(self) -> Mask:
+        """Return (rows, columns): which cells of the tile were touched."""
         _, _, w, h = self.region
         width, height = self.cell
         rows, columns = -(-h // height), -(-w // width)
         bits = np.frombuffer(zlib.decompress(self.packed), np.uint8)
-        cells = np.unpackbits(bits, count=rows * columns).reshape(rows, columns).astype(np.bool_)
-        mask = cells.repeat(height, 0).repeat(width, 1)
+        return np.unpackbits(bits, count=rows * columns).reshape(rows, columns).astype(np.bool_)
+
+    def grown(self) -> Mask:
+        """Return (h, w): where the tile may have changed, as far as it lies in its level."""
+        _, _, w, h = self.region
+        width, height = self.cell
+        mask = self.touched().repeat(height, 0).repeat(width, 1)
         for _ in range(self.halo):
             padded = np.pad(mask, 1)
             across = padded[:, :-2] | padded[:, 1:-1] | padded[:, 2:]
@@ -117,6 +123,16 @@ class Trailer:
         }
         packed = zlib.compress(json.dumps(whole, separators=(",", ":")).encode("ascii"), 6)
         return packed + _TAIL.pack(len(packed), zlib.crc32(packed)) + _END
+
+
+def is_appended(path: Path) -> bool:
+    """Tell whether a file ends as an appended slide does."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - len(_END)))
+            return file.read() == _END
+    except OSError:
+        return False
 
 
 def read_trailer(file: BinaryIO, where: str) -> Trailer:

@@ -9,7 +9,6 @@ Both need the appended file alone.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -18,8 +17,13 @@ import numpy as np
 
 from histomend.errors import HistomendError, UnreadableImageError
 from histomend.image.reading import file_sha256
-from histomend.image.writing import write_atomically
-from histomend.slides.copying import check_slide_target, copy_bytes, open_slide_file
+from histomend.image.replacing import write_atomically
+from histomend.slides.copying import (
+    bytes_sha256,
+    check_slide_target,
+    copy_bytes,
+    open_slide_file,
+)
 from histomend.slides.tiff_levels import STRIP_TAGS, TILE_TAGS, LevelPixels, pyramid_levels
 from histomend.slides.tiff_structure import CHILD_TAGS, Directory, TiffStructure
 from histomend.slides.trailer import TileChange, Trailer, read_trailer
@@ -42,12 +46,15 @@ class Proof:
         Tiles and strips that were compared, all but the changed ones without decoding them.
     changes : tuple of TileChange
         The tiles that were changed.
+    appended_sha256 : str
+        Of all bytes behind those of the source, as they are.
     """
 
     problems: tuple[str, ...]
     sha256: str
     tiles: int
     changes: tuple[TileChange, ...]
+    appended_sha256: str = ""
 
     @property
     def ok(self) -> bool:
@@ -78,8 +85,7 @@ def undo(restored: Path | str, target: Path | str, *, force: bool = False) -> st
                 file.seek(0)
                 file.write(trailer.header)
                 file.flush()
-            file.seek(0)
-            if _sha256(file, trailer.length, b"") != trailer.sha256:
+            if bytes_sha256(file, 0, trailer.length) != trailer.sha256:
                 raise UnreadableImageError(
                     f"{restored}: is damaged: what it holds is not the slide that it was made "
                     "from. Copy the file again."
@@ -114,11 +120,11 @@ def verify(restored: Path | str, source: Path | str | None = None) -> Proof:
         trailer = read_trailer(file, str(restored))
         if source is not None and file_sha256(Path(source)) != trailer.sha256:
             problems.append(f"{source} is not the slide that this one was made from")
-        file.seek(trailer.start)
         first = b"" if trailer.start else trailer.header
-        if _sha256(file, trailer.length, first) != trailer.sha256:
+        if bytes_sha256(file, trailer.start, trailer.length, first) != trailer.sha256:
             problems.append("the bytes of the source are not those that it was made from")
             return Proof(tuple(problems), trailer.sha256, 0, trailer.changes)
+        appended = bytes_sha256(file, trailer.start + trailer.length)
         new = TiffStructure(file, str(restored))
         old = TiffStructure(
             file,
@@ -130,21 +136,7 @@ def verify(restored: Path | str, source: Path | str | None = None) -> Proof:
         tiles = _compare_directories(old, new, trailer, problems)
         if not problems:
             _compare_pixels(old, new, trailer, problems)
-    return Proof(tuple(problems), trailer.sha256, tiles, trailer.changes)
-
-
-def _sha256(file: BinaryIO, length: int, first: bytes) -> str:
-    """Hash bytes from where a file stands, the first ones replaced; the file is moved."""
-    digest = hashlib.sha256(first)
-    file.seek(len(first), 1)
-    left = length - len(first)
-    while left > 0:
-        piece = file.read(min(1 << 20, left))
-        if not piece:
-            break
-        digest.update(piece)
-        left -= len(piece)
-    return digest.hexdigest()
+    return Proof(tuple(problems), trailer.sha256, tiles, trailer.changes, appended)
 
 
 def _compare_directories(

@@ -50,6 +50,14 @@ def mark_bare(plan: Plan, source: Source, mask: npt.NDArray[np.bool_]) -> Plan:
     return replace(plan, chains=tuple(tuple(map(marked, chain)) for chain in plan.chains))
 
 
+def bare_notice(bare: int, windows: int) -> str:
+    """Say that windows show nothing but bare glass."""
+    return (
+        f"{bare} of {windows} windows show nothing but bare glass around the mask: they are filled "
+        "smoothly, without the model, so that no tissue is invented there."
+    )
+
+
 def is_glass(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.bool_]:
     """Return which pixels, (..., 3) in [-1, 1], look like bare glass."""
     return np.asarray(

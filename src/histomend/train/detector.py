@@ -27,7 +27,7 @@ HELD_OUT = 96
 PATCH = 2
 # Most of most scenes is sound; without weights an artifact is learned late. What the weights do to
 # probabilities, calibration takes out again.
-WEIGHTS = (0.6, 1.0) + (2.0,) * len(ARTIFACTS)
+WEIGHTS = (0.6, 1.0) + (1.3,) * len(ARTIFACTS)
 AT_ONCE = 8
 
 Scenes = tuple[Tensor, Tensor]

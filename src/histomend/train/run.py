@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import histomend
 from histomend.diffusion.device import has_fast_bf16, torch_device
 from histomend.errors import TrainingError
 from histomend.models import fill
+from histomend.models.weights import save_tensors
 from histomend.train.card import CARD, model_card
 from histomend.train.lesson import Lesson
 from histomend.train.optimisers import make_optimiser
@@ -169,14 +170,14 @@ class Run:
         tensors = {"network": self.plain.state_dict(), "average": self.average}
         for name, state in tensors.items():
             kept = {k: v.cpu().contiguous() for k, v in state.items()}
-            save_file(kept, fresh / f"{name}.safetensors")
+            save_tensors(kept, fresh / f"{name}.safetensors")
         slots = self.optim.state_dict()["state"]
         moments = {
             f"{i}.{k}": torch.as_tensor(v).cpu().clone()
             for i, slot in slots.items()
             for k, v in slot.items()
         }
-        save_file(moments, fresh / "optimiser.safetensors")
+        save_tensors(moments, fresh / "optimiser.safetensors")
         state = {"step": self.step, "seconds": self.seconds, "identity": self._identity()}
         text = json.dumps(state | {"figures": self.figures})
         (fresh / "state.json").write_text(text, encoding="utf-8")

@@ -74,7 +74,7 @@ OF_FIELDS = {"out_of_focus": (TISSUE,), "haze": (TISSUE,), "scanner": (GLASS, TI
 # How many artifacts a scene has, and how often.
 COUNTS = (0.4, 0.42, 0.18)
 # How often a scene is put together of two tissues.
-PATCHED_SHARE = 0.4
+PATCHED_SHARE = 0.5
 # How often a part of the field was not scanned: scanners fill that with white.
 UNSCANNED_SHARE = 0.08
 # Damage is seen where pixel values change by this much on average, over a few micrometres. Marks of
@@ -212,7 +212,7 @@ def patched(pixels: Pixels, clean: Source, rng: np.random.Generator) -> Pixels:
     od = density(pixels)
     if rng.random() < 0.7:
         # Denser than what is around it more often than not.
-        other = density(clean(rng)) * np.exp(rng.uniform(-0.1, 0.7))
+        other = density(clean(rng)) * np.exp(rng.uniform(-0.1, 0.9))
     else:
         other = without_cells(od, rng)
     mixed = od + soft * (np.asarray(other, np.float32) - od)

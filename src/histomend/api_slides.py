@@ -1,0 +1,154 @@
+"""What Python users call for whole slides: restore_slide, detect_slide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from histomend.detect.learned import detector_named
+from histomend.detect.slides import find_on_slide, search_slide, slide_features, write_found
+from histomend.detect.threshold import Thresholds
+from histomend.errors import SettingError
+from histomend.image import check_target
+from histomend.jobs.run import Progress, displayed
+from histomend.jobs.slide_run import SlideResult, execute_slide
+from histomend.masks.artifact_classes import chosen_classes
+from histomend.methods.loading import ModelLike
+from histomend.methods.slides import decide_slide
+from histomend.methods.where import LEARNED, MAX_SHARE
+from histomend.models.detector import Detector
+from histomend.slides.whole import open_slide
+
+
+def restore_slide(
+    slide: str | Path,
+    output: str | Path,
+    mask: str | Path | None = None,
+    *,
+    mask_classes: Sequence[str] | None = None,
+    detect: bool = False,
+    max_share: float = MAX_SHARE,
+    detector: str | Path = LEARNED,
+    method: str = "artifusion",
+    model: ModelLike | None = None,
+    preset: str | None = None,
+    steps: int | None = None,
+    sampler: str | None = None,
+    seed: int = 0,
+    samples: int = 1,
+    mpp: float | None = None,
+    device: str = "auto",
+    batch: int = 8,
+    compact: bool = False,
+    no_label: bool = False,
+    lossy: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> SlideResult:
+    """Restore the masked parts of a whole slide into a new slide; nothing else changes.
+
+    The slide is read where it is masked and around there, and never in memory. A job that was
+    killed goes on where it was when it is called again.
+
+    Parameters
+    ----------
+    slide : Path
+        A slide of a scanner, or a pyramidal TIFF.
+    output : Path
+        A .tif or .svs. To slides that are TIFF files new tiles are appended, so that all others
+        stay byte for byte and `undo` needs nothing else; of others a new pyramid is made.
+    mask : Path, optional
+        GeoJSON in pixels of the slide as QuPath exports it, or a picture of the slide's size;
+        masks of GrandQC and HistoQC may be smaller.
+    detect : bool
+        Find the artifacts, in place of a mask (`detect_slide`); what was found is written beside
+        the output, NAME.mask.geojson.
+    mask_classes, max_share, detector, method, model, preset, steps, sampler, seed, samples, mpp,
+    device, batch
+        As of `restore`.
+    compact : bool
+        Write the slide anew, so that what was replaced is not in the file any more.
+    no_label : bool
+        The same without the label and the macro image of the slide.
+    lossy : bool
+        A new pyramid may be JPEG, which is about a fifth as large and changes every pixel a little.
+    force : bool
+        An existing output may be replaced.
+    progress : True, or a function of (masked pixels done, masked pixels in all), optional
+        True shows a bar on standard error, or a line every ten seconds without a terminal.
+
+    Returns
+    -------
+    SlideResult
+
+    Raises
+    ------
+    InputError, ModelError, ResourceError
+        Before anything is computed; see `histomend.errors`.
+    JobError
+        Another process works on the same output, or what it began had other inputs.
+    """
+    job = decide_slide(
+        slide, output, mask, mask_classes=mask_classes, detect=detect, max_share=max_share,
+        detector=detector, method=method, model=model, preset=preset, steps=steps,
+        sampler=sampler, seed=seed, samples=samples, mpp=mpp, device=device, batch=batch,
+        compact=compact, no_label=no_label, lossy=lossy, force=force,
+    )  # fmt: skip
+    return execute_slide(job, progress=progress)
+
+
+def detect_slide(
+    slide: str | Path,
+    output: str | Path,
+    *,
+    mpp: float | None = None,
+    classes: Sequence[str] | None = None,
+    model: str | Path | Detector | None = None,
+    thresholds: Thresholds | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> int:
+    """Find the artifacts of a whole slide and write them as GeoJSON in pixels of the slide.
+
+    Parameters
+    ----------
+    slide : Path
+    output : Path
+        A .geojson file, which QuPath opens on the slide.
+    mpp : float, optional
+        Pixel size in um, if the file does not say or is wrong.
+    classes : sequence of str, optional
+        Only artifacts of these classes.
+    model : str, Path or Detector, optional
+        A detector by name or folder; the bundled one unless given.
+    thresholds : Thresholds, optional
+        Find them by these rules instead, which know no classes.
+    force : bool
+        An existing output may be replaced.
+    progress : True, or a function of (parts done, parts in all), optional
+
+    Returns
+    -------
+    int
+        How many regions were found.
+
+    Raises
+    ------
+    InputError, OutputError
+    """
+    target = Path(output)
+    if target.suffix.lower() not in (".geojson", ".json"):
+        raise SettingError(f"{target}: what is found on a whole slide is written as .geojson.")
+    check_target(target, force=force)
+    path = Path(slide)
+    kinds = chosen_classes(classes)
+    if thresholds is None:
+        detector = detector_named(model)
+        with displayed(progress, path.name) as advance, open_slide(path, mpp=mpp) as opened:
+            searched = search_slide(opened, detector=detector, progress=advance)
+        return searched.write(target, kinds, force=force)
+    with displayed(progress, path.name) as advance, open_slide(path, mpp=mpp) as opened:
+        found = find_on_slide(opened, thresholds=thresholds, progress=advance)
+        features = list(slide_features(found.mask, opened.size))
+    write_found(target, features, force=force)
+    return len(features)

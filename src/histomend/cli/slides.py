@@ -1,0 +1,87 @@
+"""Whole slides among the files that a verb restores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from histomend.cli.screen import facts
+from histomend.errors import SettingError
+from histomend.jobs.progress import ProgressDisplay
+
+if TYPE_CHECKING:
+    from histomend.cli.per_file import Files, PerFile
+    from histomend.jobs.outputs import Output
+
+
+@dataclass(frozen=True)
+class WholeSlides:
+    """What restores whole slides.
+
+    Parameters
+    ----------
+    options : dict
+        Of `histomend.methods.slides.decide_slide`, apart from files.
+    """
+
+    options: dict[str, Any]
+
+    def takes(self, output: Output, run: PerFile) -> bool:
+        """Tell whether the source of an output is a slide; of what is unreadable, too."""
+        from histomend.slides.whole import is_whole_slide
+
+        found = False
+
+        def look() -> None:
+            nonlocal found
+            found = is_whole_slide(output.source)
+            asked = [name for name in ("compact", "no_label") if self.options[name]]
+            if asked and not found:
+                name = asked[0].replace("_", "-")
+                raise SettingError(f"{output.source}: is no whole slide. Leave --{name} away.")
+
+        return not run.attempt(output.source, look) or found
+
+    def carry_out(self, outputs: Sequence[Output], run: PerFile, files: Files) -> None:
+        """Restore slides, one after the other."""
+        display = ProgressDisplay(len(outputs), "masked px")
+        for output in outputs:
+            if "error" in run.records[output.source]:
+                continue
+            step = partial(self._work, _named(output), run, files, display)
+            if run.attempt(output.source, step) and not files.as_json:
+                facts(run.records[output.source].items())
+
+    def _work(
+        self, output: Output, run: PerFile, files: Files, display: ProgressDisplay
+    ) -> dict[str, Any]:
+        from histomend.image.replacing import make_folder
+        from histomend.jobs.slide_run import check_free, execute_slide
+        from histomend.methods.slides import decide_slide
+
+        if not files.dry_run:
+            make_folder(output.image.parent)
+            check_free(output.image, force=files.force)
+        job = decide_slide(output.source, output.image, output.mask, **self.options)
+        if files.dry_run:
+            return {"output": str(output.image), **job.describe()}
+        with display.file(output.source.name) as advance:
+            result = execute_slide(job, progress=advance)
+        for notice in result.record.notices:
+            run.notice(output.source, notice)
+        return {
+            "output": str(result.output),
+            "record": str(output.record),
+            "nfe": result.record.nfe,
+            **result.record.figures,
+        }
+
+
+def _named(output: Output) -> Output:
+    """Give a slide in a folder of outputs the suffix of a slide."""
+    if output.image.suffix != ".png" or output.image.stem != output.source.stem:
+        return output
+    suffix = ".svs" if output.source.suffix.lower() == ".svs" else ".tif"
+    return replace(output, image=output.image.with_suffix(suffix))

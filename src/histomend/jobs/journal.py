@@ -1,0 +1,189 @@
+"""Finished parts of a long job on disk, so that one that was killed goes on where it was.
+
+Nothing is believed that was not written completely: a part is a file that appears whole or not at
+all, and holds its own checksums. A job with other inputs than those that the journal began with is
+refused, and told what differs.
+
+>>> with Journal(folder, {"source": sha256, "seed": 0}) as journal:
+...     if not journal.has(key):
+...         journal.put(key, {"pixels": pixels}, report)
+...     arrays, report = journal.get(key)
+...     journal.remove()                       # when all is done
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock, Timeout
+
+from histomend.errors import JobError, OutputError
+from histomend.image.replacing import write_atomically
+
+Arrays = dict[str, npt.NDArray[Any]]
+_PLAN, _LOCK, _WRITING = "plan.json", "lock", "writing"
+_REPORT = "report"
+
+
+class Journal:
+    """What is finished of a job.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there; one process works in it at a time.
+    plan : dict of str to JSON values
+        All that the result depends on, by names that a person understands.
+
+    Raises
+    ------
+    JobError
+        Another process works on the job, or the journal is of one with another plan.
+    OutputError
+        The folder cannot be made or written.
+    """
+
+    def __init__(self, folder: Path, plan: Mapping[str, Any]) -> None:
+        self.folder = folder
+        try:
+            folder.mkdir(exist_ok=True)
+            self._lock = FileLock(folder / _LOCK)
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise JobError(
+                f"{folder}: another process works on this job. Wait until it is done, or write "
+                "to another output."
+            ) from error
+        except OSError as error:
+            raise OutputError(
+                f"{folder}: the folder for finished parts cannot be written "
+                f"({error.strerror or error}). Choose another output."
+            ) from error
+        try:
+            self._begin(json.loads(json.dumps(plan)))
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+
+    def _begin(self, plan: dict[str, Any]) -> None:
+        # Left by a process that was killed while it wrote.
+        for path in self.folder.glob("*.part"):
+            path.unlink()
+        file = self.folder / _PLAN
+        if not file.exists():
+            text = json.dumps(plan, indent=1, sort_keys=True)
+            write_atomically(file, lambda out: _write(out, text.encode()))
+            return
+        try:
+            before = json.loads(file.read_text("utf-8"))
+        except ValueError as error:
+            raise JobError(
+                f"{file}: is damaged. Remove the folder {self.folder} to begin anew."
+            ) from error
+        other = [
+            f"{name} was {_short(before.get(name))} and is {_short(plan.get(name))}"
+            for name in sorted(before.keys() | plan.keys())
+            if before.get(name) != plan.get(name)
+        ]
+        if other:
+            raise JobError(
+                f"{self.folder}: holds finished parts of a job that is not this one: "
+                f"{'; '.join(other)}. Go on with what it was, or remove that folder to begin anew."
+            )
+
+    def has(self, key: str) -> bool:
+        """Tell whether a part is finished."""
+        return self._place(key).exists()
+
+    def put(self, key: str, arrays: Arrays, report: dict[str, Any]) -> None:
+        """Keep a finished part.
+
+        Parameters
+        ----------
+        key : str
+        arrays : dict of str to array
+        report : dict
+            JSON values.
+
+        Raises
+        ------
+        OutputError
+            The disk is full.
+        """
+        text = np.frombuffer(json.dumps(report).encode(), np.uint8)
+        held: dict[str, Any] = {**arrays, _REPORT: text}
+        write_atomically(self._place(key), lambda file: np.savez_compressed(file, **held))
+
+    def get(self, key: str) -> tuple[Arrays, dict[str, Any]] | None:
+        """Return a finished part; None if there is none, or it is damaged and has to be redone."""
+        damaged = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+        with suppress(*damaged), self._place(key).open("rb") as stored:
+            with np.load(stored, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            report: dict[str, Any] = json.loads(arrays.pop(_REPORT).tobytes())
+            return arrays, report
+        return None
+
+    def begin_writing(self) -> None:
+        """Note that the output is written from now on."""
+        (self.folder / _WRITING).touch()
+
+    def remove(self) -> None:
+        """Remove all of it, when the output is on the disk."""
+        _sync(self.folder.parent)
+        self._lock.release()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _place(self, key: str) -> Path:
+        return self.folder / f"{key}.npz"
+
+
+def journal_of(output: Path) -> Path:
+    """Return the folder of finished parts beside an output."""
+    return output.with_name(f"{output.name}.journal")
+
+
+def begun_writing(folder: Path) -> bool:
+    """Tell whether the output of a job was being written: one that is there may be its own."""
+    return (folder / _WRITING).exists()
+
+
+def _write(file: BinaryIO, data: bytes) -> None:
+    file.write(data)
+
+
+def _short(value: Any) -> str:
+    text = "not there" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:12]}..."
+
+
+def _sync(folder: Path) -> None:
+    """Make sure that names in a folder are on the disk, where a folder can be opened for that."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,233 @@
+"""From a slide and options to a job: what is restored where, and how that is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+from histomend.detect.slides import encoded, find_on_slide, search_slide, slide_features
+from histomend.errors import MaskError, OutputError, SettingError
+from histomend.image import check_target
+from histomend.image.reading import file_sha256
+from histomend.jobs.job import Job, Mask, RestoreOptions
+from histomend.jobs.journal import journal_of
+from histomend.jobs.slide_job import SlideJob, Writing, found_beside
+from histomend.masks.slide_masks import SlideMask, load_slide_mask
+from histomend.methods import MethodInfo, check_settings, method_named
+from histomend.methods.artifusion import scale_to
+from histomend.methods.loading import ModelLike, model_for
+from histomend.methods.where import LEARNED, MAX_SHARE, THRESHOLD, Where
+from histomend.models import Model
+from histomend.slides.compact import check_compactable
+from histomend.slides.slide_sink import APPENDED, COMPACT, PYRAMID
+from histomend.slides.source import ArraySource
+from histomend.slides.whole import Slide, open_slide
+from histomend.tiles.slide_plan import plan_slide
+
+_log = logging.getLogger(__name__)
+_SUFFIXES: dict[str, tuple[str, ...]] = {
+    APPENDED: (".svs", ".tif", ".tiff"),
+    COMPACT: (".svs", ".tif", ".tiff"),
+    PYRAMID: (".tif", ".tiff"),
+}
+LABELS = ("label", "macro")
+"""What is left out without the label: the macro image often shows it too."""
+
+
+def decide_slide(
+    slide: str | Path,
+    output: str | Path,
+    mask: str | Path | None = None,
+    *,
+    mask_classes: Sequence[str] | None = None,
+    detect: bool = False,
+    max_share: float = MAX_SHARE,
+    detector: str | Path = LEARNED,
+    method: str = "artifusion",
+    model: ModelLike | None = None,
+    preset: str | None = None,
+    steps: int | None = None,
+    sampler: str | None = None,
+    seed: int = 0,
+    samples: int = 1,
+    mpp: float | None = None,
+    device: str = "auto",
+    batch: int = 8,
+    compact: bool = False,
+    no_label: bool = False,
+    lossy: bool = False,
+    force: bool = False,
+) -> SlideJob:
+    """Check everything and decide what would be done to a slide, without computing any pixel.
+
+    Parameters
+    ----------
+    slide, output, mask, ...
+        As `histomend.restore_slide` takes them.
+
+    Raises
+    ------
+    InputError, ModelError, ResourceError
+    """
+    path, target = Path(slide), Path(output)
+    where = Where(mask, mask_classes, detect, max_share, detector)
+    info = method_named("restore", method)
+    preset = preset or info.default_preset
+    check_settings(info, preset, steps, sampler)
+    if samples < 1 or batch < 1 or not 0 <= seed < 2**63:
+        raise SettingError(
+            f"samples={samples} and batch={batch} must be 1 or more, and the seed ({seed}) a "
+            "whole number from 0 to 2^63 - 1."
+        )
+    drop = LABELS if no_label else ()
+    writing = Writing(target, force, lossy, compact or no_label, drop)
+    loaded = model_for(info, model, device, 3)
+    if not isinstance(loaded, Model):
+        raise MaskError(f"{info.name} does not restore regions. Choose another --method.")
+    with open_slide(path, mpp=mpp) as opened:
+        container, notices = _container(opened, writing)
+        about, size = opened.about, opened.size
+        check_slide_output(target, container, path)
+        found = _found(opened, where, target)
+    masks, mask_sha256 = found.mask, found.sha256
+    scale, said = scale_to(about.mpp, loaded.config.mpp)
+    plan = plan_slide(masks, size, mpp=about.mpp, scale=scale)
+    notices = (*about.notices, *notices, *masks.notices, *said)
+    for notice in notices:
+        _log.info("%s: %s", path, notice)
+    options = RestoreOptions(
+        info.name, preset, steps, sampler, seed, device, batch, samples, detect
+    )
+    repeats = {
+        "preset": preset,
+        "steps": steps,
+        "sampler": sampler,
+        "mpp": about.mpp,
+        "samples": samples,
+    }
+    return SlideJob(
+        about,
+        size,
+        container,
+        writing,
+        masks,
+        mask_sha256,
+        plan,
+        options,
+        partial(_decided, info, loaded),
+        loaded.device,
+        loaded.record(),
+        settings={"scale": scale, "model_mpp": loaded.config.mpp, "samples": samples},
+        repeats={name: value for name, value in repeats.items() if value is not None},
+        notices=notices,
+        found=found.geojson,
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Where a slide is restored; the bytes of a GeoJSON, if that is to be written."""
+
+    mask: SlideMask
+    sha256: str
+    geojson: bytes | None = None
+
+
+def _found(slide: Slide, where: Where, target: Path) -> _Found:
+    """Return what a user says of where, or what is found.
+
+    Raises
+    ------
+    MaskError, UnreadableImageError, UnsupportedImageError
+    """
+    mask = where.mask
+    if isinstance(mask, str | Path):
+        read = load_slide_mask(Path(mask), slide.frame, classes=where.classes)
+        return _Found(read, _mask_sha256(Path(mask), where.classes))
+    written = found_beside(target)
+    if journal_of(target).is_dir() and written.is_file():
+        # Of the same job, interrupted; whether it is the same one the journal knows.
+        return _Found(load_slide_mask(written, slide.frame), _mask_sha256(written, None))
+    if where.detector != THRESHOLD:
+        return _learned(slide, where)
+    searched = find_on_slide(slide)
+    if searched.share > where.max_share:
+        raise MaskError(
+            f"{slide.path}: the thresholds found {searched.share:.1%} of the coloured tissue to be "
+            f"artifacts, more than --max-share {where.max_share:g}: they may have taken tissue for "
+            "artifacts. Look at what they find (histomend detect SLIDE -o found.geojson) and use "
+            "it as --mask if it is right, or allow more: --max-share 1."
+        )
+    data = encoded(slide_features(searched.mask, slide.size))
+    sha256 = hashlib.sha256(data).hexdigest()
+    said = (f"the thresholds found {searched.share:.1%} of the coloured tissue",)
+    searched.mask.notices = said
+    return _Found(searched.mask, sha256, data)
+
+
+def _learned(slide: Slide, where: Where) -> _Found:
+    """Return what a detector finds and may be restored."""
+    searched = search_slide(slide, detector=where.loaded_detector())
+    kinds, notices = where.allowed(searched.detection, str(slide.path))
+    mask = searched.mask(kinds)
+    # Traced from the mask, pixel for pixel: an interrupted job goes on from what is written.
+    data = encoded(slide_features(mask, slide.size))
+    mask.notices = notices
+    return _Found(mask, hashlib.sha256(data).hexdigest(), data)
+
+
+def check_slide_output(target: Path, container: str, source: Path) -> None:
+    """Fail early if a restored slide could not be written here.
+
+    Raises
+    ------
+    SettingError, OutputError
+    """
+    if target.suffix.lower() not in _SUFFIXES[container]:
+        raise SettingError(
+            f"{target}: this slide is written as {' or '.join(_SUFFIXES[container])}, not as "
+            f"{target.suffix or 'a file without a suffix'}."
+        )
+    if target.exists() and target.samefile(source):
+        raise OutputError(f"{target}: is the source slide itself. Choose another output.")
+    check_target(target, force=True)
+
+
+def _decided(
+    info: MethodInfo, model: Model, source: ArraySource, mask: Mask, options: RestoreOptions
+) -> Job:
+    decided: Job = import_module(info.module).decide(source, model, options, mask)
+    return decided
+
+
+def _container(slide: Slide, writing: Writing) -> tuple[str, tuple[str, ...]]:
+    """Return how a slide is written, and what is to be said of it."""
+    if not slide.appendable:
+        if writing.drop:
+            raise SettingError(
+                f"{slide.path}: is written as a new pyramid, which holds neither label nor macro "
+                "image. Leave --no-label away."
+            )
+        if writing.lossy and slide.about.pixels.dtype.itemsize > 1:
+            raise SettingError(f"{slide.path}: has 16 bits, and JPEG holds 8. Leave --lossy away.")
+        return PYRAMID, (
+            f"the slide cannot be appended to ({slide.why}), so a new pyramid is written: keep the "
+            "slide, as nothing else undoes this",
+        )
+    if not writing.compact:
+        return APPENDED, ()
+    check_compactable(slide.path, writing.drop)
+    return COMPACT, (
+        "what was replaced is left out of the file: keep the slide, as nothing else undoes this",
+    )
+
+
+def _mask_sha256(mask: Path, classes: Sequence[str] | None) -> str:
+    said = "" if classes is None else f" {json.dumps(sorted(classes))}"
+    return file_sha256(mask) + said

@@ -1,0 +1,391 @@
+// The image: panes of deep zoom, what is laid over each other in them, and how they are compared.
+
+const OSD = window.OpenSeadragon;
+// Milliseconds after which an older state of a layer goes, if the new one did not say that it is complete.
+const STALE_MS = 2500;
+
+/** One viewer with layers over each other; world coordinates are shares of the image's width. */
+class Pane {
+  constructor(element, width) {
+    this.element = element;
+    this.width = width;
+    this.images = new Map(); // key -> {image, layer}
+    this.stale = [];
+    this.turn = 0;
+    this.viewer = OSD({
+      element,
+      drawer: "canvas",
+      showNavigationControl: false,
+      animationTime: 0.3,
+      springStiffness: 9,
+      maxZoomPixelRatio: 16,
+      minZoomImageRatio: 0.5,
+      visibilityRatio: 0.25,
+      imageLoaderLimit: 6,
+      maxImageCacheCount: 300,
+      preserveViewport: true,
+      // Tiles on whole pixels of the screen: the rims of two images do not differ by their rounding.
+      subPixelRoundingForTransparency: { "*": OSD.SUBPIXEL_ROUNDING_OCCURRENCES.ALWAYS },
+      gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
+      gestureSettingsTouch: { clickToZoom: false, dblClickToZoom: true },
+      gestureSettingsPen: { clickToZoom: false, dblClickToZoom: true },
+    });
+    // Keys belong to the page, which has its own.
+    this.viewer.addHandler("canvas-key", (event) => {
+      event.preventDefaultAction = true;
+      event.preventDefault = false;
+    });
+    this.viewer.addHandler("update-viewport", () => this.sharpen());
+  }
+
+  /** Show layers from below to above; those that stay are not loaded again. */
+  async show(layers) {
+    const turn = ++this.turn;
+    const wanted = new Set(layers.map((layer) => layer.key));
+    const added = layers.filter((layer) => !this.images.has(layer.key)).map((layer) => this.add(layer, turn));
+    for (const [key, held] of [...this.images])
+      if (!wanted.has(key)) {
+        this.images.delete(key);
+        this.stale.push(held);
+      }
+    await Promise.all(added);
+    if (turn !== this.turn) return;
+    const world = this.viewer.world;
+    // What is older lies below, so that nothing flashes, unless it would show through.
+    const older = this.stale.filter((held) => layers.some((layer) => layer.role === held.layer.role && layer.opacity === 1 && !layer.composite));
+    for (const held of this.stale) if (!older.includes(held)) this.drop(held);
+    layers.forEach((layer) => {
+      const held = this.images.get(layer.key);
+      if (!held) return;
+      held.layer = layer;
+      held.image.setOpacity(layer.opacity);
+      held.image.setCompositeOperation(layer.composite || null);
+      world.setItemIndex(held.image, world.getItemCount() - 1);
+    });
+    const end = () => older.forEach((held) => this.drop(held));
+    const last = layers.map((layer) => this.images.get(layer.key)).filter(Boolean);
+    if (older.length) {
+      last.forEach((held) =>
+        held.image.addOnceHandler("fully-loaded-change", () => last.every((one) => one.image.getFullyLoaded()) && end()),
+      );
+      setTimeout(end, STALE_MS);
+    }
+    this.viewer.forceRedraw();
+  }
+
+  drop(held) {
+    this.stale = this.stale.filter((other) => other !== held);
+    if (this.viewer.world.getIndexOfItem(held.image) >= 0) this.viewer.world.removeItem(held.image);
+  }
+
+  add(layer, turn) {
+    return new Promise((resolve) => {
+      const [x, y, w] = layer.region;
+      this.viewer.addTiledImage({
+        tileSource: {
+          width: layer.width,
+          height: layer.height,
+          tileSize: layer.tile,
+          tileOverlap: 0,
+          minLevel: layer.firstLevel,
+          maxLevel: layer.lastLevel,
+          getTileUrl: (level, column, row) => layer.url(level, column, row),
+        },
+        x: x / this.width,
+        y: y / this.width,
+        width: w / this.width,
+        opacity: layer.opacity,
+        preload: true,
+        success: (event) => {
+          if (turn !== this.turn) this.viewer.world.removeItem(event.item);
+          else this.images.set(layer.key, { image: event.item, layer });
+          resolve();
+        },
+        error: () => resolve(),
+      });
+    });
+  }
+
+  /** Draw pixels as squares where they are large enough to be seen. */
+  sharpen() {
+    const smooth = this.scale() < 2;
+    if (smooth !== this.smooth) {
+      this.smooth = smooth;
+      this.viewer.drawer.setImageSmoothingEnabled(smooth);
+    }
+  }
+
+  /** Pixels of the screen per pixel of the image. */
+  scale(current = true) {
+    return (this.viewer.viewport.getZoom(current) * this.viewer.viewport.getContainerSize().x) / this.width;
+  }
+
+  toImage(x, y) {
+    const point = this.viewer.viewport.viewerElementToViewportCoordinates(new OSD.Point(x, y));
+    return [point.x * this.width, point.y * this.width];
+  }
+
+  toScreen(x, y) {
+    const point = this.viewer.viewport.viewportToViewerElementCoordinates(new OSD.Point(x / this.width, y / this.width));
+    return [point.x, point.y];
+  }
+
+  destroy() {
+    this.turn += 1;
+    this.viewer.destroy();
+    this.element.remove();
+  }
+}
+
+/** All panes of the image that is looked at. */
+export class Stage {
+  constructor(root, told) {
+    this.root = root;
+    this.told = told; // called when what is in view changed
+    this.panes = [];
+    this.share = 0.5; // of the width, where the swipe line is
+    this.hidden = false; // blinking: the version after is not shown
+    this.leader = null;
+    this.line = document.getElementById("swipe");
+    this.dragLine();
+  }
+
+  get main() {
+    return this.panes[0];
+  }
+
+  /** Show an image anew. */
+  open(info) {
+    this.info = info;
+    this.panes.forEach((pane) => pane.destroy());
+    this.panes = [];
+    this.fresh = true;
+  }
+
+  /** Show versions in a way: see `app.js` for what a view is. */
+  async show(view) {
+    this.view = view;
+    const shown = view.mode === "side" ? view.versions : [view.after];
+    const bounds = this.main && this.main.viewer.viewport && !this.fresh ? this.main.viewer.viewport.getBounds() : null;
+    while (this.panes.length > shown.length) this.panes.pop().destroy();
+    while (this.panes.length < shown.length) this.addPane();
+    this.root.dataset.count = String(this.panes.length);
+    this.root.classList.toggle("difference", view.mode === "difference");
+    this.line.hidden = view.mode !== "swipe";
+    await Promise.all(this.panes.map((pane, n) => pane.show(this.layers(shown[n], n))));
+    if (this.fresh) this.home(true);
+    else if (bounds) for (const pane of this.panes.slice(1)) pane.viewer.viewport.fitBounds(bounds, true);
+    this.fresh = false;
+    this.clip();
+    this.label(shown);
+    this.told();
+  }
+
+  addPane() {
+    const element = document.createElement("div");
+    element.className = "pane";
+    this.root.append(element);
+    const pane = new Pane(element, this.info.width);
+    this.panes.push(pane);
+    const lead = () => (this.leader = pane);
+    element.addEventListener("pointerenter", lead);
+    element.addEventListener("pointerdown", lead);
+    element.addEventListener("wheel", lead, { passive: true });
+    pane.viewer.addHandler("viewport-change", () => {
+      if (pane === this.main) this.clip();
+      if (pane === (this.leader || this.main)) this.follow(pane);
+      this.told();
+    });
+    pane.viewer.addHandler("resize", () => setTimeout(() => this.told()));
+  }
+
+  follow(leader) {
+    const from = leader.viewer.viewport;
+    for (const pane of this.panes) {
+      if (pane === leader) continue;
+      pane.viewer.viewport.zoomTo(from.getZoom(true), null, true);
+      pane.viewer.viewport.panTo(from.getCenter(true), true);
+    }
+  }
+
+  layers(version, pane) {
+    const { view, info } = this;
+    const { mode } = view;
+    const whole = (v) => v.region[2] === info.width && v.region[3] === info.height;
+    const layers = [];
+    const before = info.versions[view.before];
+    const after = info.versions[version];
+    if (mode === "before") layers.push(this.layer(before, "image", "before"));
+    else {
+      if (mode === "swipe" || mode === "difference" || !whole(after) || this.blinks(mode))
+        if (before !== after) layers.push(this.layer(before, "image", "before"));
+      const top = this.layer(after, "image", "after");
+      if (mode === "difference") top.composite = "difference";
+      if (this.hidden && before !== after && mode !== "difference" && pane === this.panes.length - 1) top.opacity = 0;
+      layers.push(top);
+    }
+    if (mode !== "difference" && mode !== "before")
+      for (const overlay of after.overlays) {
+        const wish = view.overlays[overlay.name];
+        if (wish && wish.on) layers.push({ ...this.layer(after, overlay.name, overlay.name), opacity: wish.opacity });
+      }
+    return layers;
+  }
+
+  blinks(mode) {
+    return mode === "after";
+  }
+
+  layer(version, name, role) {
+    const { info, view } = this;
+    const { low, high, gamma } = view.contrast;
+    const plane = Math.min(view.plane, version.planes - 1);
+    const query = new URLSearchParams({ plane });
+    if (name === "image") {
+      query.set("low", low);
+      query.set("high", high);
+      query.set("gamma", gamma);
+      if (view.channels.length) query.set("channels", view.channels.join(","));
+    }
+    const base = `tiles/${info.number}/${version.number}/${name}`;
+    const side = Math.max(version.width, version.height);
+    return {
+      key: `${role} ${base}?${query}`,
+      role,
+      region: version.region,
+      width: version.width,
+      height: version.height,
+      tile: version.tile,
+      firstLevel: Math.max(0, version.last_level - Math.max(0, Math.ceil(Math.log2(side / version.tile)))),
+      lastLevel: version.last_level,
+      opacity: 1,
+      url: (level, column, row) => `${base}/${level}/${column}/${row}?${query}`,
+    };
+  }
+
+  /** Cut the version after at the swipe line, and the one before to what the other shows. */
+  clip() {
+    const pane = this.main;
+    if (!pane || !this.view) return;
+    const { mode } = this.view;
+    const x = this.share * pane.element.clientWidth;
+    for (const held of [...pane.images.values(), ...pane.stale]) {
+      const { image, layer } = held;
+      const size = image.getContentSize();
+      let rect = null;
+      if (mode === "swipe" && layer.role === "after") {
+        const left = Math.min(Math.max(image.viewerElementToImageCoordinates(new OSD.Point(x, 0)).x, 0), size.x - 1e-3);
+        rect = new OSD.Rect(left, 0, size.x - left, size.y);
+      } else if (mode === "difference" && layer.role === "before") {
+        const { region } = this.info.versions[this.view.after];
+        if (region[2] < size.x || region[3] < size.y) rect = new OSD.Rect(...region);
+      }
+      const now = image.getClip();
+      if (rect ? !now || !now.equals(rect) : now) image.setClip(rect);
+    }
+    this.line.style.left = `${x}px`;
+    this.line.setAttribute("aria-valuenow", Math.round(this.share * 100));
+  }
+
+  swipeTo(share) {
+    this.share = Math.min(1, Math.max(0, share));
+    this.clip();
+    if (this.main) this.main.viewer.forceRedraw();
+  }
+
+  dragLine() {
+    const move = (event) => {
+      const box = this.root.getBoundingClientRect();
+      this.swipeTo((event.clientX - box.left) / box.width);
+    };
+    this.line.addEventListener("pointerdown", (event) => {
+      this.line.setPointerCapture(event.pointerId);
+      this.line.addEventListener("pointermove", move);
+      event.preventDefault();
+      this.line.focus();
+    });
+    this.line.addEventListener("pointerup", () => this.line.removeEventListener("pointermove", move));
+    this.line.addEventListener("lostpointercapture", () => this.line.removeEventListener("pointermove", move));
+  }
+
+  label(shown) {
+    const place = document.getElementById("names");
+    const { mode } = this.view;
+    const name = (n) => this.info.versions[n].name;
+    let names = [];
+    if (mode === "side") names = shown.map(name);
+    else if (this.info.versions.length > 1) {
+      if (mode === "swipe") names = [`Before: ${name(this.view.before)}`, `After: ${name(this.view.after)}`];
+      else if (mode === "difference") names = [`Difference, ${this.view.gain} times: ${name(this.view.after)}`];
+      else names = [mode === "before" || this.hidden ? `Before: ${name(this.view.before)}` : `After: ${name(this.view.after)}`];
+    }
+    place.dataset.count = String(names.length);
+    place.replaceChildren(...names.map((text) => Object.assign(document.createElement("span"), { textContent: text })));
+  }
+
+  /** Show or hide the version after, in place. */
+  blink() {
+    this.hidden = !this.hidden;
+    return this.show(this.view);
+  }
+
+  lead() {
+    this.leader = this.main;
+    return this.main.viewer.viewport;
+  }
+
+  home(at_once = false) {
+    const { width, height } = this.info;
+    this.lead().fitBounds(new OSD.Rect(-0.02, -0.02, 1.04, height / width + 0.04), at_once);
+    this.follow(this.main);
+  }
+
+  zoom(factor) {
+    this.lead().zoomBy(factor);
+    this.main.viewer.viewport.applyConstraints();
+  }
+
+  /** Show one pixel of the image as one of the screen. */
+  actual() {
+    const pane = this.main;
+    this.lead().zoomTo(this.info.width / pane.viewer.viewport.getContainerSize().x / (window.devicePixelRatio || 1));
+  }
+
+  pan(dx, dy) {
+    const viewport = this.lead();
+    viewport.panBy(viewport.deltaPointsFromPixels(new OSD.Point(dx, dy)));
+    viewport.applyConstraints();
+  }
+
+  /** Go to a box (x, y, w, h), with some of what is around. */
+  goTo([x, y, w, h]) {
+    const around = Math.max(w, h, 64) * 0.75;
+    const scale = this.info.width;
+    const rect = new OSD.Rect((x - around) / scale, (y - around) / scale, (w + 2 * around) / scale, (h + 2 * around) / scale);
+    this.lead().fitBounds(rect);
+  }
+
+  /** What is in view, (x, y, w, h) in whole pixels, within the image. */
+  inView() {
+    const bounds = this.main.viewer.viewport.getBounds(true);
+    const { width, height } = this.info;
+    const left = Math.max(0, Math.floor(bounds.x * width));
+    const top = Math.max(0, Math.floor(bounds.y * width));
+    const right = Math.min(width, Math.ceil((bounds.x + bounds.width) * width));
+    const bottom = Math.min(height, Math.ceil((bounds.y + bounds.height) * width));
+    return [left, top, Math.max(0, right - left), Math.max(0, bottom - top)];
+  }
+
+  /** Draw the bar whose length is a round number of micrometres. */
+  drawScale(bar) {
+    const mpp = this.info.mpp;
+    bar.hidden = !mpp;
+    if (!mpp || !this.main) return;
+    const px_per_um = this.main.scale() / mpp;
+    const wanted = 140 / px_per_um;
+    const power = 10 ** Math.floor(Math.log10(wanted));
+    const um = [5, 2, 1].map((n) => n * power).find((n) => n <= wanted);
+    bar.querySelector("i").style.width = `${um * px_per_um}px`;
+    bar.querySelector("span").textContent = um >= 1000 ? `${um / 1000} mm` : um >= 1 ? `${um} µm` : `${um * 1000} nm`;
+  }
+}

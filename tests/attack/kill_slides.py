@@ -1,0 +1,187 @@
+"""Kill a process that restores a slide at random moments, and see whether all ends well.
+
+    python tests/attack/kill_slides.py --kills 50 --slide SLIDE --mask MASK
+
+A job is begun, killed with SIGKILL, begun again, and so on until it is done; that is a trial. Every
+trial has to end in the bytes of a job that nobody killed, with nothing else left behind, and no
+file may ever be seen under the final name that is not these bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# The first job runs here, so that all is imported; each of the others in a fork, which is killed.
+# One thread, as a fork has no threads but its own.
+SERVER = """
+import json, os, sys
+from histomend import restore_slide
+from histomend.tiles import slide_plan
+
+slide_plan.BLOCK_PX = int(sys.argv[1])
+
+def work(wish):
+    files = (wish.pop("slide"), wish.pop("output"), wish.pop("mask"))
+    restore_slide(*files, **wish)
+
+work(json.loads(sys.stdin.readline()))
+print("ready", flush=True)
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            work(json.loads(line))
+            code = 0
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        finally:
+            os._exit(code)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+
+class Server:
+    """Runs jobs in processes of their own, which can be killed."""
+
+    def __init__(self, block_px: int, first: dict[str, Any]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", SERVER, str(block_px)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            env=os.environ | _ONE_THREAD | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(first) + "\n")
+        assert self._process.stdout.readline() == "ready\n"
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def run(self, wish: dict[str, Any], kill_after: float | None = None) -> int:
+        """Run a job; return its exit code, -9 if it was killed."""
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(wish) + "\n")
+        child = int(process.stdout.readline())
+        timer = threading.Timer(kill_after or 0, _kill, [child])
+        if kill_after is not None:
+            timer.start()
+        code = int(process.stdout.readline())
+        timer.cancel()
+        return code
+
+
+def _kill(process: int) -> None:
+    with suppress(ProcessLookupError):  # it was faster
+        os.kill(process, signal.SIGKILL)
+
+
+def phase(folder: Path, output: Path) -> str:
+    """Tell from what lies there what a job was doing when it was killed."""
+    journal = folder / f"{output.name}.journal"
+    if output.exists():
+        return "after the output was in place"
+    if not (journal / "plan.json").exists():
+        return "before the first part"
+    if (journal / "writing").exists():
+        return "while the output was written"
+    return "among the parts"
+
+
+def trials(
+    kills: int, wish: dict[str, Any], folder: Path, *, seed: int = 0, block_px: int = 1024
+) -> Iterator[tuple[Counter[str], int]]:
+    """Kill a job until it was killed often enough; give the phases and the kills of each trial.
+
+    Raises
+    ------
+    AssertionError
+        A trial ended in other bytes, or left something behind.
+    """
+    suffix = Path(wish["slide"]).suffix
+    (folder / "whole").mkdir()
+    whole = folder / "whole" / f"out{suffix}"
+    rng = np.random.default_rng(seed)
+    with Server(block_px, {**wish, "output": str(whole)}) as server:
+        begun = time.monotonic()
+        assert server.run({**wish, "output": str(folder / "whole" / f"again{suffix}")}) == 0
+        takes = time.monotonic() - begun
+        expected = hashlib.sha256(whole.read_bytes()).hexdigest()
+        left, number = kills, 0
+        while left > 0:
+            number += 1
+            here = folder / str(number)
+            here.mkdir()
+            output, phases, done = here / whole.name, Counter[str](), 0
+            while left > 0:
+                code = server.run({**wish, "output": str(output)}, rng.uniform(0, 1.05 * takes))
+                if code == 0:
+                    break
+                assert code == -signal.SIGKILL
+                phases[phase(here, output)] += 1
+                left, done = left - 1, done + 1
+                if output.exists():
+                    assert hashlib.sha256(output.read_bytes()).hexdigest() == expected
+            if not (output.exists() and not (here / f"{output.name}.journal").exists()):
+                assert server.run({**wish, "output": str(output)}) == 0
+            assert hashlib.sha256(output.read_bytes()).hexdigest() == expected
+            assert sorted(path.name for path in here.iterdir()) == ["out.ledger.json", output.name]
+            yield phases, done
+
+
+def main() -> None:
+    """Print how many kills there were in each phase."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--slide", required=True)
+    parser.add_argument("--mask", required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--block", type=int, default=256)
+    chosen = parser.parse_args()
+    total: Counter[str] = Counter()
+    wish = {"slide": chosen.slide, "mask": chosen.mask, "device": "cpu"}
+    with tempfile.TemporaryDirectory() as name:
+        found = trials(chosen.kills, wish, Path(name), seed=chosen.seed, block_px=chosen.block)
+        count = 0
+        for phases, _ in found:
+            total += phases
+            count += 1
+    said = [
+        f"{sum(total.values())} kills in {count} trials, each ended in the bytes of one unkilled"
+    ]
+    said += [f"  {kills:3} {name}" for name, kills in total.most_common()]
+    sys.stdout.write("\n".join(said) + "\n")
+
+
+if __name__ == "__main__":
+    main()

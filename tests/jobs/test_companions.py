@@ -1,0 +1,62 @@
+"""What lies beside outputs: no two images share it, and nothing that is read is replaced."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from histomend.errors import OutputError
+from histomend.jobs.companions import check_apart, name_beside, record_of
+from histomend.jobs.outputs import Output, plan_outputs
+
+
+def test_two_inputs_of_one_stem_have_records_of_two_names(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("x.png", "x.tif", "y.png"):
+        (tmp_path / "in" / name).touch()
+    outputs = plan_outputs([tmp_path / "in"], tmp_path / "out")
+    assert [(o.image.name, o.record.name, o.path_of("t_map").name) for o in outputs] == [
+        ("x.png", "x.png.ledger.json", "x.png.t-map.tif"),
+        ("x.tif", "x.tif.ledger.json", "x.tif.t-map.tif"),
+        ("y.png", "y.ledger.json", "y.t-map.tif"),
+    ]
+
+
+def test_what_belongs_to_another_image_is_left_to_it(tmp_path: Path) -> None:
+    for name in ("x.png", "x.ledger.json"):
+        (tmp_path / name).touch()
+    assert Output(tmp_path / "x.png").record.name == "x.ledger.json"
+    later = Output(tmp_path / "x.tif")
+    assert later.record.name == "x.tif.ledger.json"
+    assert later.path_of("mask").name == "x.tif.mask.png"
+    later.image.touch()
+    later.record.touch()
+    # Each finds its own, and keeps its name.
+    assert record_of(tmp_path / "x.png").name == "x.ledger.json"
+    assert record_of(tmp_path / "x.tif").name == "x.tif.ledger.json"
+    assert name_beside(tmp_path / "x.tif") == "x.tif"
+
+
+def test_a_source_of_the_same_stem_has_no_companions_to_lose(tmp_path: Path) -> None:
+    (tmp_path / "x.tif").touch()
+    assert Output(tmp_path / "x.png", tmp_path / "x.tif").record.name == "x.ledger.json"
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_what_is_read_is_never_replaced_under_any_name(tmp_path: Path, link: object) -> None:
+    (tmp_path / "a.png").touch()
+    link(tmp_path / "a.png", tmp_path / "other.png")  # type: ignore[operator]
+    with pytest.raises(OutputError, match=r"other\.png: is the source image itself"):
+        check_apart([tmp_path / "a.png"], [tmp_path / "b.png", tmp_path / "other.png"])
+    with pytest.raises(OutputError, match="is the mask itself"):
+        check_apart([], [tmp_path / "other.png"], others={tmp_path / "a.png": "the mask"})
+
+
+def test_no_two_things_have_one_place(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    twice = [tmp_path / "new.tif", tmp_path / "in" / ".." / "new.tif"]
+    with pytest.raises(OutputError, match="is the output itself, or another's"):
+        check_apart([], twice)
+    check_apart([tmp_path / "none.png"], twice[:1])

@@ -1,0 +1,380 @@
+"""Whole slides through the verbs: restored where they are masked, proven, and taken back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import tifffile
+from filelock import FileLock
+from typer.testing import CliRunner, Result
+
+from histomend import restore_slide
+from histomend.cli.app import app
+from histomend.errors import (
+    HistomendError,
+    JobError,
+    MaskError,
+    OutputError,
+    SettingError,
+)
+from histomend.exemplar.provenance import Provenance
+from histomend.image.pixels import Frame
+from histomend.jobs import slide_run
+from histomend.jobs.journal import journal_of
+from histomend.ledger import Record
+from histomend.masks import write_mask
+from histomend.masks.slide_masks import PictureMask
+from histomend.models import Model, load_model
+from histomend.slides.undo import verify as verify_bytes
+from histomend.tiles.slide_plan import plan_slide
+
+# The network draws what is masked by itself, in two steps.
+FAST: dict[str, Any] = {"preset": "generate", "device": "cpu"}
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def succeed(*words: object) -> Result:
+    result = run(*words)
+    assert result.exit_code == 0, result.stderr
+    return result
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def mask() -> np.ndarray:
+    """Three artifacts: two in the tissue, one at the edge of the slide."""
+    mask = np.zeros((420, 500), bool)
+    mask[100:130, 120:160] = True
+    mask[300:320, 90:110] = True
+    mask[200:240, 480:] = True
+    return mask
+
+
+@pytest.fixture(scope="module")
+def model(untrained: Path) -> Model:
+    return load_model(untrained, "cpu")
+
+
+@pytest.fixture
+def work(make_slide: Any, mask: np.ndarray, tmp_path: Path) -> Path:
+    make_slide(tmp_path / "slide.svs")
+    write_mask(tmp_path / "mask.geojson", mask)
+    return tmp_path
+
+
+def test_the_verbs_restore_prove_and_undo(
+    work: Path, untrained: Path, mask: np.ndarray, readers: dict[str, Any]
+) -> None:
+    slide, out = work / "slide.svs", work / "new" / "out.svs"
+    words = ("--mask", work / "mask.geojson", "--model", untrained, "--preset", "generate")
+    said = json.loads(succeed("restore", slide, "-o", out, *words, "--json").stdout)[0]
+    assert said["area_px"] == mask.sum()
+    assert sorted(path.name for path in out.parent.iterdir()) == ["out.ledger.json", "out.svs"]
+    grown = np.zeros_like(mask)
+    sizes = {}
+    for change in verify_bytes(out).changes:
+        x, y, w, h = change.region
+        sizes.setdefault(change.factor, []).append(change)
+        if change.factor == 1:
+            grown[y : y + h, x : x + w] |= change.grown()
+    assert set(sizes) == {1, 2, 4}
+    assert (grown | ~mask).all()
+    for name in ("openslide", "tifffile"):
+        before, after = readers[name](slide)[0], readers[name](out)[0]
+        differs = (before != after).any(2)
+        assert differs[mask].mean() > 0.9
+        assert not differs[~grown].any()
+    record = Record.read(out.with_name("out.ledger.json"))
+    assert record.source.sha256 == sha256(slide)
+    assert sum(change.area_px for change in record.regions) == mask.sum()
+    assert record.output.container == "appended"
+    assert "FAILS" not in succeed("verify", out, "--source", slide).stdout
+    succeed("undo", out, "-o", work / "back.svs")
+    assert (work / "back.svs").read_bytes() == slide.read_bytes()
+
+
+def test_restored_pixels_are_those_of_the_part_as_an_image(
+    work: Path, model: Model, mask: np.ndarray
+) -> None:
+    """The method is the same as that of images: a slide kept without loss holds its very result."""
+    from histomend.image import read_image
+    from histomend.jobs.run import execute
+    from histomend.methods.decide import decide
+
+    with tifffile.TiffFile(work / "slide.svs") as file:
+        pixels = file.pages[0].asarray()
+    with tifffile.TiffWriter(work / "plain.tif") as writer:
+        options = {"tile": (64, 64), "compression": "zlib", "metadata": None}
+        writer.write(pixels, resolution=(20000, 20000), resolutionunit=3, **options)
+        writer.write(pixels[::2, ::2], subfiletype=1, **options)
+    restore_slide(work / "plain.tif", work / "out.tif", work / "mask.geojson", model=model, **FAST)
+    plan = plan_slide(PictureMask(mask, Frame(500, 420)), (500, 420), mpp=0.5)
+    assert len(plan.parts) == 1  # of a slide that is not larger than a block
+    job = decide(
+        "restore", pixels, mask=mask, model=model, mpp=0.5, seed=plan.parts[0].seed(0), **FAST
+    )
+    expected = execute(job).pixels
+    assert (read_image(work / "out.tif").pixels == expected).all()
+    assert (expected[mask] != pixels[mask]).any(1).mean() > 0.9
+
+
+@pytest.mark.parametrize("kind", ["ome", "jpeg-420", "deflate-16", "raw-bigtiff"])
+def test_every_kind_of_slide(
+    kind: str, make_slide: Any, model: Model, mask: np.ndarray, tmp_path: Path
+) -> None:
+    slide = make_slide(tmp_path / "a.tif", kind)
+    PIL.Image.fromarray(mask).save(tmp_path / "mask.png")
+    result = restore_slide(
+        slide, tmp_path / "b.tif", tmp_path / "mask.png", model=model, mpp=0.5, **FAST
+    )
+    assert result.record.figures["area_px"] == mask.sum()
+    assert verify_bytes(tmp_path / "b.tif", slide).ok
+
+
+def test_what_cannot_be_appended_to_becomes_a_new_pyramid(
+    tissue: np.ndarray, untrained: Path, mask: np.ndarray, tmp_path: Path, readers: dict[str, Any]
+) -> None:
+    slide, out = tmp_path / "zstd.tif", tmp_path / "out.tif"
+    pixels = tissue[:420, :500]
+    with tifffile.TiffWriter(slide) as writer:
+        options = {"tile": (64, 64), "compression": "zstd", "metadata": None}
+        writer.write(pixels, resolution=(20000, 20000), resolutionunit=3, **options)
+        writer.write(pixels[::2, ::2], subfiletype=1, **options)
+    write_mask(tmp_path / "mask.geojson", mask)
+    words = ("--mask", tmp_path / "mask.geojson", "--model", untrained, "--preset", "generate")
+    said = succeed("restore", slide, "-o", out, *words).stderr
+    assert "new pyramid" in said
+    for reader in ("openslide", "tifffile", "libtiff"):
+        new = readers[reader](out)[0]
+        differs = (new != pixels).any(2)
+        assert not differs[~mask].any()  # lossless unless --lossy
+        assert differs[mask].mean() > 0.9
+    assert b"not for diagnosis" in out.read_bytes()
+    assert "FAILS" not in succeed("verify", out, "--source", slide).stdout
+    refused = run("undo", out, "-o", tmp_path / "back.tif")
+    assert refused.exit_code == 2
+    assert "zstd.tif" in refused.stderr
+    out.write_bytes(out.read_bytes()[:-1] + b"!")
+    assert run("verify", out).exit_code == 1
+
+
+def test_the_label_goes_if_it_is_to(work: Path, untrained: Path) -> None:
+    words = ("--mask", work / "mask.geojson", "--model", untrained, "--preset", "generate")
+    succeed("restore", work / "slide.svs", "-o", work / "out.svs", *words, "--no-label")
+    name = b"N" * 9 + b"A" * 9 + b"M" * 9  # each letter three pixels of three colours
+    assert name in (work / "slide.svs").read_bytes()
+    assert name not in (work / "out.svs").read_bytes()
+    assert not journal_of(work / "out.svs").exists()
+    assert "FAILS" not in succeed("verify", work / "out.svs").stdout
+    assert run("undo", work / "out.svs", "-o", work / "back.svs").exit_code == 2
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(work: Path, untrained: Path) -> None:
+    before = sorted(work.iterdir())
+    words = ("--mask", work / "mask.geojson", "--model", untrained, "--dry-run", "--json")
+    said = json.loads(succeed("restore", work / "slide.svs", "-o", work / "out.svs", *words).stdout)
+    assert said[0]["written"] == "appended"
+    assert said[0]["units"] == 3
+    assert said[0]["nfe_at_most"] > 0
+    assert said[0]["disk_bytes"] > (work / "slide.svs").stat().st_size
+    assert sorted(work.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"output": "slide.svs"}, OutputError, "source slide itself"),
+        ({"output": "out.png"}, SettingError, "written as .svs or .tif"),
+        ({"output": "nowhere/out.svs"}, OutputError, "does not exist"),
+        ({"mask": "outside.geojson"}, MaskError, "marks no pixel"),
+        ({"mask": "all.geojson"}, MaskError, "covers the whole slide"),
+        ({"preset": "frobnicate"}, SettingError, "frobnicate"),
+        ({"samples": 0}, SettingError, "samples=0"),
+        ({"method": "latent-artifusion"}, HistomendError, "latent-artifusion"),
+    ],
+)
+def test_bad_wishes_cost_a_message(
+    work: Path, model: Model, change: dict[str, Any], error: type[HistomendError], says: str
+) -> None:
+    ring = [[[-300, -300], [-200, -300], [-200, -200]]]
+    (work / "outside.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": ring}))
+    ring = [[[-1, -1], [501, -1], [501, 421], [-1, 421]]]
+    (work / "all.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": ring}))
+    before = sorted(work.iterdir())
+    wish = {"output": "out.svs", "mask": "mask.geojson", **change}
+    files = [work / "slide.svs", work / wish.pop("output"), work / wish.pop("mask")]
+    with pytest.raises(error, match=says):
+        restore_slide(*files, model=model, **{**FAST, **wish})
+    assert sorted(work.iterdir()) == before
+
+
+def test_a_disk_that_is_too_small_is_told_first(
+    work: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type("Usage", (), {"free": 1000})()
+    monkeypatch.setattr(slide_run.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(OutputError, match="are needed there"):
+        restore_slide(
+            work / "slide.svs", work / "out.svs", work / "mask.geojson", model=model, **FAST
+        )
+    assert not (work / "out.svs").exists()
+
+
+@pytest.fixture
+def interrupted(work: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Return what begins a job that is interrupted once a part is done."""
+    files = (work / "slide.svs", work / "out.svs", work / "mask.geojson")
+    monkeypatch.setattr("histomend.tiles.slide_plan.BLOCK_PX", 128)
+
+    def begin(at: int, **options: Any) -> None:
+        calls = 0
+
+        def restored(self: Any, *more: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls > at:
+                raise KeyboardInterrupt
+            return real(self, *more)
+
+        real = slide_run._SlideRun._restored
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(slide_run._SlideRun, "_restored", restored)
+            with pytest.raises(KeyboardInterrupt):
+                restore_slide(*files, model=model, **FAST, **options)
+
+    return begin
+
+
+def test_an_interrupted_job_goes_on_and_ends_in_the_same_bytes(
+    work: Path, model: Model, interrupted: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slide, mask = work / "slide.svs", work / "mask.geojson"
+    (work / "whole").mkdir()
+    restore_slide(slide, work / "whole" / "out.svs", mask, model=model, **FAST)
+    interrupted(2)
+    parts = sorted(journal_of(work / "out.svs").glob("*.npz"))
+    assert len(parts) == 2
+    parts[0].write_bytes(parts[0].read_bytes()[:-30])  # a damaged part is done again
+    done = []
+    real = slide_run._SlideRun._restored
+    monkeypatch.setattr(
+        slide_run._SlideRun,
+        "_restored",
+        lambda self, part, *more: done.append(part.key) or real(self, part, *more),
+    )
+    restore_slide(slide, work / "out.svs", mask, model=model, **FAST)
+    assert len(done) == 2
+    assert (work / "out.svs").read_bytes() == (work / "whole" / "out.svs").read_bytes()
+    assert not journal_of(work / "out.svs").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"seed": 1}, "the seed was 0 and is 1"),
+        ({"mask": "other"}, "the mask was"),
+        ({"slide": "other"}, "the slide was"),
+        ({"compact": True}, "the kind of output was appended and is compact"),
+    ],
+)
+def test_other_inputs_are_not_mixed_in(
+    work: Path,
+    model: Model,
+    interrupted: Callable[..., Any],
+    change: dict[str, Any],
+    says: str,
+    mask: np.ndarray,
+    make_slide: Any,
+) -> None:
+    interrupted(1)
+    if change.pop("mask", None):
+        write_mask(work / "mask.geojson", np.roll(mask, 5, 0), force=True)
+    if change.pop("slide", None):
+        make_slide(work / "slide.svs", side=32)
+    with pytest.raises(JobError, match=says):
+        restore_slide(
+            work / "slide.svs",
+            work / "out.svs",
+            work / "mask.geojson",
+            model=model,
+            **FAST,
+            **change,
+        )
+
+
+def test_a_job_is_done_by_one_process_at_a_time(
+    work: Path, model: Model, interrupted: Callable[..., Any]
+) -> None:
+    interrupted(1)
+    with FileLock(journal_of(work / "out.svs") / "lock"), pytest.raises(JobError, match="another"):
+        restore_slide(
+            work / "slide.svs", work / "out.svs", work / "mask.geojson", model=model, **FAST
+        )
+
+
+def test_a_large_artifact_is_restored_in_pieces_that_see_each_other(
+    make_slide: Any, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its neighbour a piece would be restored to something else along the cut."""
+    monkeypatch.setattr("histomend.tiles.slide_plan.BLOCK_PX", 128)
+    mask = np.zeros((420, 500), bool)
+    mask[60:330, 80:120] = True
+    slide = make_slide(tmp_path / "a.tif", "raw")
+    write_mask(tmp_path / "m.geojson", mask)
+    seen: list[Any] = []
+    real = slide_run._SlideRun._restored
+
+    def restored(self: Any, part: Any, image: Any, there: Any, earlier: Any) -> Any:
+        seen.append((part, earlier))
+        return real(self, part, image, there, earlier)
+
+    monkeypatch.setattr(slide_run._SlideRun, "_restored", restored)
+    restore_slide(slide, tmp_path / "b.tif", tmp_path / "m.geojson", model=model, mpp=0.5, **FAST)
+    assert [len(part.after) for part, _ in seen] == [0, 1, 2]
+    assert seen[0][1] is None
+    assert (seen[1][1][1].sum(), seen[2][1][1].sum()) == (68 * 40, 196 * 40)
+    with tifffile.TiffFile(slide) as one, tifffile.TiffFile(tmp_path / "b.tif") as other:
+        differs = (one.pages[0].asarray() != other.pages[0].asarray()).any(2)
+    assert not differs[~mask].any()
+    assert differs[mask].mean() > 0.9
+
+
+def test_samples_give_an_uncertainty_of_each_region(work: Path, model: Model) -> None:
+    result = restore_slide(
+        work / "slide.svs",
+        work / "o.svs",
+        work / "mask.geojson",
+        model=model,
+        samples=2,
+        **FAST,
+    )
+    assert all(change.uncertainty > 0 for change in result.record.regions)
+
+
+def test_copies_are_told_in_coordinates_of_the_slide(work: Path, model: Model) -> None:
+    result = restore_slide(
+        work / "slide.svs", work / "o.svs", work / "mask.geojson", model=model, device="cpu"
+    )
+    record = result.record.provenance
+    assert record is not None
+    provenance = Provenance.read(record, (420, 500))
+    with tifffile.TiffFile(work / "slide.svs") as one, tifffile.TiffFile(work / "o.svs") as other:
+        before, after = one.pages[0].asarray(), other.pages[0].asarray()
+    copied = provenance.copied((420, 500))
+    assert copied.any()
+    for part in provenance.parts:
+        off = np.abs(part.rebuilt(before).astype(int) - after[part.place])[part.copied]
+        assert off.size == 0 or off.max() <= 2  # as near as the JPEG of the slide holds it

@@ -1,0 +1,88 @@
+"""A desk with a damaged image, what was made of it, and a page that is served."""
+
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi")
+
+import uvicorn
+from fastapi.testclient import TestClient
+
+from histomend.api import restore
+from histomend.image import write_image
+from histomend.masks import write_mask
+from histomend.web.desk import Desk
+from histomend.web.guard import Guard
+from histomend.web.server import view_app
+from histomend.web.work import Bench
+
+TOKEN = "a-token-of-the-tests"  # noqa: S105
+BASE = f"http://127.0.0.1/{TOKEN}/"
+
+
+@pytest.fixture(scope="session")
+def restored(tissue: np.ndarray, untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with tissue.png, restored.png made of it, and the mask."""
+    folder = tmp_path_factory.mktemp("restored")
+    image = np.ascontiguousarray(tissue[:200, :260])
+    mask = np.zeros(image.shape[:2], bool)
+    mask[40:80, 50:110] = True
+    mask[150:160, 200:210] = True
+    write_image(folder / "tissue.png", image, mpp=0.5)
+    write_mask(folder / "mask.png", mask)
+    result = restore(
+        folder / "tissue.png", mask, model=untrained, preset="generate", samples=2, seed=0
+    )
+    result.save(folder / "restored.png")
+    return folder
+
+
+@pytest.fixture
+def folder(restored: Path, tmp_path: Path) -> Path:
+    """Return a copy of that folder, to write to."""
+    return Path(shutil.copytree(restored, tmp_path / "images"))
+
+
+@pytest.fixture
+def bench(folder: Path, untrained: Path) -> Bench:
+    """Return the desk with both images, and where its jobs are done."""
+    desk = Desk([folder / "tissue.png", folder / "restored.png"])
+    return Bench(desk, folder / "out", {"untrained": untrained}, "cpu")
+
+
+@pytest.fixture
+def client(bench: Bench) -> Iterator[TestClient]:
+    """Return a client of the page whose queue is working."""
+    with TestClient(Guard(view_app(bench), TOKEN), base_url=BASE) as found:
+        yield found
+
+
+@dataclass
+class Served:
+    """A page that is served as people get it."""
+
+    address: str
+    bench: Bench
+
+
+@pytest.fixture
+def served(bench: Bench) -> Iterator[Served]:
+    """Serve the page on a port of this machine."""
+    config = uvicorn.Config(
+        Guard(view_app(bench), TOKEN), log_level="warning", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}/{TOKEN}/", bench)
+        server.should_exit = True
+        thread.join()

@@ -1,0 +1,181 @@
+"""What is seen: tiles, contrast, versions, overlays, changed regions."""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from fastapi.testclient import TestClient
+from PIL import Image as PilImage
+
+from histomend.errors import InputError
+from histomend.image import read_image, write_image
+from histomend.web.contrast import Contrast, first_contrast
+from histomend.web.desk import Desk, Shelf
+from histomend.web.pyramid import TILE_PX, ArrayPyramid, SlidePyramid, last_level, open_pyramid
+
+RNG = np.random.default_rng(0)
+
+
+def pixels_of(answer: bytes) -> np.ndarray:
+    return np.asarray(PilImage.open(io.BytesIO(answer)))
+
+
+def test_the_last_level_is_the_image_itself() -> None:
+    values = RNG.integers(0, 255, (1, 700, 1100, 3), dtype=np.uint8)
+    pyramid = ArrayPyramid(values)
+    last = last_level(1100, 700)
+    assert last == 11
+    rows = [
+        np.concatenate([pyramid.tile(last, column, row, 0) for column in range(3)], axis=1)
+        for row in range(2)
+    ]
+    assert (np.concatenate(rows) == values[0]).all()
+    assert pyramid.tile(0, 0, 0, 0).shape == (1, 1, 3)
+
+
+def test_each_level_is_half_of_the_next_by_averages() -> None:
+    values = RNG.integers(0, 65535, (1, 600, 800, 1), dtype=np.uint16)
+    pyramid = ArrayPyramid(values)
+    half = pyramid.tile(last_level(800, 600) - 1, 0, 0, 0)[..., 0]
+    wanted = values[0, ..., 0].reshape(300, 2, 400, 2).mean(axis=(1, 3))
+    assert half.shape == (300, 400)
+    assert np.abs(half - wanted).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "place",
+    [(-1, 0, 0, 0), (9, 1, 0, 0), (9, 0, 1, 0), (9, 0, 0, 1), (30, 0, 0, 0), (9, -1, 0, 0)],
+)
+def test_there_is_no_tile_outside(place: tuple[int, int, int, int]) -> None:
+    with pytest.raises(InputError, match="no tile"):
+        ArrayPyramid(np.zeros((1, 400, 400, 3), np.uint8)).tile(*place)
+
+
+def test_contrast_by_values() -> None:
+    values = np.array([[[100], [300], [500], [900]]], np.uint16)
+    shown = Contrast(100, 500).shown(values)
+    assert shown[0, :, 0].tolist() == [0, 128, 255, 255]
+    assert Contrast(100, 500, gamma=0.5).shown(values)[0, 1, 0] == round(255 * 0.5**0.5)
+    two = np.array([[[255, 0], [0, 255], [255, 255]]], np.uint8)
+    assert Contrast(0, 255).shown(two)[0].tolist() == [[255, 0, 255], [0, 255, 0], [255] * 3]
+    assert Contrast(0, 255, channels=(1,)).shown(two)[0, 2].tolist() == [0, 255, 0]
+    with pytest.raises(InputError, match="cannot be shown"):
+        Contrast(5, 5)
+
+
+def test_colours_are_shown_as_stored_and_signals_by_percentiles() -> None:
+    colours = ArrayPyramid(RNG.integers(0, 9, (1, 64, 64, 3), dtype=np.uint8))
+    assert (first_contrast(colours).low, first_contrast(colours).high) == (0, 255)
+    signal = np.full((3, 100, 100, 1), 1000, np.uint16)
+    signal[0, 0, :40] = 60000  # hot pixels: 0.13 % of all
+    signal[1] = np.linspace(900, 1100, 10_000).reshape(100, 100, 1)
+    look = first_contrast(ArrayPyramid(signal))
+    assert 900 <= look.low < 905
+    assert look.high > 1100
+
+
+def test_a_stack_of_16_bit_is_looked_at_plane_by_plane(tmp_path: Path) -> None:
+    values = RNG.integers(200, 900, (4, 80, 90), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "z.tif", values, metadata={"axes": "ZYX"}, ome=True)
+    pyramid = open_pyramid(tmp_path / "z.tif")
+    assert (pyramid.planes, pyramid.channels, pyramid.dtype) == (4, 1, np.uint16)
+    assert (pyramid.tile(7, 0, 0, 2)[..., 0] == values[2]).all()
+
+
+def test_a_slide_is_read_where_it_is_looked_at(tmp_path: Path) -> None:
+    pytest.importorskip("openslide")
+    import openslide
+
+    pixels = np.repeat(np.repeat(RNG.integers(0, 255, (20, 25, 3), dtype=np.uint8), 64, 0), 64, 1)
+    path = tmp_path / "scan.tif"
+    with tifffile.TiffWriter(path) as file:
+        for step in (1, 2, 4):
+            file.write(
+                np.ascontiguousarray(pixels[::step, ::step]), tile=(256, 256), photometric="rgb"
+            )
+    slide = SlidePyramid(openslide.OpenSlide(str(path)), str(path))
+    assert (slide.width, slide.height) == (1600, 1280)
+    last = last_level(1600, 1280)
+    assert (slide.tile(last, 1, 1, 0) == pixels[TILE_PX:1024, TILE_PX:1024]).all()
+    assert slide.overview(0).shape == (320, 400, 3)
+    with pytest.raises(InputError, match="no tile"):
+        slide.tile(last, 4, 0, 0)
+
+
+def test_what_was_restored_is_shown_with_what_it_was_made_of(client: TestClient) -> None:
+    about = client.get("api/items/0").json()
+    assert [version["name"] for version in about["versions"]] == ["tissue.png", "restored.png"]
+    assert (about["width"], about["height"], about["mpp"]) == (
+        260,
+        200,
+        pytest.approx(0.5, rel=1e-3),
+    )
+    after = about["versions"][1]
+    assert after["record"]["method"] == "artifusion"
+    assert [overlay["name"] for overlay in after["overlays"]] == ["mask", "uncertainty"]
+    assert [change["box"] for change in after["changes"]] == [[50, 40, 60, 40], [200, 150, 10, 10]]
+    assert after["changes"][0]["area_um2"] == pytest.approx(600, rel=1e-2)
+    record = client.get("api/items/0/versions/1/record").json()
+    assert record["checksum"]
+    assert client.get("api/items/0/versions/0/record").status_code == 404
+
+
+def test_tiles_are_the_pixels(client: TestClient, folder: Path) -> None:
+    for version, name in enumerate(("tissue.png", "restored.png")):
+        answer = client.get(f"tiles/0/{version}/image/9/0/0")
+        assert answer.headers["content-type"] == "image/png"
+        assert (pixels_of(answer.content) == read_image(folder / name).pixels).all()
+    mask = pixels_of(client.get("tiles/0/1/mask/9/0/0").content)
+    stored = cv2.imread(str(folder / "mask.png"), cv2.IMREAD_UNCHANGED) > 0
+    assert ((mask[..., 3] > 0) == stored).all()
+    uncertainty = pixels_of(client.get("tiles/0/1/uncertainty/9/0/0").content)
+    assert (uncertainty[~stored][:, 3] == 0).all()
+    assert uncertainty[stored][:, 3].max() == 255
+    assert client.get("tiles/0/1/nothing/9/0/0").status_code == 404
+    assert client.get("tiles/0/1/image/9/0/0?low=9&high=3").status_code == 422
+
+
+def test_without_its_source_the_record_gives_back_what_was_there(folder: Path) -> None:
+    before = read_image(folder / "tissue.png").pixels
+    (folder / "tissue.png").unlink()
+    desk = Desk([folder / "restored.png"])
+    item = desk.item(0)
+    assert [version.name for version in item.versions] == [
+        "before, from the record",
+        "restored.png",
+    ]
+    assert (desk.pyramid(item, 0).tile(9, 0, 0, 0) == before).all()
+
+
+def test_a_pair_without_a_record_has_regions_where_it_differs(folder: Path) -> None:
+    image = read_image(folder / "tissue.png").pixels
+    other = image.copy()
+    other[10:20, 30:50] ^= 1
+    other[100:105, 100:105] ^= 1
+    write_image(folder / "other.png", other)
+    desk = Desk([], [folder / "tissue.png", folder / "other.png"])
+    changes = desk.about(desk.item(0))["versions"][1]["changes"]
+    assert [change["box"] for change in changes] == [[30, 10, 20, 10], [100, 100, 5, 5]]
+
+
+def test_what_cannot_be_read_is_told_and_the_rest_is_shown(folder: Path) -> None:
+    (folder / "restored.ledger.json").write_text("{}")
+    desk = Desk([folder / "restored.png"])
+    about = desk.about(desk.item(0))
+    assert len(about["versions"]) == 1
+    assert "no Histomend ledger" in about["notices"][-1]
+
+
+def test_memory_stays_bounded() -> None:
+    shelf, loaded = Shelf(most=100), []
+
+    def load(n: int) -> int:
+        loaded.append(n)
+        return n
+
+    for n in (1, 2, 1, 3, 1, 2):
+        assert shelf.get(n, lambda n=n: load(n), lambda _: 40) == n
+    assert loaded == [1, 2, 3, 2], "the one that was not used for longest goes"
