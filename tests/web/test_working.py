@@ -142,7 +142,7 @@ def test_detected_regions_are_suggested(
         mask[5:15, 5:15] = mask[50:90, 50:90] = True
         return mask
 
-    monkeypatch.setattr("histomend.web.work.detect", found)
+    monkeypatch.setattr("histomend.api.detect", found)
     suggestions = client.post("api/items/0/detect", json={}).json()
     assert [thing["box"] for thing in suggestions] == [[50, 50, 40, 40], [5, 5, 10, 10]]
 
@@ -258,7 +258,9 @@ def test_a_result_that_was_written_before_the_kill_is_not_made_again(
     )
     made = bench.ask(wish)
     bench.carry_out(made, lambda done, of: None)
-    monkeypatch.setattr("histomend.web.work.decide", lambda *_, **__: pytest.fail("made again"))
+    monkeypatch.setattr(
+        "histomend.methods.decide.decide", lambda *_, **__: pytest.fail("made again")
+    )
     bench.carry_out(made, lambda done, of: None)
     assert len(bench.desk.item(0).versions) == 3
     # A new start shows what was made, and does not go on with an image that is not open.

@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from histomend.api import detect
 from histomend.errors import JobError, LedgerError, RegionError
 from histomend.image.pixels import MIN_SIDE, Region
 from histomend.image.replacing import make_folder
@@ -17,9 +16,7 @@ from histomend.image.writing import write_text
 from histomend.jobs.companions import record_of
 from histomend.jobs.outputs import Output
 from histomend.jobs.progress import Advance
-from histomend.jobs.run import execute
 from histomend.ledger import Record
-from histomend.methods.decide import decide
 from histomend.web.companions import result_of
 from histomend.web.desk import Desk, Item
 from histomend.web.drawing import Drawn, as_geojson, box_of, polygons_of
@@ -148,6 +145,10 @@ class Bench:
             )
         mask = None if entry.mask is None else Path(entry.mask)
         if not _is_written(output):  # a run that ended between the result and this line
+            # Imported here, as PyTorch takes seconds, and looking does not need it.
+            from histomend.jobs.run import execute
+            from histomend.methods.decide import decide
+
             options = {**entry.options, "device": self.device}
             if "model" in options:
                 options["model"] = check_model(options["model"], self.models)
@@ -174,6 +175,8 @@ class Bench:
         ------
         InputError
         """
+        from histomend.api import detect
+
         first = self.desk.pyramid(item, 0)
         if isinstance(first, SlidePyramid) or region is not None:
             region = _inside(region or (0, 0, 0, 0), first.width, first.height)

@@ -83,7 +83,8 @@ export class Jobs {
   }
 
   fillForm() {
-    const of = this.app.desk.choices[this.task];
+    const of = this.app.desk.choices?.[this.task];
+    if (!of) return;
     const options = this.options[this.task];
     const set = (name, text) => {
       if (text === "") delete options[name];
