@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from histomend.api import denoise, detect, restore, upscale
+    from histomend.api import denoise, detect, find_artifacts, restore, upscale
     from histomend.api_slides import detect_slide, restore_slide
     from histomend.damage.artifacts import KINDS, Damaged, simulate
     from histomend.detect.threshold import Thresholds
@@ -98,6 +98,7 @@ __all__ = [
     "detect",
     "detect_slide",
     "execute",
+    "find_artifacts",
     "load_model",
     "read_image",
     "read_mask",
@@ -115,7 +116,7 @@ __all__ = [
 
 # Where the public names live that are not errors.
 _HOMES = {
-    "histomend.api": ("denoise", "detect", "restore", "upscale"),
+    "histomend.api": ("denoise", "detect", "find_artifacts", "restore", "upscale"),
     "histomend.api_slides": ("detect_slide", "restore_slide"),
     "histomend.damage.artifacts": ("KINDS", "Damaged", "simulate"),
     "histomend.detect.threshold": ("Thresholds",),

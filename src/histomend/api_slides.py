@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from histomend.detect.slides import find_on_slide, slide_features, write_found
+from histomend.detect.learned import detector_named
+from histomend.detect.slides import find_on_slide, search_slide, slide_features, write_found
 from histomend.detect.threshold import Thresholds
 from histomend.errors import SettingError
 from histomend.image import check_target
 from histomend.jobs.run import Progress, displayed
 from histomend.jobs.slide_run import SlideResult, execute_slide
+from histomend.masks.artifact_classes import chosen_classes
 from histomend.methods.loading import ModelLike
 from histomend.methods.slides import decide_slide
-from histomend.methods.where import MAX_SHARE
+from histomend.methods.where import LEARNED, MAX_SHARE
+from histomend.models.detector import Detector
 from histomend.slides.whole import open_slide
 
 
@@ -25,6 +28,7 @@ def restore_slide(
     mask_classes: Sequence[str] | None = None,
     detect: bool = False,
     max_share: float = MAX_SHARE,
+    detector: str | Path = LEARNED,
     method: str = "artifusion",
     model: ModelLike | None = None,
     preset: str | None = None,
@@ -59,8 +63,8 @@ def restore_slide(
     detect : bool
         Find the artifacts, in place of a mask (`detect_slide`); what was found is written beside
         the output, NAME.mask.geojson.
-    mask_classes, max_share, method, model, preset, steps, sampler, seed, samples, mpp, device,
-    batch
+    mask_classes, max_share, detector, method, model, preset, steps, sampler, seed, samples, mpp,
+    device, batch
         As of `restore`.
     compact : bool
         Write the slide anew, so that what was replaced is not in the file any more.
@@ -86,9 +90,9 @@ def restore_slide(
     """
     job = decide_slide(
         slide, output, mask, mask_classes=mask_classes, detect=detect, max_share=max_share,
-        method=method, model=model, preset=preset, steps=steps, sampler=sampler, seed=seed,
-        samples=samples, mpp=mpp, device=device, batch=batch, compact=compact, no_label=no_label,
-        lossy=lossy, force=force,
+        detector=detector, method=method, model=model, preset=preset, steps=steps,
+        sampler=sampler, seed=seed, samples=samples, mpp=mpp, device=device, batch=batch,
+        compact=compact, no_label=no_label, lossy=lossy, force=force,
     )  # fmt: skip
     return execute_slide(job, progress=progress)
 
@@ -98,6 +102,8 @@ def detect_slide(
     output: str | Path,
     *,
     mpp: float | None = None,
+    classes: Sequence[str] | None = None,
+    model: str | Path | Detector | None = None,
     thresholds: Thresholds | None = None,
     force: bool = False,
     progress: Progress | None = None,
@@ -111,7 +117,12 @@ def detect_slide(
         A .geojson file, which QuPath opens on the slide.
     mpp : float, optional
         Pixel size in um, if the file does not say or is wrong.
+    classes : sequence of str, optional
+        Only artifacts of these classes.
+    model : str, Path or Detector, optional
+        A detector by name or folder; the bundled one unless given.
     thresholds : Thresholds, optional
+        Find them by these rules instead, which know no classes.
     force : bool
         An existing output may be replaced.
     progress : True, or a function of (parts done, parts in all), optional
@@ -130,6 +141,12 @@ def detect_slide(
         raise SettingError(f"{target}: what is found on a whole slide is written as .geojson.")
     check_target(target, force=force)
     path = Path(slide)
+    kinds = chosen_classes(classes)
+    if thresholds is None:
+        detector = detector_named(model)
+        with displayed(progress, path.name) as advance, open_slide(path, mpp=mpp) as opened:
+            searched = search_slide(opened, detector=detector, progress=advance)
+        return searched.write(target, kinds, force=force)
     with displayed(progress, path.name) as advance, open_slide(path, mpp=mpp) as opened:
         found = find_on_slide(opened, thresholds=thresholds, progress=advance)
         features = list(slide_features(found.mask, opened.size))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from histomend.errors import MaskError
-from histomend.jobs.inputs import passed_over, with_masks
+from histomend.jobs.inputs import folder_name, passed_over, with_masks
 
 
 def test_subfolders_and_slides_in_a_folder_are_counted(tmp_path: Path) -> None:
@@ -26,3 +26,10 @@ def test_a_mask_beside_an_image_belongs_to_it_and_is_no_image(tmp_path: Path) ->
     (tmp_path / "a.mask.geojson").touch()
     with pytest.raises(MaskError, match="2 masks lie beside it"):
         with_masks([a])
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("a.png", "a"), ("a.ome.tif", "a.ome"), ("...png", "...png"), (".x", ".x")]
+)
+def test_no_folder_of_an_image_lies_outside(name: str, folder: str) -> None:
+    assert folder_name(Path("in", name)) == folder

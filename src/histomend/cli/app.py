@@ -41,7 +41,8 @@ class _Verbs(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            say("Files that were finished are complete.", title="Interrupted", style="bold")
+            said = "Files that were finished are complete. The same command goes on with a slide."
+            say(said, title="Interrupted", style="bold")
             raise typer.Exit(EXIT_INTERRUPTED) from error
         except Exception as error:
             # Usage errors and exits carry an exit code, and Typer knows how to show them.

@@ -24,9 +24,12 @@ class WholeSlides:
     ----------
     options : dict
         Of `histomend.methods.slides.decide_slide`, apart from files.
+    traced : bool
+        Whether the states on the way are asked for, which only images have.
     """
 
     options: dict[str, Any]
+    traced: bool = False
 
     def takes(self, output: Output, run: PerFile) -> bool:
         """Tell whether the source of an output is a slide; of what is unreadable, too."""
@@ -41,6 +44,10 @@ class WholeSlides:
             if asked and not found:
                 name = asked[0].replace("_", "-")
                 raise SettingError(f"{output.source}: is no whole slide. Leave --{name} away.")
+            if found and self.traced:
+                raise SettingError(
+                    f"{output.source}: --trace is for images. Take a part of the slide: --region."
+                )
 
         return not run.attempt(output.source, look) or found
 

@@ -17,7 +17,7 @@ from histomend.errors import InputError, OutputError, SettingError
 from histomend.image import make_folder, write_text
 from histomend.image.reading import file_sha256
 from histomend.image.scans import SLIDE_FILES
-from histomend.jobs.inputs import IMAGE_SUFFIXES, list_images
+from histomend.jobs.inputs import IMAGE_SUFFIXES, folder_name, list_images
 
 COLUMNS = (
     "file", "slide", "x", "y", "mpp", "source", "source_sha256", "tissue", "artifacts",
@@ -193,7 +193,7 @@ def _named(paths: Sequence[Path]) -> dict[str, Path]:
     slides: dict[str, Path] = {}
     for path in paths:
         # Tiles of two files must not share a folder, also where case makes no difference.
-        name = path.stem.removesuffix(".ome")
+        name = folder_name(path).removesuffix(".ome")
         clash = next((other for other in slides if other.lower() == name.lower()), None)
         if clash is not None:
             raise SettingError(

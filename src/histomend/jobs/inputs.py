@@ -22,6 +22,14 @@ MAPS = {
 _OWN = tuple(f".{ending.partition('.')[0]}" for ending in MAPS.values())
 
 
+def folder_name(image: Path) -> str:
+    """Return what a folder for an image is called: its stem, where that is a name at all.
+
+    The stem of "...png" is "..", the folder above.
+    """
+    return image.stem if image.stem.strip(".") else image.name
+
+
 def list_images(inputs: Sequence[Path], suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
     """Return the files among `inputs`, folders replaced by the images in them, by name.
 

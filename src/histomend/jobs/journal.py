@@ -18,7 +18,7 @@ import os
 import shutil
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -94,7 +94,7 @@ class Journal:
         file = self.folder / _PLAN
         if not file.exists():
             text = json.dumps(plan, indent=1, sort_keys=True)
-            write_atomically(file, lambda out: _write(out, text.encode()))
+            self._write(file, lambda out: _write(out, text.encode()))
             return
         try:
             before = json.loads(file.read_text("utf-8"))
@@ -112,6 +112,10 @@ class Journal:
                 f"{self.folder}: holds finished parts of a job that is not this one: "
                 f"{'; '.join(other)}. Go on with what it was, or remove that folder to begin anew."
             )
+
+    def _write(self, place: Path, encode: Callable[[BinaryIO], None]) -> None:
+        # Prepared here, where the next run clears up.
+        write_atomically(place, encode, through=self.folder)
 
     def has(self, key: str) -> bool:
         """Tell whether a part is finished."""
@@ -134,7 +138,7 @@ class Journal:
         """
         text = np.frombuffer(json.dumps(report).encode(), np.uint8)
         held: dict[str, Any] = {**arrays, _REPORT: text}
-        write_atomically(self._place(key), lambda file: np.savez_compressed(file, **held))
+        self._write(self._place(key), lambda file: np.savez_compressed(file, **held))
 
     def get(self, key: str) -> tuple[Arrays, dict[str, Any]] | None:
         """Return a finished part; None if there is none, or it is damaged and has to be redone."""

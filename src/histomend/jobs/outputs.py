@@ -318,10 +318,10 @@ def trace_to(folder: Path) -> Trace:
     Raises
     ------
     OutputError
-        If the folder cannot be created or holds anything; later, if a state cannot be written.
+        If the folder could not be made or holds anything; later, if a state cannot be written.
     """
-    make_folder(folder)
-    if any(folder.iterdir()):
+    check_target(folder / "states", force=True, new_folder=True)
+    if folder.is_dir() and any(folder.iterdir()):
         raise OutputError(
             f"{folder}: the folder for the states is not empty. Name another one: --trace DIR."
         )

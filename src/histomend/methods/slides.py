@@ -11,7 +11,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from histomend.detect.slides import encoded, find_on_slide, slide_features
+from histomend.detect.slides import encoded, find_on_slide, search_slide, slide_features
 from histomend.errors import MaskError, OutputError, SettingError
 from histomend.image import check_target
 from histomend.image.reading import file_sha256
@@ -22,7 +22,7 @@ from histomend.masks.slide_masks import SlideMask, load_slide_mask
 from histomend.methods import MethodInfo, check_settings, method_named
 from histomend.methods.artifusion import scale_to
 from histomend.methods.loading import ModelLike, model_for
-from histomend.methods.where import MAX_SHARE, Where
+from histomend.methods.where import LEARNED, MAX_SHARE, THRESHOLD, Where
 from histomend.models import Model
 from histomend.slides.compact import check_compactable
 from histomend.slides.slide_sink import APPENDED, COMPACT, PYRAMID
@@ -48,6 +48,7 @@ def decide_slide(
     mask_classes: Sequence[str] | None = None,
     detect: bool = False,
     max_share: float = MAX_SHARE,
+    detector: str | Path = LEARNED,
     method: str = "artifusion",
     model: ModelLike | None = None,
     preset: str | None = None,
@@ -75,7 +76,7 @@ def decide_slide(
     InputError, ModelError, ResourceError
     """
     path, target = Path(slide), Path(output)
-    where = Where(mask, mask_classes, detect, max_share)
+    where = Where(mask, mask_classes, detect, max_share, detector)
     info = method_named("restore", method)
     preset = preset or info.default_preset
     check_settings(info, preset, steps, sampler)
@@ -153,6 +154,8 @@ def _found(slide: Slide, where: Where, target: Path) -> _Found:
     if journal_of(target).is_dir() and written.is_file():
         # Of the same job, interrupted; whether it is the same one the journal knows.
         return _Found(load_slide_mask(written, slide.frame), _mask_sha256(written, None))
+    if where.detector != THRESHOLD:
+        return _learned(slide, where)
     searched = find_on_slide(slide)
     if searched.share > where.max_share:
         raise MaskError(
@@ -166,6 +169,17 @@ def _found(slide: Slide, where: Where, target: Path) -> _Found:
     said = (f"the thresholds found {searched.share:.1%} of the coloured tissue",)
     searched.mask.notices = said
     return _Found(searched.mask, sha256, data)
+
+
+def _learned(slide: Slide, where: Where) -> _Found:
+    """Return what a detector finds and may be restored."""
+    searched = search_slide(slide, detector=where.loaded_detector())
+    kinds, notices = where.allowed(searched.detection, str(slide.path))
+    mask = searched.mask(kinds)
+    # Traced from the mask, pixel for pixel: an interrupted job goes on from what is written.
+    data = encoded(slide_features(mask, slide.size))
+    mask.notices = notices
+    return _Found(mask, hashlib.sha256(data).hexdigest(), data)
 
 
 def check_slide_output(target: Path, container: str, source: Path) -> None:
