@@ -30,9 +30,6 @@ const app = {
     $("item").parentElement.classList.toggle("single", this.desk.items.length < 2);
     this.buildBars();
     await this.open(0);
-    // What takes the server seconds to know comes after the first picture.
-    this.desk.choices = await ask("api/choices");
-    this.jobs.fillForm();
   },
 
   buildBars() {

@@ -48,7 +48,7 @@ export class Jobs {
       this.verbs,
       this.area,
       this.run,
-      el("details", { id: "options" }, el("summary", {}, "Options"), this.form),
+      el("details", { id: "options", ontoggle: () => this.choices() }, el("summary", {}, "Options"), this.form),
       el(
         "details",
         { ontoggle: (event) => event.target.open && this.plan() },
@@ -80,6 +80,15 @@ export class Jobs {
     this.run.textContent = RUN[task];
     this.fillForm();
     this.drawn();
+  }
+
+  /** Ask what can be chosen when it is wanted, as the server takes seconds to know it. */
+  async choices() {
+    const { desk } = this.app;
+    if (desk.choices) return;
+    this.form.textContent = "Looking what there is…";
+    desk.choices = await attempt(() => ask("api/choices"));
+    this.fillForm();
   }
 
   fillForm() {
