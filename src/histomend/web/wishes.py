@@ -90,10 +90,14 @@ def choices(known: dict[str, Path]) -> dict[str, Any]:
     }
 
 
-def output_path(folder: Path, source: Path, task: Task, taken: set[Path]) -> Path:
+def output_path(
+    folder: Path, source: Path, task: Task, taken: set[Path], *, whole: bool = False
+) -> Path:
     """Return a new file for a result, which neither exists nor is expected already."""
-    tiff = source.suffix.lower() in (".tif", ".tiff") and task != "upscale"
+    tiff = whole or (source.suffix.lower() in (".tif", ".tiff") and task != "upscale")
     stem, suffix = f"{source.stem}-{SUFFIXES[task]}", ".tif" if tiff else ".png"
+    if whole and source.suffix.lower() == ".svs":
+        suffix = ".svs"
     number = 1
     while True:
         path = folder / f"{stem}-{number}{suffix}"
