@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ import histomend
 from histomend.image import Image
 from histomend.jobs.engines import given_threads
 from histomend.jobs.job import Job, Mask, RestoreOptions
+from histomend.jobs.run import execute
 from histomend.masks.slide_masks import SlideMask
 from histomend.slides.slide_sink import APPENDED, COMPACT, PYRAMID
 from histomend.slides.source import ArraySource
@@ -141,6 +143,18 @@ class SlideJob:
         largest = max(part.region[2] * part.region[3] for part in self.plan.parts)
         return _NETWORK_BYTES + _PART_BYTES * largest * self.source.pixels.dtype.itemsize
 
+    def window_seconds(self) -> float:
+        """Return how long a window takes on this machine: one is drawn in made-up tissue."""
+        rng = np.random.default_rng(0)
+        top = np.iinfo(self.source.pixels.dtype).max
+        shades = np.array([0.7, 0.5, 0.65]) + rng.normal(0, 0.1, (256, 256, 1))
+        pixels = (shades.clip(0, 1) * top).astype(self.source.pixels.dtype)
+        mask = np.zeros(pixels.shape[:2], np.bool_)
+        mask[100:150, 100:150] = True
+        begun = time.perf_counter()
+        execute(self.decide(ArraySource(Image(pixels, self.source.mpp)), mask, self.options))
+        return time.perf_counter() - begun
+
     def describe(self) -> dict[str, Any]:
         """Return what would be done, for `--dry-run`."""
         windows = nfe = 0
@@ -165,6 +179,7 @@ class SlideJob:
             "masked_fraction": self.plan.masked_px / (self.size[0] * self.size[1]),
             "units": windows,
             "nfe_at_most": nfe,
+            "seconds_about": round(windows * self.window_seconds(), 1),
             "disk_bytes": self.disk_bytes(),
             "memory_bytes": self.memory_bytes(),
             "undo": self.container == APPENDED,
