@@ -10,8 +10,10 @@ import tifffile
 from fastapi.testclient import TestClient
 from PIL import Image as PilImage
 
+from histomend.api import denoise, restore
 from histomend.errors import InputError
 from histomend.image import read_image, write_image
+from histomend.jobs.outputs import write_t_map
 from histomend.ledger import Record, ledger_mask
 from histomend.web.companions import MaskPyramid
 from histomend.web.contrast import Contrast, first_contrast
@@ -218,6 +220,69 @@ def test_more_channels_than_colours_are_shown_together(tmp_path: Path) -> None:
     alone = Contrast((0,), (65535,), channels=(1,)).shown(tile)
     assert (alone[..., 0] == 0).all()
     assert (alone[..., 1] == np.rint(values[1] / 65535 * 255)).all()
+
+
+def test_a_slide_of_a_scanner_is_opened_as_one(slide: Path) -> None:
+    pytest.importorskip("openslide")
+    desk = Desk([slide])
+    about = desk.about(desk.item(0))
+    assert (about["slide"], about["width"], about["mpp"]) == (True, 1024, 0.5)
+    data, kind = desk.tile(desk.item(0), 0, "image", (10, 1, 1, 0), Contrast((0,), (255,)))
+    assert kind == "image/jpeg"
+    assert pixels_of(data).shape == (512, 512, 3)
+
+
+def test_copies_and_their_places_can_be_seen(
+    tissue: np.ndarray, untrained: Path, tmp_path: Path
+) -> None:
+    mask = np.zeros((300, 300), bool)
+    mask[100:140, 100:150] = True
+    write_image(tmp_path / "a.png", tissue[:300, :300], mpp=0.5)
+    restore(tmp_path / "a.png", mask, model=untrained, steps=1).save(tmp_path / "b.png")
+    desk = Desk([tmp_path / "b.png"])  # its source lies beside it
+    item = desk.item(0)
+    assert [version.name for version in item.versions] == ["a.png", "b.png"]
+    names = [overlay["name"] for overlay in desk.about(item)["versions"][1]["overlays"]]
+    assert names == ["mask", "provenance"]
+    shown = pixels_of(desk.tile(item, 1, "provenance", (9, 0, 0, 0), Contrast((0,), (255,)))[0])
+    coloured = np.ptp(shown[..., :3].astype(int), axis=2) > 20
+    assert coloured[mask].mean() > 0.5
+    assert not coloured[:20].all()
+
+
+def test_results_of_one_image_are_versions_of_it_and_t_is_laid_over(
+    tissue: np.ndarray, tmp_path: Path
+) -> None:
+    write_image(tmp_path / "a.png", tissue[:96, :128])
+    for name in ("b.png", "c.png"):
+        denoise(tmp_path / "a.png", method="median").save(tmp_path / name)
+    write_t_map(tmp_path / "c.t-map.tif", np.arange(96 * 128, dtype=np.float32).reshape(96, 128))
+    desk = Desk([tmp_path / name for name in ("a.png", "b.png", "c.png")])
+    (item,) = desk.items
+    assert [version.name for version in item.versions] == ["a.png", "b.png", "c.png"]
+    shown = pixels_of(desk.tile(item, 2, "t_map", (7, 0, 0, 0), Contrast((0,), (255,)))[0])
+    assert shown[0, 0, 3] == 0, "nothing is laid over what is clean"
+    assert shown[-1, -1].tolist() == [252, 255, 164, 255], "the last colour of inferno"
+
+
+def test_a_result_of_a_part_lies_where_it_belongs(
+    tissue: np.ndarray, untrained: Path, tmp_path: Path
+) -> None:
+    mask = np.zeros((100, 120), bool)
+    mask[30:50, 30:60] = True
+    write_image(tmp_path / "a.png", tissue, mpp=0.5)
+    part = (200, 300, 120, 100)
+    options = {"region": part, "model": untrained, "preset": "generate", "steps": 1}
+    restore(tmp_path / "a.png", mask, **options).save(tmp_path / "b.png")
+    desk = Desk([tmp_path / "a.png", tmp_path / "b.png"])
+    after = desk.about(desk.item(0))["versions"][1]
+    assert after["region"] == part
+    assert after["changes"][0]["box"] == [230, 330, 30, 20]
+    write_image(tmp_path / "small.png", tissue[:90, :90])
+    other = Desk([], [tmp_path / "small.png", tmp_path / "b.png"])
+    about = other.about(other.item(0))
+    assert len(about["versions"]) == 1
+    assert "lies outside small.png" in about["notices"][-1]
 
 
 def test_memory_stays_bounded() -> None:
