@@ -17,13 +17,14 @@ BIN := $(VENV)/bin
 TORCH_STAMP := $(VENV)/.torch-$(shell printf '%s' '$(TORCH)' | cksum | cut -d ' ' -f 1)
 CORE_STAMP := $(VENV)/.core
 DEV_STAMP := $(VENV)/.dev
+SITE_STAMP := $(VENV)/.site
 PIP := $(BIN)/python -m pip --disable-pip-version-check install
 
 # One thread per test process: more only fight over the cores.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test lint attack bench clean
+.PHONY: help setup setup-dev demo test lint attack bench site clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -51,8 +52,11 @@ attack: $(DEV_STAMP) ## Damage files of every kind, for long, and see what the r
 bench: $(CORE_STAMP) ## Measure speed on this machine, as ratios
 	$(BIN)/python benchmarks/speed.py $(ARGS)
 
+site: $(SITE_STAMP) ## Build the documentation as a site that needs no server, into site/
+	$(BIN)/mkdocs build
+
 clean: ## Remove the environment and the demo's output
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
@@ -77,4 +81,9 @@ $(CORE_STAMP): pyproject.toml $(TORCH_STAMP)
 $(DEV_STAMP): $(CORE_STAMP)
 	@echo "[3/3] Installing what tests and lint need"
 	$(PIP) -e '.[dev]'
+	@touch $@
+
+$(SITE_STAMP): $(CORE_STAMP)
+	@echo "[3/3] Installing what the site needs"
+	$(PIP) -e '.[site]'
 	@touch $@
