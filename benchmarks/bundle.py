@@ -2,12 +2,14 @@
 
     python benchmarks/bundle.py RUN/model src/histomend/weights/NAME --card card.json \
         [--fast-steps N] [--sampler S] [--extra-noise X] [--gain X] [--vae RUN/model]
+        [--calibration calibration.json]
 
 The card is a JSON object (data, licence, command, time, figures, limits); it goes into the
 model's config, so that `histomend models NAME` and every ledger show it. A latent model takes
 along its autoencoder, or with --vae the same encoder with a decoder that was trained further, a
 model of RSCD its calibrator, and an upscaler its first stage. An upscaler's prior must be bundled
-already, and is named.
+already, and is named. A detector takes its temperature and thresholds from what
+`benchmarks/detection_table.py --calibrate` writes.
 """
 
 from __future__ import annotations
@@ -24,6 +26,12 @@ from safetensors.torch import load_file
 from histomend.models import fit_to_vae, load_weights, read_config, save_model
 from histomend.models.calibrator import CALIBRATOR
 from histomend.models.config import ModelConfig
+from histomend.models.detector import (
+    DetectorConfig,
+    is_detector,
+    read_detector_config,
+    save_detector,
+)
 from histomend.models.loading import is_upscaler
 from histomend.models.priors import load_prior
 from histomend.models.upscaler import (
@@ -69,6 +77,12 @@ def write_model(options: argparse.Namespace, settings: dict[str, Any]) -> ModelC
     return save_model(options.out, weights, config, half=True, vae=vae, calibrator=calibrator)
 
 
+def write_detector(options: argparse.Namespace, settings: dict[str, Any]) -> DetectorConfig:
+    """Write a detector, with the temperature and the thresholds of its calibration."""
+    config = replace(read_detector_config(options.model), **settings)
+    return save_detector(options.out, load_weights(options.model), config)
+
+
 def main() -> None:
     """Write the bundled model."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -80,6 +94,7 @@ def main() -> None:
     parser.add_argument("--extra-noise", type=float)
     parser.add_argument("--gain", type=float)
     parser.add_argument("--vae", type=Path)
+    parser.add_argument("--calibration", type=Path)
     options = parser.parse_args()
     told = {
         "fast_steps": options.fast_steps,
@@ -89,7 +104,12 @@ def main() -> None:
     }
     settings = {key: value for key, value in told.items() if value is not None}
     settings["card"] = json.loads(options.card.read_text(encoding="utf-8"))
-    write = write_upscaler if is_upscaler(options.model) else write_model
+    if options.calibration is not None:
+        settings |= json.loads(options.calibration.read_text(encoding="utf-8"))
+    if is_detector(options.model):
+        write = write_detector
+    else:
+        write = write_upscaler if is_upscaler(options.model) else write_model
     saved = write(options, settings)
     for file in options.out.rglob("*.*"):
         file.chmod(0o644)

@@ -132,7 +132,8 @@ def test_detect_writes_the_mask_it_used(work: Path, model: Path) -> None:
     pixels = np.random.default_rng(0).normal((220, 150, 190), 8, (SIDE, SIDE, 3))
     pixels[40:60, 30:70] = (30, 80, 200)  # ink over 8.7 % of the tissue
     write_image("tissue.png", pixels.clip(0, 255).astype(np.uint8), mpp=0.5, force=True)
-    words = ("restore", "tissue.png", "--detect", "-o", "new.png", "--model", model)
+    words = ("restore", "tissue.png", "--detect", "--detector", "threshold", "-o", "new.png")
+    words = (*words, "--model", model)
     refused = run(*words)
     assert refused.exit_code == 2
     assert "more than --max-share 0.02" in flat(refused.stderr)
@@ -144,7 +145,7 @@ def test_detect_writes_the_mask_it_used(work: Path, model: Path) -> None:
     assert found_mask[40:60, 30:70].all()
     # All of the image is coloured tissue.
     assert float(said[1]) == pytest.approx(100 * found_mask.mean(), abs=1)
-    succeed("detect", "tissue.png", "-o", "found.geojson")
+    succeed("detect", "tissue.png", "--method", "threshold", "-o", "found.geojson")
     assert json.loads((work / "found.geojson").read_text())["type"] == "FeatureCollection"
 
 

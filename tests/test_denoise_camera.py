@@ -170,3 +170,36 @@ def test_colours_go_together_unless_each_channel_is_asked_for() -> None:
     apart = denoise(rgb, model=model(), per_channel=True)
     assert apart.pixels.shape == rgb.shape
     assert apart.record.options["per_channel"] is True
+
+
+def test_planes_that_were_not_exposed_say_nothing_of_the_camera() -> None:
+    plane = exposed(100, 20.0, 400)
+    empty, even = np.zeros_like(plane), np.full_like(plane, 400)
+    result = denoise(np.stack([plane, empty, plane, even]), model=model(), axes="ZYX")
+    assert result.record.figures["intensity"]["gain"] == pytest.approx(20, rel=0.2)
+    assert (result.pixels[1] == empty).all()
+    assert (result.pixels[3] == even).all()
+
+
+@pytest.mark.parametrize(
+    ("camera", "words"),
+    [
+        ({"gain": 1e-9}, "times the noise that is seen"),
+        ({"gain": 1e9}, "times the noise that is seen"),
+        ({"gain": 20, "read_noise": 1e9}, "times the noise that is seen"),
+        ({"gain": 20, "offset": 1e7}, "no value of the image is above it"),
+    ],
+)
+def test_a_camera_that_cannot_have_taken_the_image_is_refused(
+    camera: dict[str, float], words: str
+) -> None:
+    with pytest.raises(SettingError, match=words):
+        denoise(exposed(100, 20.0, 400), model=model(), **camera)
+
+
+def test_values_that_pile_up_at_any_limit_are_saturated() -> None:
+    plane = exposed(100, 20.0, 400)
+    limit = int(np.quantile(plane, 0.8))
+    for image, told in ((plane, False), (np.minimum(plane, limit), True)):
+        notices = denoise(image, model=model()).record.notices
+        assert any("saturated" in notice for notice in notices) is told

@@ -9,9 +9,10 @@ import pytest
 
 from histomend import restore
 from histomend.errors import SettingError
-from histomend.exemplar.provenance import Provenance
+from histomend.exemplar.provenance import COPIED, Provenance
 from histomend.jobs.run import Result
 from histomend.ledger import Record, undo, verify
+from histomend.methods import joining
 from histomend.methods.decide import decide
 from histomend.models import Model, load_model
 
@@ -145,3 +146,23 @@ def test_in_a_latent_space_copies_are_kept_and_no_clean_pixel_changes(
     record = result.record.provenance
     assert record is not None
     assert record["pixels"]["copied_exactly"] + record["pixels"]["copied_shifted"] > 0
+
+
+def test_what_a_detector_finds_elsewhere_is_no_source(
+    model: Model, tissue: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The right half is taken for a fold: not masked it stays, and nothing comes from there."""
+    mask = np.zeros(tissue.shape[:2], bool)
+    mask[100:130, 90:120] = True
+    fold = np.zeros_like(mask)
+    fold[:, tissue.shape[1] // 2 :] = True
+    monkeypatch.setattr(joining, "artifacts_elsewhere", lambda *_: (fold & ~mask, ("told",)))
+    result = restore(tissue, mask, model=model, mpp=0.5)
+    assert result.record.provenance is not None
+    for each in Provenance.read(result.record.provenance, mask.shape).parts:
+        for number, piece in enumerate(each.pieces):
+            rows, columns = np.nonzero(each.origin // 2 == COPIED // 2 + number)
+            _, x = piece.source(rows + each.box[1], columns + each.box[0])
+            assert x.max(initial=0) < tissue.shape[1] // 2
+    assert "told" in result.record.notices
+    assert result.record.figures["not_copied_from"] == pytest.approx(0.5, abs=0.02)

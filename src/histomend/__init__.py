@@ -15,8 +15,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from histomend.api import denoise, detect, restore, upscale
-    from histomend.api_slides import detect_slide, restore_slide
+    from histomend.api import denoise, detect, find_artifacts, restore, upscale
+    from histomend.api_slides import (
+        denoise_slide,
+        detect_slide,
+        restore_slide,
+        upscale_slide,
+    )
     from histomend.damage.artifacts import KINDS, Damaged, simulate
     from histomend.detect.threshold import Thresholds
     from histomend.errors import (
@@ -95,9 +100,11 @@ __all__ = [
     "__version__",
     "decide",
     "denoise",
+    "denoise_slide",
     "detect",
     "detect_slide",
     "execute",
+    "find_artifacts",
     "load_model",
     "read_image",
     "read_mask",
@@ -107,6 +114,7 @@ __all__ = [
     "simulate",
     "undo",
     "upscale",
+    "upscale_slide",
     "verify",
     "write_image",
     "write_mask",
@@ -115,8 +123,8 @@ __all__ = [
 
 # Where the public names live that are not errors.
 _HOMES = {
-    "histomend.api": ("denoise", "detect", "restore", "upscale"),
-    "histomend.api_slides": ("detect_slide", "restore_slide"),
+    "histomend.api": ("denoise", "detect", "find_artifacts", "restore", "upscale"),
+    "histomend.api_slides": ("denoise_slide", "detect_slide", "restore_slide", "upscale_slide"),
     "histomend.damage.artifacts": ("KINDS", "Damaged", "simulate"),
     "histomend.detect.threshold": ("Thresholds",),
     "histomend.image": ("Image", "read_image", "write_image"),

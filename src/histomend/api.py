@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from histomend.errors import SettingError
 from histomend.image.pixels import Region
 from histomend.jobs.job import Trace
 from histomend.jobs.run import Progress, Result, execute
@@ -20,7 +21,10 @@ from histomend.models import Model, load_model
 from histomend.slides.source import ImageLike, picture_source
 
 if TYPE_CHECKING:
+    from histomend.detect.found import Limits
+    from histomend.detect.learned import Detection
     from histomend.detect.threshold import Thresholds
+    from histomend.models.detector import Detector
 
 
 def restore(
@@ -30,6 +34,7 @@ def restore(
     mask_classes: Sequence[str] | None = None,
     detect: bool = False,
     max_share: float = MAX_SHARE,
+    detector: str | Path = "learned",
     method: str = "artifusion",
     model: ModelLike | None = None,
     preset: str | None = None,
@@ -54,12 +59,15 @@ def restore(
         True (white) where the image is to be restored.
     mask_classes : sequence of str, optional
         What counts in a mask file: names of classes in GeoJSON, numbers of labels or names of
-        GrandQC's legend in a picture. By default all classes, or GrandQC's artifacts.
+        GrandQC's legend in a picture. By default all classes, or GrandQC's artifacts. With
+        `detect`, the classes of artifacts to be restored.
     detect : bool
-        Find the artifacts by thresholds, in place of a mask.
+        Find the artifacts, in place of a mask.
     max_share : float in [0, 1]
-        The largest share of the coloured tissue that is restored after `detect`. Where more was
-        found, thresholds may have taken tissue for artifacts, and a MaskError says so.
+        The largest share of the tissue that is restored after `detect`. Where more was found,
+        tissue may have been taken for artifacts, and a MaskError says so.
+    detector : "learned", "threshold", or the name or folder of a detector's weights
+        What finds them: the bundled network, or fixed rules.
     method : "artifusion" or "latent-artifusion"
         Diffusion on the pixels, or in the latent space of an autoencoder.
     model : str, Path or Model, optional
@@ -100,9 +108,9 @@ def restore(
     """
     job = decide(
         "restore", image, mask=mask, mask_classes=mask_classes, detect=detect,
-        max_share=max_share, method=method, model=model, preset=preset, steps=steps,
-        sampler=sampler, seed=seed, samples=samples, mpp=mpp, region=region, device=device,
-        batch=batch, trace=trace,
+        max_share=max_share, detector=detector, method=method, model=model, preset=preset,
+        steps=steps, sampler=sampler, seed=seed, samples=samples, mpp=mpp, region=region,
+        device=device, batch=batch, trace=trace,
     )  # fmt: skip
     return execute(job, progress=progress)
 
@@ -278,9 +286,11 @@ def detect(
     *,
     mpp: float | None = None,
     region: Region | None = None,
+    classes: Sequence[str] | None = None,
+    model: str | Path | Detector | None = None,
     thresholds: Thresholds | None = None,
 ) -> npt.NDArray[np.bool_]:
-    """Find artifacts in an image by thresholds (`histomend.detect.threshold`).
+    """Find the artifacts of an image that may be restored.
 
     Parameters
     ----------
@@ -288,22 +298,74 @@ def detect(
     mpp : float, optional
         Pixel size in um, if the file does not say or is wrong.
     region : (x, y, w, h), optional
+    classes : sequence of str, optional
+        Only artifacts of these classes (`histomend.models.detector.ARTIFACTS`).
+    model : str, Path or Detector, optional
+        A detector by name or folder; the bundled one unless given.
     thresholds : Thresholds, optional
+        Find them by these rules instead (`histomend.detect.threshold`), which know no classes.
 
     Returns
     -------
     (H, W) bool
-        True where something was found.
+        True where something was found. `find_artifacts` says what, and how sure it is.
+
+    Raises
+    ------
+    InputError
+    SettingError
+        A class that does not exist, or classes with thresholds.
+    """
+    if thresholds is not None:
+        from histomend.detect.threshold import detect as find
+
+        if classes is not None or model is not None:
+            raise SettingError(
+                "Thresholds tell no classes and need no model: give one or the other."
+            )
+        source = picture_source(image, mpp=mpp, region=region)
+        return find(source.values[0], mpp=source.mpp, thresholds=thresholds)
+    from histomend.masks.artifact_classes import chosen_classes
+
+    kinds = chosen_classes(classes)
+    return find_artifacts(image, mpp=mpp, region=region, model=model).found.mask(kinds)
+
+
+def find_artifacts(
+    image: ImageLike,
+    *,
+    mpp: float | None = None,
+    region: Region | None = None,
+    model: str | Path | Detector | None = None,
+    limits: Limits | None = None,
+    device: str = "auto",
+) -> Detection:
+    """Find the artifacts of an image: each with its class, probability and area.
+
+    Parameters
+    ----------
+    image, mpp, region, model
+        See `detect`.
+    limits : Limits, optional
+        From when on something is reported; the detector's own unless given.
+    device : "auto", "cpu", "cuda", "mps"
+
+    Returns
+    -------
+    Detection
+        `found` has the regions, masks and shares; `notices` is what should be known of it.
 
     Raises
     ------
     InputError
     """
-    from histomend.detect.threshold import Thresholds
-    from histomend.detect.threshold import detect as find
+    from histomend.detect.learned import detector_named, find
 
     source = picture_source(image, mpp=mpp, region=region)
-    return find(source.values[0], mpp=source.mpp, thresholds=thresholds or Thresholds())
+    detector = detector_named(model, device)
+    return find(
+        source.values[0], mpp=source.mpp, detector=detector, limits=limits, where=source.where
+    )
 
 
 def sample_field(

@@ -1,19 +1,24 @@
-"""What Python users call for whole slides: restore_slide, detect_slide."""
+"""What Python users call for whole slides: restore_slide, detect_slide and the others."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from histomend.detect.slides import find_on_slide, slide_features, write_found
+from histomend.detect.learned import detector_named
+from histomend.detect.slides import find_on_slide, search_slide, slide_features, write_found
 from histomend.detect.threshold import Thresholds
 from histomend.errors import SettingError
 from histomend.image import check_target
 from histomend.jobs.run import Progress, displayed
+from histomend.jobs.slide_fields import execute_slide_field
 from histomend.jobs.slide_run import SlideResult, execute_slide
+from histomend.masks.artifact_classes import chosen_classes
 from histomend.methods.loading import ModelLike
-from histomend.methods.slides import decide_slide
-from histomend.methods.where import MAX_SHARE
+from histomend.methods.slides import decide_slide, decide_slide_field
+from histomend.methods.where import LEARNED, MAX_SHARE
+from histomend.models.detector import Detector
 from histomend.slides.whole import open_slide
 
 
@@ -25,6 +30,7 @@ def restore_slide(
     mask_classes: Sequence[str] | None = None,
     detect: bool = False,
     max_share: float = MAX_SHARE,
+    detector: str | Path = LEARNED,
     method: str = "artifusion",
     model: ModelLike | None = None,
     preset: str | None = None,
@@ -59,8 +65,8 @@ def restore_slide(
     detect : bool
         Find the artifacts, in place of a mask (`detect_slide`); what was found is written beside
         the output, NAME.mask.geojson.
-    mask_classes, max_share, method, model, preset, steps, sampler, seed, samples, mpp, device,
-    batch
+    mask_classes, max_share, detector, method, model, preset, steps, sampler, seed, samples, mpp,
+    device, batch
         As of `restore`.
     compact : bool
         Write the slide anew, so that what was replaced is not in the file any more.
@@ -86,9 +92,9 @@ def restore_slide(
     """
     job = decide_slide(
         slide, output, mask, mask_classes=mask_classes, detect=detect, max_share=max_share,
-        method=method, model=model, preset=preset, steps=steps, sampler=sampler, seed=seed,
-        samples=samples, mpp=mpp, device=device, batch=batch, compact=compact, no_label=no_label,
-        lossy=lossy, force=force,
+        detector=detector, method=method, model=model, preset=preset, steps=steps,
+        sampler=sampler, seed=seed, samples=samples, mpp=mpp, device=device, batch=batch,
+        compact=compact, no_label=no_label, lossy=lossy, force=force,
     )  # fmt: skip
     return execute_slide(job, progress=progress)
 
@@ -98,6 +104,8 @@ def detect_slide(
     output: str | Path,
     *,
     mpp: float | None = None,
+    classes: Sequence[str] | None = None,
+    model: str | Path | Detector | None = None,
     thresholds: Thresholds | None = None,
     force: bool = False,
     progress: Progress | None = None,
@@ -111,7 +119,12 @@ def detect_slide(
         A .geojson file, which QuPath opens on the slide.
     mpp : float, optional
         Pixel size in um, if the file does not say or is wrong.
+    classes : sequence of str, optional
+        Only artifacts of these classes.
+    model : str, Path or Detector, optional
+        A detector by name or folder; the bundled one unless given.
     thresholds : Thresholds, optional
+        Find them by these rules instead, which know no classes.
     force : bool
         An existing output may be replaced.
     progress : True, or a function of (parts done, parts in all), optional
@@ -130,8 +143,93 @@ def detect_slide(
         raise SettingError(f"{target}: what is found on a whole slide is written as .geojson.")
     check_target(target, force=force)
     path = Path(slide)
+    kinds = chosen_classes(classes)
+    if thresholds is None:
+        detector = detector_named(model)
+        with displayed(progress, path.name) as advance, open_slide(path, mpp=mpp) as opened:
+            searched = search_slide(opened, detector=detector, progress=advance)
+        return searched.write(target, kinds, force=force)
     with displayed(progress, path.name) as advance, open_slide(path, mpp=mpp) as opened:
         found = find_on_slide(opened, thresholds=thresholds, progress=advance)
         features = list(slide_features(found.mask, opened.size))
     write_found(target, features, force=force)
     return len(features)
+
+
+def denoise_slide(
+    slide: str | Path,
+    output: str | Path,
+    *,
+    method: str = "rscd",
+    model: ModelLike | None = None,
+    seed: int = 0,
+    mpp: float | None = None,
+    device: str = "auto",
+    lossy: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> SlideResult:
+    """Denoise all of a whole slide into a new pyramid, block by block.
+
+    A job that was killed goes on where it was when it is called again.
+
+    Parameters
+    ----------
+    slide : Path
+    output : Path
+        A .tif.
+    method, model, seed, mpp, device
+        As of `histomend.denoise`.
+    lossy, force
+        As of `restore_slide`.
+    progress : True, or a function of (blocks done, blocks in all), optional
+    options
+        Further ones of `histomend.denoise`.
+
+    Raises
+    ------
+    InputError, ModelError, ResourceError, JobError
+    """
+    job = decide_slide_field(
+        "denoise", slide, output, method=method, model=model, seed=seed, mpp=mpp, device=device,
+        lossy=lossy, force=force, **options,
+    )  # fmt: skip
+    return execute_slide_field(job, progress=progress)
+
+
+def upscale_slide(
+    slide: str | Path,
+    output: str | Path,
+    *,
+    scale: int,
+    method: str = "histo-diffusion",
+    model: ModelLike | None = None,
+    seed: int = 0,
+    mpp: float | None = None,
+    device: str = "auto",
+    lossy: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> SlideResult:
+    """Enlarge a whole slide into a new pyramid, block by block.
+
+    Parameters
+    ----------
+    scale : int
+        A whole number from 2 to 8.
+    slide, output, seed, mpp, device, lossy, force, progress
+        As of `denoise_slide`.
+    method, model, options
+        As of `histomend.upscale`.
+
+    Raises
+    ------
+    InputError, ModelError, ResourceError, JobError
+    """
+    job = decide_slide_field(
+        "upscale", slide, output, scale=scale, method=method, model=model, seed=seed, mpp=mpp,
+        device=device, lossy=lossy, force=force, **options,
+    )  # fmt: skip
+    return execute_slide_field(job, progress=progress)

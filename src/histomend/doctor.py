@@ -222,6 +222,7 @@ def _model(name: str) -> Check:
     from histomend.errors import ModelError
     from histomend.models import locate, read_config, shards, weights_sha256
     from histomend.models.calibrator import CALIBRATOR, check_calibrator
+    from histomend.models.detector import is_detector, load_detector
     from histomend.models.loading import is_upscaler
     from histomend.models.upscaler import load_upscaler
     from histomend.models.vae import VAE, check_vae
@@ -234,6 +235,9 @@ def _model(name: str) -> Check:
             # All that belongs to it is compared while it is loaded.
             sha256 = load_upscaler(name, "cpu").config.sha256
             return Check(title, "ok", f"its parts belong together, branch {sha256[:12]}…")
+        if is_detector(folder):
+            sha256 = load_detector(name, "cpu").config.sha256
+            return Check(title, "ok", f"a detector of artifacts, sha256 {sha256[:12]}…")
         config, files = read_config(folder), shards(folder)
         if weights_sha256(files) != config.sha256:
             return Check(title, "fail", "the hash is not the card's", again)

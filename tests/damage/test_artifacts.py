@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from histomend.damage.artifacts import KINDS, simulate
+from histomend.damage.artifacts import EVERY_KIND, simulate
 from histomend.errors import (
     ImageSizeError,
     PixelSizeError,
@@ -31,7 +31,7 @@ def textured(height, width, seed):
 
 @settings(max_examples=45, deadline=None)
 @given(
-    kind=st.sampled_from(KINDS),
+    kind=st.sampled_from(EVERY_KIND),
     height=st.integers(64, 180),
     width=st.integers(64, 180),
     seed=st.integers(0, 10_000),
@@ -49,7 +49,7 @@ def test_nothing_changes_outside_the_mask(kind, height, width, seed, area, mpp):
     np.testing.assert_array_equal(damaged.pixels[~damaged.mask], pixels[~damaged.mask])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_the_seed_decides_the_bytes(field, kind):
     first, again = (simulate(field, kind, seed=5) for _ in range(2))
     other = simulate(field, kind, seed=6)
@@ -59,7 +59,7 @@ def test_the_seed_decides_the_bytes(field, kind):
     assert (first.kind, first.seed) == (kind, 5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_most_of_the_masked_tissue_is_visibly_altered(field, kind):
     changed = []
     for seed in range(4):
@@ -150,7 +150,7 @@ def test_other_arrays_are_refused_by_what_is_wrong_with_them(pixels, word):
         simulate(pixels, "fold", seed=0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 @pytest.mark.parametrize("value", [0, 255])
 def test_black_and_white_images_do_no_harm(kind, value):
     pixels = np.full((70, 90, 3), value, np.uint8)

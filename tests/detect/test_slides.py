@@ -14,9 +14,11 @@ from typer.testing import CliRunner
 from histomend import detect_slide, restore_slide
 from histomend.cli.app import app
 from histomend.detect import slides
+from histomend.detect.learned import find
 from histomend.errors import MaskError, OutputError, SettingError
 from histomend.jobs import slide_run
 from histomend.masks import read_mask
+from histomend.masks.artifact_classes import ARTIFACTS
 from histomend.masks.slide_masks import BlockMask
 from histomend.models import Model, load_model
 from histomend.slides.whole import open_slide
@@ -95,6 +97,7 @@ def test_a_coarser_level_marks_all_pixels_below_it() -> None:
 
 def test_the_verb_writes_geojson(soiled: Path, tmp_path: Path) -> None:
     words = ["detect", str(soiled), "-o", str(tmp_path / "f.geojson"), "--json"]
+    words += ["--method", "threshold"]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)[0]["regions"] >= 3
@@ -115,6 +118,7 @@ def test_what_is_found_is_restored_and_written_beside(
 ) -> None:
     out = tmp_path / "out.tif"
     options: dict[str, Any] = {"model": model, "preset": "generate", "detect": True}
+    options["detector"] = "threshold"
     with pytest.raises(MaskError, match="max-share"):
         restore_slide(soiled, out, **options)
     assert not list(tmp_path.iterdir())
@@ -133,6 +137,25 @@ def test_what_is_found_is_restored_and_written_beside(
     mask = read_mask(tmp_path / "out.mask.geojson", SHAPE)
     assert result.record.figures["area_px"] == mask.sum()
     assert mask[ink(soiled)].mean() > 0.95
+
+
+def test_the_network_finds_what_it_finds_in_the_image(
+    soiled: Path, tmp_path: Path, model: Model
+) -> None:
+    with open_slide(soiled, mpp=0.5) as slide:
+        searched = slides.search_slide(slide)
+        number = slide.level_for(1.0)
+        assert searched.level == slide.reader.levels[number] == (250, 210)
+        pixels = slide.reader.read((0, 0, *searched.level), number)
+    alone = find(np.asarray(pixels), mpp=1.0).found
+    np.testing.assert_array_equal(searched.found.labels, alone.labels)
+    assert [r.kind for r in searched.found.regions] == [r.kind for r in alone.regions]
+    whole = searched.mask(list(ARTIFACTS)).read((0, 0, *slide.size))
+    np.testing.assert_array_equal(whole[::2, ::2], alone.mask(list(ARTIFACTS)))
+    count = detect_slide(soiled, tmp_path / "f.geojson", mpp=0.5)
+    features = json.loads((tmp_path / "f.geojson").read_text())["features"]
+    assert len(features) == count == len(alone.regions) > 0
+    assert all(f["properties"]["measurements"]["Probability"] > 0 for f in features)
 
 
 def test_bare_glass_is_not_searched(tmp_path: Path) -> None:

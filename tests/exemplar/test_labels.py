@@ -25,6 +25,18 @@ def test_of_two_labels_the_best_choice_is_found(seed: int) -> None:
     assert choice.energy(found) == pytest.approx(choice.energy(best), abs=2e-3)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_from_any_start_the_best_places_change_to_a_label(seed: int) -> None:
+    """Seams cost about the same here whatever meets, so an expansion is exact too."""
+    choice = some_choice(seed, 3, seam=0.4)
+    choice.looks[:] /= 4
+    start = np.random.default_rng(seed + 50).integers(0, 2, 9)
+    changed = [np.where(taken, 2, start) for taken in product((False, True), repeat=9)]
+    best = min(changed, key=choice.energy)
+    found = choice.expanded(start, 2)
+    assert choice.energy(found) == pytest.approx(choice.energy(best), abs=2e-3)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_choice_is_no_worse_than_its_start_and_never_impossible(seed: int) -> None:
     choice = some_choice(seed, 5)

@@ -30,6 +30,7 @@ from histomend.models import (
     read_config,
     save_calibrator,
 )
+from histomend.models.detector import Detector, DetectorConfig, save_detector
 from histomend.models.priors import LatentPrior, load_prior
 from histomend.models.restoration import RestorationModule
 from histomend.models.stable_diffusion import is_pipeline
@@ -72,6 +73,8 @@ def folders(
     """Return a folder of each kind, and what it is loaded as."""
     own = CalibratorConfig("small", channels=1)
     save_calibrator(tmp_path / "calibrator", own.network().state_dict(), own)
+    detector = DetectorConfig()
+    save_detector(tmp_path / "detector", detector.network().state_dict(), detector)
     encoder = EncoderConfig(4)
     save_encoder(tmp_path / "encoder", encoder.network().state_dict(), encoder)
     quality = IqaConfig("box")
@@ -82,13 +85,24 @@ def folders(
         "restoration": (untrained_restoration, RestorationModule),
         "upscaler": (untrained_upscaler, Upscaler),
         "calibrator": (tmp_path / "calibrator", Calibrator),
+        "detector": (tmp_path / "detector", Detector),
         "encoder": (tmp_path / "encoder", Encoder),
         "iqa": (tmp_path / "iqa", Iqa),
         "vae": (tiny_vae, object),
     }
 
 
-KINDS = ["denoiser", "latent", "restoration", "upscaler", "calibrator", "encoder", "iqa", "vae"]
+KINDS = [
+    "denoiser",
+    "latent",
+    "restoration",
+    "upscaler",
+    "calibrator",
+    "detector",
+    "encoder",
+    "iqa",
+    "vae",
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)

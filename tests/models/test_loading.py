@@ -15,6 +15,7 @@ from histomend import models
 from histomend.diffusion.denoiser import Condition
 from histomend.errors import ModelNotFoundError, UnsafeWeightsError, WeightsError
 from histomend.models import ModelConfig, load_model, read_config, save_model, weights_sha256
+from histomend.models.detector import is_detector, load_detector
 from histomend.models.loading import is_upscaler
 from histomend.models.upscaler import load_upscaler
 from histomend.networks.build import ARCHS, Arch
@@ -122,9 +123,10 @@ def test_a_folder_as_the_hub_downloads_it_works(folder: Path, tmp_path: Path) ->
 
 
 UPSCALERS = [name for name in models.bundled() if is_upscaler(models.WEIGHTS / name)]
+DETECTORS = [name for name in models.bundled() if is_detector(models.WEIGHTS / name)]
 
 
-@pytest.mark.parametrize("name", sorted({*models.bundled()} - {*UPSCALERS}))
+@pytest.mark.parametrize("name", sorted({*models.bundled()} - {*UPSCALERS, *DETECTORS}))
 def test_bundled_models_load_by_name_and_are_what_their_config_says(name: str) -> None:
     model = load_model(name, "cpu")
     assert model.config.sha256 == weights_sha256(models.shards(models.WEIGHTS / name))
@@ -140,6 +142,14 @@ def test_bundled_upscalers_load_by_name_with_a_prior_that_is_bundled_too(name: s
     assert 1 <= model.config.fast_steps <= 10
     files = (p for p in (models.WEIGHTS / name).rglob("*") if p.is_file())
     assert sum(p.stat().st_size for p in files) <= 15e6
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_bundled_detectors_load_by_name_and_are_small(name: str) -> None:
+    detector = load_detector(name)
+    assert detector.config.sha256 == weights_sha256(models.shards(models.WEIGHTS / name))
+    files = (p for p in (models.WEIGHTS / name).rglob("*") if p.is_file())
+    assert sum(p.stat().st_size for p in files) <= 10e6
 
 
 def test_all_bundled_files_together_stay_small() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import tifffile
 from filelock import FileLock
 from typer.testing import CliRunner, Result
 
-from histomend import restore_slide
+from histomend import restore_slide, write_image
 from histomend.cli.app import app
 from histomend.errors import (
     HistomendError,
@@ -191,6 +192,23 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(work: Path, untrai
     assert said[0]["nfe_at_most"] > 0
     assert said[0]["disk_bytes"] > (work / "slide.svs").stat().st_size
     assert sorted(work.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("slide.svs", "--trace", "t"), "--trace is for images"),
+        (("slide.svs", "--region", "0,0,100,100", "--compact"), "are for whole slides"),
+        (("image.png", "--no-label"), "is no whole slide"),
+    ],
+)
+def test_options_that_do_not_fit(work: Path, words: tuple[str, ...], says: str) -> None:
+    write_image(work / "image.png", np.zeros((420, 500, 3), np.uint8))
+    name, *more = words
+    out = ("-o", work / "o.tif")
+    refused = run("restore", work / name, "--mask", work / "mask.geojson", *out, *more)
+    assert refused.exit_code == 2
+    assert says in " ".join(refused.stderr.replace("│", " ").split())
 
 
 @pytest.mark.parametrize(
@@ -378,3 +396,43 @@ def test_copies_are_told_in_coordinates_of_the_slide(work: Path, model: Model) -
     for part in provenance.parts:
         off = np.abs(part.rebuilt(before).astype(int) - after[part.place])[part.copied]
         assert off.size == 0 or off.max() <= 2  # as near as the JPEG of the slide holds it
+
+
+def test_other_artifacts_are_covered_with_the_colours_around_them() -> None:
+    pixels = np.full((200, 300, 3), (200, 120, 180), np.uint8)
+    pixels[:, 150:] = (90, 60, 150)
+    hidden = np.zeros((200, 300), bool)
+    hidden[40:90, 30:80] = hidden[150:163, 250:291] = True
+    soiled = np.where(hidden[..., None], np.uint8(0), pixels)
+    covered = slide_run._covered(soiled, hidden)
+    assert (covered[~hidden] == pixels[~hidden]).all()
+    assert np.abs(covered.astype(int) - pixels).max() <= 2
+    assert slide_run._covered(pixels, np.zeros_like(hidden)) is pixels
+
+
+def test_verify_tells_what_was_changed_afterwards(work: Path, model: Model) -> None:
+    files = (work / "slide.svs", work / "o.svs", work / "mask.geojson")
+    restore_slide(*files, model=model, **FAST)
+    record, whole = work / "o.ledger.json", (work / "o.svs").read_bytes()
+    size = (work / "slide.svs").stat().st_size
+
+    def failing() -> list[str]:
+        done = run("verify", work / "o.svs")
+        assert done.exit_code == (1 if "FAILS" in done.stdout else 0)
+        return [line.split(":")[0][7:] for line in done.stdout.splitlines() if "FAILS" in line]
+
+    assert failing() == []
+    changed = bytearray(whole)
+    changed[size + 300] ^= 1  # in a new tile
+    (work / "o.svs").write_bytes(changed)
+    assert "output" in failing()
+    changed = bytearray(whole)
+    changed[size // 2] ^= 1  # in the source
+    (work / "o.svs").write_bytes(changed)
+    assert failing()[-1] == "outside the mask"
+    (work / "o.svs").write_bytes(whole)
+    kept = Record.read(record)
+    replace(kept, regions=kept.regions[1:]).write(record, force=True)
+    assert failing() == ["mask"]
+    record.unlink()  # the slide alone is enough
+    assert failing() == []

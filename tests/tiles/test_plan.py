@@ -122,3 +122,22 @@ def test_boxes_that_overlap_are_joined_until_none_does(seed: int, count: int) ->
     assert covered.max() == 1, "no two overlap"
     for x, y, w, h in boxes:
         assert covered[y : y + h, x : x + w].all(), "none is lost"
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_fields_of_a_latent_begin_with_a_cell_and_hold_what_they_restore(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    height, width = (int(side) for side in rng.integers(64, 700, 2))
+    mask = np.zeros((height, width), bool)
+    for _ in range(3):
+        y, x = int(rng.integers(height)), int(rng.integers(width))
+        mask[y : y + int(rng.integers(1, 300)), x : x + int(rng.integers(1, 300))] = True
+    for window in make_plan(mask, 256, factor=8).windows:
+        x, y, w, h = window.field
+        assert (x % 8, y % 8) == (0, 0)
+        left, top, wide, high = window.core
+        assert x <= left
+        assert y <= top
+        assert left + wide <= x + w <= width
+        assert top + high <= y + h <= height

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from histomend.errors import SettingError, TrainingError
 from histomend.train.data import Mixed, Tiles, batch, vary_stain
@@ -180,3 +181,20 @@ def test_tiles_that_are_too_small(tmp_path: Path, tiles_in: Write) -> None:
     folder = tiles_in(tmp_path / "t", {"1.png": 50}, side=40)
     with pytest.raises(TrainingError, match="at least 64×64"):
         Tiles(folder, tmp_path / "cache")
+
+
+def test_tiles_of_sixteen_bits_and_of_floats_are_read_like_any_other_image(tmp_path: Path) -> None:
+    eight = np.random.default_rng(0).integers(0, 256, (70, 80, 3), np.uint8)
+    folder = tmp_path / "t"
+    folder.mkdir()
+    tifffile.imwrite(folder / "a.tif", eight.astype(np.uint16) * 257, photometric="rgb")
+    tifffile.imwrite(folder / "b.tif", (eight / 255).astype(np.float32), photometric="rgb")
+    tifffile.imwrite(folder / "c.tif", eight, photometric="rgb")
+    for tile in Tiles(folder, tmp_path / "cache").pixels:
+        assert (tile == eight).all()
+    grey = eight[..., 1].astype(np.uint16) * 257
+    tifffile.imwrite(folder / "a.tif", grey)
+    tifffile.imwrite(folder / "b.tif", eight[..., 1])
+    tifffile.imwrite(folder / "c.tif", np.repeat(eight[..., 1:2], 3, 2), photometric="rgb")
+    for tile in Tiles(folder, tmp_path / "cache", grey=True).pixels:
+        assert (tile[..., 0] == grey).all()

@@ -36,6 +36,7 @@ OWN: dict[str, dict[str, Any]] = {
     "control": {"versions": 1, "crop": 64},
     "vae": {"arch": "tiny", "channels": 4},
     "calibrator": {"channels": 2},
+    "detector": {},
     "swinir": {"arch": "tiny"},
     "conditional": {"arch": "tiny"},
     "noise2noise": {"arch": "tiny", "channels": 1},

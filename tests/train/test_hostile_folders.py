@@ -10,7 +10,8 @@ import pytest
 
 from histomend.errors import OutputError, TrainingError
 from histomend.image import write_image
-from histomend.train.data import _listed, _opened
+from histomend.image.tile_reading import tile_size
+from histomend.train.data import _listed, _usable
 from histomend.train.packed import packing
 
 
@@ -50,7 +51,7 @@ def test_tiles_that_are_no_files_are_named(tiles: Path) -> None:
     (tiles / "gone.png").symlink_to("nowhere")
     for name, words in (("pipe.png", "is a pipe"), ("gone.png", "there is no such file")):
         with pytest.raises(TrainingError, match=f"{name}: {words}"):
-            _opened(tiles / name, lambda image: image.size)
+            _usable(tiles / name, tile_size)
 
 
 def test_a_full_disk_while_packing_is_named(

@@ -16,7 +16,9 @@ from histomend.cli import (
     denoise,
     detect,
     doctor,
+    evaluate,
     models,
+    rate,
     restore,
     show,
     simulate,
@@ -40,7 +42,8 @@ class _Verbs(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            say("Files that were finished are complete.", title="Interrupted", style="bold")
+            said = "Files that were finished are complete. The same command goes on with a slide."
+            say(said, title="Interrupted", style="bold")
             raise typer.Exit(EXIT_INTERRUPTED) from error
         except Exception as error:
             # Usage errors and exits carry an exit code, and Typer knows how to show them.
@@ -76,8 +79,10 @@ for verb in (
     denoise.denoise,
     upscale.upscale,
     view.view,
+    rate.rate,
     show.show,
     detect.detect,
+    evaluate.evaluate,
     simulate.simulate,
     tiles.tiles,
     verify.undo,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -19,9 +20,9 @@ def demo(
 ) -> None:
     """Damage two fields of tissue, find and restore the damage, and measure what came of it.
 
-    Needs no file from outside. Open OUT/index.html afterwards.
+    Needs no file from outside. Open OUT/index.html afterwards, or `histomend view OUT`.
     """
     from histomend.demo.run import run
 
     page = run(out, model=model, device=device, force=force, report=say)
-    say(f"Open {page} in a browser.")
+    say(f"Open {page} in a browser, or look closer: histomend view {shlex.quote(str(out))}")

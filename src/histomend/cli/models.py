@@ -64,5 +64,15 @@ def models(
         return
     table(
         ("name", "method", "arch", "um/px", "fast steps", "sha256"),
-        ((name, c.method, c.arch, c.mpp, c.fast_steps, c.sha256[:12]) for name, c in known.items()),
+        (
+            (
+                name,
+                getattr(c, "method", "detect"),
+                c.arch,
+                c.mpp,
+                getattr(c, "fast_steps", ""),
+                c.sha256[:12],
+            )
+            for name, c in known.items()
+        ),
     )

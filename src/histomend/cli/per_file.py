@@ -83,13 +83,15 @@ def for_each(
     alone: bool,
     as_json: bool,
     failure: str,
+    end: Callable[[], None] = lambda: None,
 ) -> None:
-    """Take one step with each file, and show what came of it."""
+    """Take one step with each file, and show what came of it; `end` comes after the last one."""
     files, display = PerFile(sources, alone=alone), ProgressDisplay(len(sources))
     for number, source in enumerate(sources, 1):
         if files.attempt(source, partial(step, source, files)) and not as_json:
             facts(files.records[source].items())
         display.finished(number)
+    end()
     files.end(as_json=as_json, failure=failure)
 
 

@@ -44,13 +44,24 @@ def restore(
         Path | None,
         option("White is restored: PNG, TIFF, GeoJSON; a folder for several inputs.", FILES),
     ] = None,
-    detect: Annotated[
-        bool, option("Find the artifacts by thresholds instead.", FILES, "--detect")
-    ] = False,
+    detect: Annotated[bool, option("Find the artifacts instead.", FILES, "--detect")] = False,
     classes: Annotated[
         list[str] | None,
-        option("What counts in the masks: classes of GeoJSON, or labels.", FILES, "--class"),
+        option(
+            "What counts in the masks: classes of GeoJSON, or labels. With --detect, what is "
+            "restored of what is found.",
+            FILES,
+            "--class",
+        ),
     ] = None,
+    detector: Annotated[
+        str,
+        option(
+            "With --detect: learned, threshold, or a detector's name or folder.",
+            FILES,
+            metavar="NAME|FOLDER",
+        ),
+    ] = "learned",
     max_share: Annotated[
         float,
         option(
@@ -104,7 +115,7 @@ def restore(
         raise SettingError(
             f"{'Both --mask and --detect were given' if detect else 'No mask was given'}. "
             "Say where the artifacts are: either --mask FILE (white is restored), or --detect to "
-            "have them found by thresholds."
+            "have them found."
         )
     outputs = plan_outputs(inputs, out, masks=mask)
     if beside:
@@ -131,14 +142,17 @@ def restore(
         "mask_classes": [name for text in classes or () for name in text.split(",")] or None,
         "detect": detect,
         "max_share": max_share,
+        "detector": detector,
         "mpp": mpp,
         "device": device,
         "batch": batch,
     }
     slides = None
+    if part is not None and (compact or no_label):
+        raise SettingError("--compact and --no-label are for whole slides. Leave --region away.")
     if part is None:
         of_slides = {"compact": compact, "no_label": no_label, "lossy": lossy, "force": force}
-        slides = WholeSlides({**options, **of_slides})
+        slides = WholeSlides("restore", {**options, **of_slides}, traced=trace is not None)
     carry_out(
         "restore",
         Files(

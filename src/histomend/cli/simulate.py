@@ -30,6 +30,12 @@ KINDS = (
     "streak",
     "illumination",
     "stain",
+    "marker",
+    "smear",
+    "haze",
+    "chatter",
+    "stripes",
+    "stitching",
 )
 """Those of `histomend.damage.artifacts`."""
 

@@ -39,6 +39,32 @@ def bubble(
     return _pocket(od, mask, rng, um), mask
 
 
+def pale_pocket(
+    pixels: Pixels, rng: np.random.Generator, area: float, um: float
+) -> tuple[Picture, Mask]:
+    """Trap a thin film of air: a faint rim, often scalloped, and hardly any shade inside."""
+    od = density(pixels)
+    size = pixels.shape[:2]
+    if rng.random() < 0.6:
+        score = _scalloped(size, rng, area, 0.6 * um)
+    else:
+        score = shapes.field(size, rng, area=area, family="blob")
+    mask = shapes.cut(soften(score, rng.uniform(0.5, 3) * um), area)
+    inside = depth(mask)
+    width = rng.uniform(0.7, 1.6) * um
+    strength = rng.uniform(0.15, 1.0)
+    rim = np.exp(-np.square((inside - 1.2 * width) / width)) * strength
+    # Fringes of light run along the rim.
+    fringe = np.exp(-np.square((inside - 3.5 * width) / width)) * rng.uniform(0, 0.15)
+    uneven = np.clip(1 + 0.4 * shapes.noise(size, rng, cells=8, octaves=2), 0.1, 2)
+    blend = ramp(inside, 1.2 * um)
+    grey = np.array([1.0, 1.0, 1.0]) + rng.normal(0, 0.05, 3)
+    shade = rng.uniform(0.01, 0.12) * blend
+    faded = od * (1 - rng.uniform(0.0, 0.3) * blend)[..., None]
+    film = ((rim - fringe) * uneven + shade)[..., None] * grey.astype(np.float32)
+    return transmit(faded + film), mask
+
+
 def _pocket(od: Picture, mask: Mask, rng: np.random.Generator, um: float) -> Picture:
     """Look through air: blurred, pale, greyish tissue behind a thin dark and bright rim."""
     inside = depth(mask)

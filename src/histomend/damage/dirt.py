@@ -39,21 +39,20 @@ def ink(pixels: Pixels, rng: np.random.Generator, area: float, um: float) -> tup
     colour = np.array(INKS[str(rng.choice(list(INKS), p=[0.35, 0.2, 0.3, 0.15]))], np.float32)
     colour *= np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)
     if rng.random() < 0.5:
-        return _pen(density(pixels), rng, area, um, colour)
-    return _margin_ink(density(pixels), rng, area, um, colour)
+        return pen(density(pixels), rng, area, um, colour)
+    return margin_ink(density(pixels), rng, area, um, colour)
 
 
 def debris(
     pixels: Pixels, rng: np.random.Generator, area: float, um: float
 ) -> tuple[Picture, Mask]:
     """Drop dirt on the slide: granular clumps, a blurred fibre, or a stray squamous cell."""
-    od = density(pixels)
     draw = rng.random()
     if draw < 0.45:
-        return _crumbs(od, rng, area, um)
+        return crumbs(pixels, rng, area, um)
     if draw < 0.75:
-        return _fibre(od, rng, area, um)
-    return _squame(od, rng, area, um)
+        return fibre(pixels, rng, area, um)
+    return squame(pixels, rng, area, um)
 
 
 def dark_spot(
@@ -63,7 +62,7 @@ def dark_spot(
     od = density(pixels)
     size = pixels.shape[:2]
     if rng.random() < 0.35:
-        return _haze(od, rng, area, um)
+        return cloud(pixels, rng, area, um)
     family = "blob" if rng.random() < 0.5 else "specks"
     score = shapes.field(size, rng, area=area, family=family)
     # Lumps are compact; only their outline, a few micrometres deep, is rough.
@@ -78,7 +77,7 @@ def dark_spot(
     return transmit(od + soften(body, 0.6 * um)[..., None] * colour), mask
 
 
-def _pen(
+def pen(
     od: Picture, rng: np.random.Generator, area: float, um: float, colour: Picture
 ) -> tuple[Picture, Mask]:
     """Draw felt-pen strokes on the glass: even, semi-transparent, with a slightly soft edge."""
@@ -95,7 +94,7 @@ def _pen(
     return transmit(od + rng.uniform(0.4, 1.0) * body[..., None] * colour), mask
 
 
-def _margin_ink(
+def margin_ink(
     od: Picture, rng: np.random.Generator, area: float, um: float, colour: Picture
 ) -> tuple[Picture, Mask]:
     """Soak tissue in ink: granular, dense where the tissue is, with gaps left open."""
@@ -116,8 +115,11 @@ def _margin_ink(
     return transmit(od + rng.uniform(0.7, 1.2) * body[..., None] * colour), mask
 
 
-def _crumbs(od: Picture, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
+def crumbs(
+    pixels: Pixels, rng: np.random.Generator, area: float, um: float
+) -> tuple[Picture, Mask]:
     """Pile up dark grains: an olive-black clump with thin places and crumbs around it."""
+    od = density(pixels)
     size = (od.shape[0], od.shape[1])
     score = shapes.field(size, rng, area=area, family=str(rng.choice(["specks", "blob"])))
     coarse = shapes.grain(size, rng, sigma=5 * um)
@@ -130,8 +132,9 @@ def _crumbs(od: Picture, rng: np.random.Generator, area: float, um: float) -> tu
     return transmit(od + soften(load, 0.4 * um)[..., None] * olive), mask
 
 
-def _fibre(od: Picture, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
+def fibre(pixels: Pixels, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
     """Lay a grey fibre above the focus: a smooth tube, darker in parts of it."""
+    od = density(pixels)
     size = (od.shape[0], od.shape[1])
     grid = shapes.coarse(size)
     line = shapes.curve(grid, rng, bends=rng.uniform(0.2, 0.9), reach=rng.uniform(0.4, 1.4))
@@ -145,8 +148,11 @@ def _fibre(od: Picture, rng: np.random.Generator, area: float, um: float) -> tup
     return transmit(seen + (body * along)[..., None] * grey), mask
 
 
-def _squame(od: Picture, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
+def squame(
+    pixels: Pixels, rng: np.random.Generator, area: float, um: float
+) -> tuple[Picture, Mask]:
     """Drop a cell from somebody's skin: flat, eosinophilic, with a crisp and curled edge."""
+    od = density(pixels)
     size = (od.shape[0], od.shape[1])
     score = soften(shapes.field(size, rng, area=area, family="blob"), 2 * um)
     mask = shapes.cut(score, area)
@@ -161,8 +167,9 @@ def _squame(od: Picture, rng: np.random.Generator, area: float, um: float) -> tu
     return transmit(under + body[..., None] * tint.astype(np.float32)), mask
 
 
-def _haze(od: Picture, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
+def cloud(pixels: Pixels, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
     """Hold a dark body above the focus: a grey cloud with an olive cast and no edge."""
+    od = density(pixels)
     size = (od.shape[0], od.shape[1])
     score = shapes.field(size, rng, area=area, family="blob")
     mask = shapes.cut(soften(score, 0.3 * math.sqrt(area) * min(size) + um), area)

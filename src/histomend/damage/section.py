@@ -73,10 +73,10 @@ def streak(
     """Draw the lines that a nicked or vibrating knife, or dust near the scanner, leaves behind."""
     draw = rng.random()
     if draw < 0.45:
-        return _knife(pixels, rng, area, um)
+        return knife(pixels, rng, area, um)
     if draw < 0.8:
-        return _shadow(pixels, rng, area, um)
-    return _scan_lines(pixels, rng, area)
+        return shadow(pixels, rng, area, um)
+    return scan_lines(pixels, rng, area)
 
 
 def stain(pixels: Pixels, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
@@ -176,9 +176,7 @@ def _mirrored(od: Picture, heading: float, offset: float, rng: np.random.Generat
     return np.asarray(moved, dtype=np.float32)
 
 
-def _knife(
-    pixels: Pixels, rng: np.random.Generator, area: float, um: float
-) -> tuple[Picture, Mask]:
+def knife(pixels: Pixels, rng: np.random.Generator, area: float, um: float) -> tuple[Picture, Mask]:
     """Tear the section along parallel lines: open gaps with frayed, darker borders."""
     od = density(pixels)
     size = pixels.shape[:2]
@@ -215,7 +213,7 @@ def _parallel(size: tuple[int, int], rng: np.random.Generator, *, count: int, ga
     return distance
 
 
-def _shadow(
+def shadow(
     pixels: Pixels, rng: np.random.Generator, area: float, um: float
 ) -> tuple[Picture, Mask]:
     """Cast a grey, blurred band: a fibre or a scratch on the cover slip, far from focus."""
@@ -236,7 +234,7 @@ def _shadow(
     return transmit(seen + grey * np.array([1.0, 0.95, 0.98], np.float32)), mask
 
 
-def _scan_lines(pixels: Pixels, rng: np.random.Generator, area: float) -> tuple[Picture, Mask]:
+def scan_lines(pixels: Pixels, rng: np.random.Generator, area: float) -> tuple[Picture, Mask]:
     """Misread straight rows or columns, as a line scanner with a dirty sensor does."""
     size = pixels.shape[:2]
     upright = bool(rng.integers(2))

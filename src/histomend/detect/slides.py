@@ -7,7 +7,7 @@ whole; what is known of an image's own tissue is then that of the part.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,13 +17,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from histomend.detect.found import Found, Limits
+from histomend.detect.learned import Detection, bundled_detector, find_in_parts
+from histomend.detect.reports import eight_bit, quality_annotations
 from histomend.detect.threshold import Thresholds, find_with_counts
 from histomend.image import Intensity, check_target, write_atomically
-from histomend.image.pixels import MIN_SIDE
+from histomend.image.pixels import MIN_SIDE, Region
 from histomend.jobs.progress import Advance
 from histomend.masks.geojson import mask_to_geojson
 from histomend.masks.geometry import EIGHT
 from histomend.masks.slide_masks import BlockMask, SlideMask
+from histomend.models.detector import Detector
 from histomend.slides.whole import Slide
 from histomend.tiles.seams import is_glass
 from histomend.tiles.slide_plan import count_masked, parts_of
@@ -102,6 +106,87 @@ def find_on_slide(
         if progress is not None:
             progress(done, len(corners))
     return Searched(mask, found / tissue if tissue else 0.0)
+
+
+@dataclass(frozen=True)
+class LearnedSearch:
+    """What a detector found on a slide.
+
+    Parameters
+    ----------
+    size, level : (width, height)
+        Of the slide, and of the level that was looked at.
+    detection : Detection
+        In pixels of the level.
+    """
+
+    size: tuple[int, int]
+    level: tuple[int, int]
+    detection: Detection
+
+    @property
+    def found(self) -> Found:
+        """The regions."""
+        return self.detection.found
+
+    def mask(self, kinds: Sequence[str] | None = None) -> BlockMask:
+        """Return where artifacts of some classes are; all that may be restored unless given."""
+        width, height = self.level
+        mask = BlockMask(self.size, self.level, BLOCK_PX)
+        for y in range(0, height, BLOCK_PX):
+            for x in range(0, width, BLOCK_PX):
+                part = (x, y, min(BLOCK_PX, width - x), min(BLOCK_PX, height - y))
+                mask.put(x, y, self.found.mask(kinds, part))
+        return mask
+
+    def annotations(self, kinds: Sequence[str] | None = None) -> dict[str, Any]:
+        """Return the regions as GeoJSON in pixels of the slide, classified and measured."""
+        scale = (self.size[0] / self.level[0], self.size[1] / self.level[1])
+        return quality_annotations(self.found, kinds, scale=scale)
+
+    def write(self, path: Path, kinds: Sequence[str] | None = None, *, force: bool) -> int:
+        """Write the regions as GeoJSON, and return how many there are."""
+        features = self.annotations(kinds)["features"]
+        write_found(path, features, force=force)
+        return len(features)
+
+
+def search_slide(
+    slide: Slide,
+    *,
+    detector: Detector | None = None,
+    limits: Limits | None = None,
+    progress: Advance | None = None,
+) -> LearnedSearch:
+    """Search all of a slide with a detector: the bundled one unless given.
+
+    Raises
+    ------
+    UnreadableImageError
+        A part of the slide is damaged.
+    UnsupportedImageError
+        It shows fluorescence.
+    PixelSizeError
+        Its pixels are too coarse.
+    """
+    detector = bundled_detector() if detector is None else detector
+    number = slide.level_for(detector.config.mpp)
+    width, height = slide.reader.levels[number]
+    mpp = None if slide.about.mpp is None else slide.about.mpp * slide.size[0] / width
+
+    def read(region: Region) -> npt.NDArray[np.uint8]:
+        return eight_bit(slide.reader.read(region, number))
+
+    detection = find_in_parts(
+        read,
+        (height, width),
+        mpp=mpp,
+        detector=detector,
+        limits=limits,
+        where=str(slide.path),
+        progress=progress,
+    )
+    return LearnedSearch(slide.size, (width, height), detection)
 
 
 def _by_thresholds(

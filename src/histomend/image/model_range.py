@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from histomend.errors import SettingError
 from histomend.image.camera_noise import estimate_noise
 from histomend.image.pixels import Intensity
 from histomend.image.signals import fitted_range
@@ -11,8 +12,9 @@ from histomend.image.stabilise import CameraNoise, StabilisedRange, stabilised_r
 from histomend.image.stacks import Stack
 
 ModelRange = Intensity | StabilisedRange
-# A user's camera whose noise is so many times as strong, or as weak, as what is seen is told of.
-UNLIKE = 2.0
+# A user's camera whose noise is so many times as strong, or as weak, as what is seen is told of, or
+# refused.
+UNLIKE, ABSURD = 2.0, 30.0
 
 
 def plain_range(stack: Stack) -> tuple[Intensity, tuple[str, ...]]:
@@ -45,8 +47,21 @@ def camera_range(
     StabilisedRange or Intensity
         The latter where there is no noise to be seen.
     notices : tuple of str
+
+    Raises
+    ------
+    SettingError
+        The camera that was named cannot have taken the stack.
     """
-    planes = [plane[..., 0] for plane in stack.values]
+    # A plane of one value was not exposed, and says nothing of the camera.
+    planes = [plane[..., 0] for plane in stack.values if plane.min() < plane.max()]
+    if not planes:
+        return plain_range(stack)
+    if camera is not None and camera.offset >= max(float(plane.max()) for plane in planes):
+        raise SettingError(
+            f"The offset {camera.offset:g} is what the camera gives in the dark, and no value of "
+            "the image is above it. Check --offset, which is in values of the file."
+        )
     found = estimate_noise(planes)
     notices: list[str] = []
     if found is not None and not found.is_white:
@@ -58,12 +73,15 @@ def camera_range(
     if camera is not None and found is not None:
         level = np.array([float(np.median(planes[0]))])
         ratio = float(np.sqrt(camera.variance(level) / found.noise.variance(level))[0])
+        unlike = (
+            f"The camera that was named would have {ratio:.2g} times the noise that is seen "
+            "in the image. Check gain, offset and read noise, which are in values of the "
+            "file, or leave them away."
+        )
+        if not 1 / ABSURD < ratio < ABSURD:
+            raise SettingError(unlike)
         if not 1 / UNLIKE < ratio < UNLIKE:
-            notices.append(
-                f"The camera that was named would have {ratio:.2g} times the noise that is seen "
-                "in the image. Check gain, offset and read noise, which are in values of the "
-                "file, or leave them away."
-            )
+            notices.append(unlike)
     noise = camera or (None if found is None else found.noise)
     if noise is None:
         return plain_range(stack)

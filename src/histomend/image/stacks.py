@@ -349,10 +349,13 @@ def _contents(values: Pixels, intensity: Intensity, where: str, *, flat: bool) -
     even = int((values.min(axis=(1, 2)) == values.max(axis=(1, 2))).all(axis=1).sum())
     if even:
         notices += (f"{even} of {len(values)} planes hold nothing but one value",)
-    if high >= intensity.high:
-        share = float(np.count_nonzero(values >= intensity.high)) / math.prod(values.shape)
-        # White is the glass of a colour image, and no fault.
-        if share >= SATURATED_SHARE and values.shape[3] < MOST_CHANNELS:
+    # White is the glass of a colour image, and no fault.
+    if values.shape[3] < MOST_CHANNELS and not flat:
+        share = float(np.count_nonzero(values == high)) / math.prod(values.shape)
+        # A camera's or a program's limit may lie below the type's: then values pile up there.
+        below = high - (float(high) - float(low)) / 20
+        near = float(np.count_nonzero(values >= below)) / math.prod(values.shape)
+        if share >= SATURATED_SHARE and (high >= intensity.high or 2 * share > near):
             notices += (
                 f"{100 * share:.0f} % of the values are saturated: what was brighter there is "
                 "lost, and is not restored",

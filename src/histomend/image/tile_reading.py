@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from histomend.errors import UnsupportedImageError
 from histomend.image.pixels import Pixels, bands
+from histomend.image.rasters import open_picture
+from histomend.image.reading import content_kind
 from histomend.image.signals import MOST_CHANNELS
 from histomend.image.stack_reading import read_stack
+from histomend.image.tiff_open import open_tiff
 
 # Red, green and blue in luma, ITU-R BT.601.
 _LUMA = (0.299, 0.587, 0.114)
+
+
+def tile_size(path: Path | str) -> tuple[int, int]:
+    """Return width and height of a tile, from its header.
+
+    Raises
+    ------
+    InputError
+        As `read_stack`.
+    """
+    path = Path(path)
+    kind = content_kind(path)
+    if kind != "TIFF":
+        with open_picture(path, kind) as picture:
+            return picture.size
+    with open_tiff(path) as (file, _):
+        page: Any = file.pages.first
+        return int(page.imagewidth), int(page.imagelength)
 
 
 def read_tile(path: Path | str, *, grey: bool = False) -> Pixels:

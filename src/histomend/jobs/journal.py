@@ -18,7 +18,7 @@ import os
 import shutil
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +34,7 @@ from histomend.image.replacing import write_atomically
 Arrays = dict[str, npt.NDArray[Any]]
 _PLAN, _LOCK, _WRITING = "plan.json", "lock", "writing"
 _REPORT = "report"
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 class Journal:
@@ -94,7 +95,7 @@ class Journal:
         file = self.folder / _PLAN
         if not file.exists():
             text = json.dumps(plan, indent=1, sort_keys=True)
-            write_atomically(file, lambda out: _write(out, text.encode()))
+            self._write(file, lambda out: _write(out, text.encode()))
             return
         try:
             before = json.loads(file.read_text("utf-8"))
@@ -112,6 +113,10 @@ class Journal:
                 f"{self.folder}: holds finished parts of a job that is not this one: "
                 f"{'; '.join(other)}. Go on with what it was, or remove that folder to begin anew."
             )
+
+    def _write(self, place: Path, encode: Callable[[BinaryIO], None]) -> None:
+        # Prepared here, where the next run clears up.
+        write_atomically(place, encode, through=self.folder)
 
     def has(self, key: str) -> bool:
         """Tell whether a part is finished."""
@@ -134,16 +139,25 @@ class Journal:
         """
         text = np.frombuffer(json.dumps(report).encode(), np.uint8)
         held: dict[str, Any] = {**arrays, _REPORT: text}
-        write_atomically(self._place(key), lambda file: np.savez_compressed(file, **held))
+        self._write(self._place(key), lambda file: np.savez_compressed(file, **held))
 
     def get(self, key: str) -> tuple[Arrays, dict[str, Any]] | None:
         """Return a finished part; None if there is none, or it is damaged and has to be redone."""
-        damaged = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
-        with suppress(*damaged), self._place(key).open("rb") as stored:
+        with suppress(*_DAMAGED), self._place(key).open("rb") as stored:
             with np.load(stored, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             report: dict[str, Any] = json.loads(arrays.pop(_REPORT).tobytes())
             return arrays, report
+        return None
+
+    def arrays(self, key: str, names: Sequence[str]) -> list[npt.NDArray[Any]] | None:
+        """Return some arrays of a finished part, without reading the others; None as of `get`."""
+        with (
+            suppress(*_DAMAGED),
+            self._place(key).open("rb") as stored,
+            np.load(stored, allow_pickle=False) as file,
+        ):
+            return [file[name] for name in names]
         return None
 
     def begin_writing(self) -> None:

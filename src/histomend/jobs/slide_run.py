@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import cv2
 import numpy as np
 import torch
 
@@ -87,7 +86,7 @@ def execute_slide(job: SlideJob, *, progress: Progress | None = None) -> SlideRe
         check_free(target, force=job.writing.force)
         _check_disk(job)
         if job.found is not None:
-            _write_found(job.found, target)
+            _write_found(job.found, target, journal.folder)
         account = SlideAccount(job.source, job.size)
         with closing(_sink(job, slide, again=begun_writing(journal.folder))) as sink:
             _SlideRun(job, slide, sink, journal, advance or _nothing).parts(account)
@@ -133,11 +132,11 @@ def _nothing(done: int, of: int) -> None:
     """Tell nobody."""
 
 
-def _write_found(data: bytes, target: Path) -> None:
+def _write_found(data: bytes, target: Path, through: Path) -> None:
     def write(file: BinaryIO) -> None:
         file.write(data)
 
-    write_atomically(found_beside(target), write)
+    write_atomically(found_beside(target), write, through=through)
 
 
 def _check_disk(job: SlideJob) -> None:
@@ -294,15 +293,12 @@ def _covered(pixels: Pixels, hidden: Mask) -> Pixels:
     if not hidden.any():
         return pixels
     intensity = Intensity.for_dtype(pixels.dtype)
-    size = -(-hidden.shape[1] // _COARSE), -(-hidden.shape[0] // _COARSE)
-    # Only what is visible counts: the mean of the values over that of their weights.
-    weight = cv2.resize((~hidden).astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    seen = np.where(hidden[..., None], 0, pixels)
-    mean = cv2.resize(seen, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    mean /= np.maximum(weight, 1e-3)[..., None]
-    values = np.asarray(intensity.encode(mean), np.float32)
-    smooth = fill_smoothly(values, weight < 0.05)
-    whole = cv2.resize(smooth, hidden.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    few = np.s_[_COARSE // 2 :: _COARSE, _COARSE // 2 :: _COARSE]
+    values = np.asarray(intensity.encode(pixels[few]), np.float32)
+    smooth = fill_smoothly(values, hidden[few])
+    rows, columns = np.nonzero(hidden)
+    there = np.minimum(rows // _COARSE, smooth.shape[0] - 1)
+    across = np.minimum(columns // _COARSE, smooth.shape[1] - 1)
     out = pixels.copy()
-    out[hidden] = intensity.decode(whole[hidden].clip(-1, 1), pixels.dtype)
+    out[rows, columns] = intensity.decode(smooth[there, across].clip(-1, 1), pixels.dtype)
     return out

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,13 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from histomend.errors import MaskError
+from histomend.masks.artifact_classes import INSTEAD
 from histomend.masks.geometry import EIGHT, Mask, bounding_box
 from histomend.masks.polygons import PolygonFiller, trace_labels
 
 Ring = npt.NDArray[np.float64]
+Polygon = list[list[list[int]]]
+"""Closed rings of corners [x, y]: the outer one, then the holes."""
 
 _WITHOUT_AREA = ("Point", "MultiPoint", "LineString", "MultiLineString")
 _UNCLASSIFIED = "Unclassified"
@@ -40,21 +44,83 @@ def mask_to_geojson(mask: Mask, *, origin: tuple[int, int] = (0, 0)) -> dict[str
         A GeoJSON FeatureCollection in full-resolution pixels; `geojson_to_mask` gives exactly
         the same mask back.
     """
+    features = [
+        _feature(pieces, {"name": f"Artifact {number}", "classification": _ARTIFACT})
+        for number, pieces in enumerate(traced(mask, origin), 1)
+    ]
+    return {"type": "FeatureCollection", "features": features}
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A region as QuPath shows it.
+
+    Parameters
+    ----------
+    mask : (h, w) bool
+        Of a part of the image that holds it.
+    origin : (x, y)
+        Of that part, in pixels of the image.
+    name, kind : str
+        Its own name, and its class.
+    color : (r, g, b)
+        Of the class.
+    measurements : numbers by name
+    scale : (across, down)
+        Of coordinates.
+    """
+
+    mask: Mask
+    origin: tuple[int, int]
+    name: str
+    kind: str
+    color: tuple[int, int, int]
+    measurements: Mapping[str, float]
+    scale: tuple[float, float] = (1, 1)
+
+
+def annotations_to_geojson(annotations: Iterable[Annotation]) -> dict[str, Any]:
+    """Trace regions, each with a class and measurements of its own.
+
+    Returns
+    -------
+    dict
+        A GeoJSON FeatureCollection in pixels of the image; one feature per annotation.
+    """
+    features = []
+    for each in annotations:
+        pieces = [piece for parts in traced(each.mask, each.origin) for piece in parts]
+        if pieces:
+            about = {
+                "name": each.name,
+                "classification": {"name": each.kind, "color": list(each.color)},
+                "measurements": dict(each.measurements),
+            }
+            if each.scale != (1, 1):
+                across, down = each.scale
+                pieces = [
+                    [[[round(x * across), round(y * down)] for x, y in ring] for ring in rings]
+                    for rings in pieces
+                ]
+            features.append(_feature(pieces, about))
+    return {"type": "FeatureCollection", "features": features}
+
+
+def traced(mask: Mask, origin: tuple[int, int]) -> list[list[Polygon]]:
+    """Return the polygons of each connected region of a mask, in their order."""
     values = np.asarray(mask, dtype=bool)
     box = bounding_box(values)
-    features: list[dict[str, Any]] = []
+    polygons: dict[int, list[Polygon]] = {}
     if box is not None:
         x, y, w, h = box
         inside = values[y : y + h, x : x + w]
         parts, _ = ndimage.label(inside)  # pieces joined by edges: one polygon each
         whole, _ = ndimage.label(inside, structure=EIGHT)
-        polygons: dict[int, list[list[list[list[int]]]]] = {}
         offset = np.array([x + origin[0], y + origin[1]])
         for rings, (top, left) in trace_labels(parts):
             closed = [(ring + offset)[[*range(len(ring)), 0]].tolist() for ring in rings]
             polygons.setdefault(int(whole[top, left]), []).append(closed)
-        features = [_feature(number, pieces) for number, pieces in sorted(polygons.items())]
-    return {"type": "FeatureCollection", "features": features}
+    return [pieces for _, pieces in sorted(polygons.items())]
 
 
 def geojson_to_mask(
@@ -153,7 +219,7 @@ def is_tissue_outline(obj: Any) -> bool:
     )
 
 
-def _feature(number: int, pieces: list[list[list[list[int]]]]) -> dict[str, Any]:
+def _feature(pieces: list[Polygon], about: dict[str, Any]) -> dict[str, Any]:
     single = len(pieces) == 1
     return {
         "type": "Feature",
@@ -161,12 +227,12 @@ def _feature(number: int, pieces: list[list[list[list[int]]]]) -> dict[str, Any]
             "type": "Polygon" if single else "MultiPolygon",
             "coordinates": pieces[0] if single else pieces,
         },
-        "properties": {
-            "objectType": "annotation",
-            "name": f"Artifact {number}",
-            "classification": _ARTIFACT,
-        },
+        "properties": {"objectType": "annotation", **about},
     }
+
+
+def _is_kept_as_it_is(name: str) -> bool:
+    return name.casefold().replace(" ", "_") in INSTEAD
 
 
 class _Shapes:
@@ -220,7 +286,9 @@ class _Shapes:
                 f"there is only {_listed(self.passed)}. {_REMEDY}"
             )
         if not classes:
-            return [rings for _, rings in self.polygons]
+            # Tissue that is there and badly seen is not replaced unless its class is named.
+            kept = [rings for name, rings in self.polygons if not _is_kept_as_it_is(name)]
+            return kept or [rings for _, rings in self.polygons]
         wanted = {name.strip().casefold() for name in classes}
         chosen = [rings for name, rings in self.polygons if name.casefold() in wanted]
         if not chosen:
@@ -236,7 +304,14 @@ class _Shapes:
         found = self._classes()
         if classes and len(found) > 1:
             said += (f"of the GeoJSON only the class {', '.join(classes)} counts",)
-        elif len(found) > 1:
+        left = {name: count for name, count in found.items() if _is_kept_as_it_is(name)}
+        if not classes and 0 < len(left) < len(found):
+            said += (
+                f"of the GeoJSON what is {_listed(Counter(left))} is not restored, as its tissue "
+                "is there; name the class with --class to restore it all the same",
+            )
+            found = found - Counter(left)
+        if not classes and len(found) > 1:
             said += (
                 f"the GeoJSON holds shapes of several classes, which were joined: "
                 f"{_listed(found)}; choose with --class",

@@ -23,7 +23,7 @@ from histomend.methods import MethodInfo, check_settings, method_named
 from histomend.methods.colour import check_colour_fix
 from histomend.methods.histo_diffusion import NO_CONTROL
 from histomend.methods.loading import Loaded, ModelLike, model_for
-from histomend.methods.where import MAX_SHARE, Where
+from histomend.methods.where import LEARNED, MAX_SHARE, Where
 from histomend.models import Model
 from histomend.slides.source import ArraySource, ImageLike, picture_source, stack_source
 from histomend.tiles.output_size import scale_of, size_of
@@ -129,6 +129,7 @@ def _open_restore(request: _Request, options: dict[str, Any]) -> _Opened:
         options.pop("mask_classes", None),
         options.pop("detect", False),
         options.pop("max_share", MAX_SHARE),
+        options.pop("detector", LEARNED),
     )
     source = picture_source(request.image, mpp=mpp, region=region)
     chosen = RestoreOptions(info.name, detected=where.detect, **options)

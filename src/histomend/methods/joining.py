@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from histomend.image import Intensity
 from histomend.jobs.job import Mask, Outcome, Pixels, RestoreOptions, Stage, Tick, Unit
 from histomend.methods.joined import BAND_PX, band
 from histomend.methods.sampling import GENERATE, Sampling, sampling
+from histomend.methods.sound import artifacts_elsewhere
 from histomend.methods.windows import Drawn, WindowStage, grouped_by_shape
 from histomend.models import Model
 from histomend.slides.sink import ArraySink, Sink
@@ -69,6 +70,16 @@ class Joining:
             seed = further_seed(self.options.seed, k)
             found += [partial(part, seed) for part in (self._filling, self._drawing, self._joining)]
         return tuple(found)
+
+    @cached_property
+    def sound(self) -> tuple[Mask | None, tuple[str, ...]]:
+        """Where tissue may be copied from, everywhere if None, and what is to be said of it."""
+        source, avoid = self.source, self.options.avoid
+        mpp = source.mpp or self.model.config.mpp
+        found, notices = artifacts_elsewhere(source.values[0], self.mask, mpp)
+        if avoid is not None:
+            found = avoid if found is None else found | avoid
+        return (None if found is None else ~found), notices
 
     def _filling(self, seed: int, carry: tuple[Painted, ...] | None) -> FillStage:
         return FillStage(self, seed, carry or ())
@@ -157,8 +168,7 @@ class FillStage:
     ) -> list[Filling]:
         """Return the filling."""
         mpp = self.source.mpp or self.shared.model.config.mpp
-        avoid = self.shared.options.avoid
-        clean = None if avoid is None else ~avoid
+        clean, _ = self.shared.sound
         found = fill(pixels[0], self.shared.mask, clean=clean, mpp=mpp, seed=self.seed)
         tick()
         return [found]
@@ -237,9 +247,15 @@ class DrawStage(WindowStage):
         return Outcome(
             sum(sample.nfe for sample in samples),
             uncertainty=deviation(shared.mask, [sample.pixels for sample in samples]),
+            figures={"not_copied_from": _share_of(shared.sound[0], shared.mask)},
             provenance=first.filling.provenance.drawn(first.drawn).record(),
-            notices=(COPIED_NOTICE, *first.filling.notices),
+            notices=(COPIED_NOTICE, *shared.sound[1], *first.filling.notices),
         )
+
+
+def _share_of(sound: Mask | None, mask: Mask) -> float:
+    """Return the share of what is not masked that nothing was copied from."""
+    return 0.0 if sound is None else float(np.mean(~sound[~mask]))
 
 
 def deviation(mask: Mask, samples: Sequence[Pixels]) -> npt.NDArray[np.float32] | None:

@@ -18,6 +18,7 @@ _LOADERS = {
     "upscaler": ("histomend.models.upscaler", "load_upscaler"),
     "restoration module": ("histomend.models.restoration", "load_restoration"),
     "calibrator": ("histomend.models.calibrator", "load_calibrator"),
+    "detector": ("histomend.models.detector", "load_detector"),
     "autoencoder": ("histomend.models.vae", "load_vae"),
     "encoder": ("histomend.evaluate.encoder", "load_encoder"),
     "quality model": ("histomend.evaluate.iqa", "load_iqa"),
@@ -27,6 +28,7 @@ _FIELDS = {
     "_class_name": "autoencoder",
     "augmented": "calibrator",
     "blur": "quality model",
+    "classes": "detector",
     "degradation": "restoration module",
     "features": "encoder",
 }
@@ -53,7 +55,7 @@ def load_model(name_or_folder: str | Path, device: str = "auto") -> Any:
 
     Returns
     -------
-    Model, Upscaler, RestorationModule, Calibrator, AutoencoderKL, Encoder or Iqa
+    Model, Upscaler, RestorationModule, Calibrator, Detector, AutoencoderKL, Encoder or Iqa
         As it is: a denoiser for `restore` and `denoise`, an upscaler for `upscale`, ...
 
     Raises
@@ -73,7 +75,7 @@ def load_model(name_or_folder: str | Path, device: str = "auto") -> Any:
     kind = kind_of(folder)
     module, function = _LOADERS[kind]
     load = getattr(import_module(module), function)
-    # These two keep the name that the user gave, for their records.
-    if kind in ("denoiser", "upscaler"):
+    # These keep the name that the user gave, for their records.
+    if kind in ("denoiser", "detector", "upscaler"):
         return load(name_or_folder, device)
     return load(folder, device=where)

@@ -9,6 +9,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -16,16 +17,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from accelerate import PartialState
-from PIL import Image as PilImage
 
 from histomend.damage.shapes import random_mask
 from histomend.diffusion.device import torch_device
-from histomend.errors import SettingError, TrainingError
-from histomend.image.regular_files import (
-    MOST_MANIFEST,
-    check_regular_file,
-    read_text,
-)
+from histomend.errors import InputError, SettingError, TrainingError
+from histomend.image.regular_files import MOST_MANIFEST, check_regular_file, read_text
+from histomend.image.tile_reading import read_tile, tile_size
 from histomend.train.packed import packing
 from histomend.train.shared_options import MixedOptions, TrainingOptions
 
@@ -340,7 +337,7 @@ def _listed(folder: Path, grey: bool, split: str | None) -> tuple[list[Path], li
 
 def _pack(files: list[Path], packed: Path, grey: bool) -> None:
     """Decode all tiles, cut to the smallest height and width among them, into one .npy."""
-    sizes = [_opened(path, lambda image: image.size) for path in files]
+    sizes = [_usable(path, tile_size) for path in files]
     width, height = (min(s[k] for s in sizes) for k in (0, 1))
     if min(width, height) < 64:
         raise TrainingError(
@@ -349,27 +346,14 @@ def _pack(files: list[Path], packed: Path, grey: bool) -> None:
     shape = (len(files), height, width, 1 if grey else 3)
     with packing(packed, shape, np.uint16 if grey else np.uint8) as out:
         for index, path in enumerate(files):
-            pixels = _opened(path, _grey if grey else _rgb)
+            pixels = _usable(path, partial(read_tile, grey=grey))
             out[index] = pixels[:height, :width]
 
 
-def _rgb(image: PilImage.Image) -> np.ndarray:
-    return np.asarray(image.convert("RGB"))
-
-
-def _grey(image: PilImage.Image) -> np.ndarray:
-    """Return (H, W, 1) uint16, 8-bit values spread over the whole range."""
-    wide = image.mode.startswith("I")
-    pixels = np.asarray(image if wide else image.convert("L"))[..., None]
-    return pixels.clip(0, 65535).astype(np.uint16) if wide else pixels.astype(np.uint16) * 257
-
-
-def _opened(path: Path, read: Callable[[PilImage.Image], T]) -> T:
-    check_regular_file(path, TrainingError)
+def _usable(path: Path, read: Callable[[Path], T]) -> T:
     try:
-        with PilImage.open(path) as image:
-            return read(image)
-    except (OSError, ValueError, SyntaxError, PilImage.DecompressionBombError) as error:
+        return read(path)
+    except InputError as error:
         raise TrainingError(
             f"{path} cannot be read as an image ({error}). Replace it or take it out of the folder."
         ) from error

@@ -17,6 +17,7 @@ from histomend.train.shared_options import (
     Batch,
     Channels,
     Context,
+    Cooldown,
     Critic,
     Crop,
     Degradation,
@@ -194,6 +195,43 @@ class CalibratorOptions(MixedOptions):
     ] = True
     stabilised: Stabilised = False
     drawn_share: DrawnShare = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorOptions(MixedOptions):
+    """Train the detector of artifacts, on artifact-free tiles that are damaged as it goes.
+
+    It tells fold, bubble, ink, debris, dark spot, out of focus, streak, haze and the marks of a
+    scanner from tissue and glass, at every second pixel of a square of --working-mpp.
+    """
+
+    verb: ClassVar = Verb(
+        "detector",
+        "Parts",
+        "detector",
+        "--data tiles --extra tiles_10x -o runs/detector --minutes 60",
+        "histomend detect ... --model {model}",
+    )
+    arch: Annotated[str, Option("Size of the network: small.")] = "small"
+    init: Init = None
+    mpp: Mpp = 0.5
+    extra_mpp: Annotated[float, Option("Pixel size of the images of --extra in um.", over=0)] = 1.0
+    working_mpp: Annotated[float, Option("Pixel size that the network sees, in um.", over=0)] = 1.0
+    artifacts: Annotated[
+        Path | None,
+        Option(
+            "Folder of real artifacts: manifest.csv with file, kind, mask and mpp.", group="Data"
+        ),
+    ] = None
+    artifact_share: Annotated[
+        float,
+        Option("Share of the scenes taken from --artifacts.", low=0, high=1, group="Data"),
+    ] = 0.25
+    batch: Batch = 8
+    crop: Crop = 256
+    lr: Rate = 2e-3
+    ema: Average = 0.998
+    cooldown: Cooldown = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
