@@ -50,7 +50,7 @@ def test_tiles_that_are_no_files_are_named(tiles: Path) -> None:
     os.mkfifo(tiles / "pipe.png")
     (tiles / "gone.png").symlink_to("nowhere")
     for name, words in (("pipe.png", "is a pipe"), ("gone.png", "there is no such file")):
-        with pytest.raises(TrainingError, match=f"{name}: {words}"):
+        with pytest.raises(TrainingError, match=f"{name}.*{words}"):
             _usable(tiles / name, tile_size)
 
 
