@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from histomend.api import denoise, detect, find_artifacts, restore, upscale
-    from histomend.api_slides import detect_slide, restore_slide
+    from histomend.api_slides import (
+        denoise_slide,
+        detect_slide,
+        restore_slide,
+        upscale_slide,
+    )
     from histomend.damage.artifacts import KINDS, Damaged, simulate
     from histomend.detect.threshold import Thresholds
     from histomend.errors import (
@@ -95,6 +100,7 @@ __all__ = [
     "__version__",
     "decide",
     "denoise",
+    "denoise_slide",
     "detect",
     "detect_slide",
     "execute",
@@ -108,6 +114,7 @@ __all__ = [
     "simulate",
     "undo",
     "upscale",
+    "upscale_slide",
     "verify",
     "write_image",
     "write_mask",
@@ -117,7 +124,7 @@ __all__ = [
 # Where the public names live that are not errors.
 _HOMES = {
     "histomend.api": ("denoise", "detect", "find_artifacts", "restore", "upscale"),
-    "histomend.api_slides": ("detect_slide", "restore_slide"),
+    "histomend.api_slides": ("denoise_slide", "detect_slide", "restore_slide", "upscale_slide"),
     "histomend.damage.artifacts": ("KINDS", "Damaged", "simulate"),
     "histomend.detect.threshold": ("Thresholds",),
     "histomend.image": ("Image", "read_image", "write_image"),

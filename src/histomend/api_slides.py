@@ -1,9 +1,10 @@
-"""What Python users call for whole slides: restore_slide, detect_slide."""
+"""What Python users call for whole slides: restore_slide, detect_slide and the others."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from histomend.detect.learned import detector_named
 from histomend.detect.slides import find_on_slide, search_slide, slide_features, write_found
@@ -11,10 +12,11 @@ from histomend.detect.threshold import Thresholds
 from histomend.errors import SettingError
 from histomend.image import check_target
 from histomend.jobs.run import Progress, displayed
+from histomend.jobs.slide_fields import execute_slide_field
 from histomend.jobs.slide_run import SlideResult, execute_slide
 from histomend.masks.artifact_classes import chosen_classes
 from histomend.methods.loading import ModelLike
-from histomend.methods.slides import decide_slide
+from histomend.methods.slides import decide_slide, decide_slide_field
 from histomend.methods.where import LEARNED, MAX_SHARE
 from histomend.models.detector import Detector
 from histomend.slides.whole import open_slide
@@ -152,3 +154,82 @@ def detect_slide(
         features = list(slide_features(found.mask, opened.size))
     write_found(target, features, force=force)
     return len(features)
+
+
+def denoise_slide(
+    slide: str | Path,
+    output: str | Path,
+    *,
+    method: str = "rscd",
+    model: ModelLike | None = None,
+    seed: int = 0,
+    mpp: float | None = None,
+    device: str = "auto",
+    lossy: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> SlideResult:
+    """Denoise all of a whole slide into a new pyramid, block by block.
+
+    A job that was killed goes on where it was when it is called again.
+
+    Parameters
+    ----------
+    slide : Path
+    output : Path
+        A .tif.
+    method, model, seed, mpp, device
+        As of `histomend.denoise`.
+    lossy, force
+        As of `restore_slide`.
+    progress : True, or a function of (blocks done, blocks in all), optional
+    options
+        Further ones of `histomend.denoise`.
+
+    Raises
+    ------
+    InputError, ModelError, ResourceError, JobError
+    """
+    job = decide_slide_field(
+        "denoise", slide, output, method=method, model=model, seed=seed, mpp=mpp, device=device,
+        lossy=lossy, force=force, **options,
+    )  # fmt: skip
+    return execute_slide_field(job, progress=progress)
+
+
+def upscale_slide(
+    slide: str | Path,
+    output: str | Path,
+    *,
+    scale: int,
+    method: str = "histo-diffusion",
+    model: ModelLike | None = None,
+    seed: int = 0,
+    mpp: float | None = None,
+    device: str = "auto",
+    lossy: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> SlideResult:
+    """Enlarge a whole slide into a new pyramid, block by block.
+
+    Parameters
+    ----------
+    scale : int
+        A whole number from 2 to 8.
+    slide, output, seed, mpp, device, lossy, force, progress
+        As of `denoise_slide`.
+    method, model, options
+        As of `histomend.upscale`.
+
+    Raises
+    ------
+    InputError, ModelError, ResourceError, JobError
+    """
+    job = decide_slide_field(
+        "upscale", slide, output, scale=scale, method=method, model=model, seed=seed, mpp=mpp,
+        device=device, lossy=lossy, force=force, **options,
+    )  # fmt: skip
+    return execute_slide_field(job, progress=progress)

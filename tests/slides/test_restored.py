@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -407,3 +408,31 @@ def test_other_artifacts_are_covered_with_the_colours_around_them() -> None:
     assert (covered[~hidden] == pixels[~hidden]).all()
     assert np.abs(covered.astype(int) - pixels).max() <= 2
     assert slide_run._covered(pixels, np.zeros_like(hidden)) is pixels
+
+
+def test_verify_tells_what_was_changed_afterwards(work: Path, model: Model) -> None:
+    files = (work / "slide.svs", work / "o.svs", work / "mask.geojson")
+    restore_slide(*files, model=model, **FAST)
+    record, whole = work / "o.ledger.json", (work / "o.svs").read_bytes()
+    size = (work / "slide.svs").stat().st_size
+
+    def failing() -> list[str]:
+        done = run("verify", work / "o.svs")
+        assert done.exit_code == (1 if "FAILS" in done.stdout else 0)
+        return [line.split(":")[0][7:] for line in done.stdout.splitlines() if "FAILS" in line]
+
+    assert failing() == []
+    changed = bytearray(whole)
+    changed[size + 300] ^= 1  # in a new tile
+    (work / "o.svs").write_bytes(changed)
+    assert "output" in failing()
+    changed = bytearray(whole)
+    changed[size // 2] ^= 1  # in the source
+    (work / "o.svs").write_bytes(changed)
+    assert failing()[-1] == "outside the mask"
+    (work / "o.svs").write_bytes(whole)
+    kept = Record.read(record)
+    replace(kept, regions=kept.regions[1:]).write(record, force=True)
+    assert failing() == ["mask"]
+    record.unlink()  # the slide alone is enough
+    assert failing() == []

@@ -4,8 +4,10 @@ import shutil
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,17 +74,28 @@ class Served:
     bench: Bench
 
 
-@pytest.fixture
-def served(bench: Bench) -> Iterator[Served]:
-    """Serve the page on a port of this machine."""
-    config = uvicorn.Config(
-        Guard(view_app(bench), TOKEN), log_level="warning", timeout_graceful_shutdown=1
-    )
+@contextmanager
+def serving(app: Any) -> Iterator[str]:
+    """Serve an application on a port of this machine while the block runs."""
+    config = uvicorn.Config(Guard(app, TOKEN), log_level="warning", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
-        yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}/{TOKEN}/", bench)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/{TOKEN}/"
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture(name="serving")
+def serving_fixture() -> Any:
+    """Return `serving`."""
+    return serving
+
+
+@pytest.fixture
+def served(bench: Bench) -> Iterator[Served]:
+    """Serve the page as people get it."""
+    with serving(view_app(bench)) as address:
+        yield Served(address, bench)

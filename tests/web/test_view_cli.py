@@ -68,3 +68,17 @@ def test_a_port_that_is_taken_is_said(folder: Path) -> None:
         ran = CliRunner().invoke(app, words)
     assert ran.exit_code == 2
     assert "--port 0 takes any" in " ".join(ran.output.split())
+
+
+def test_looking_does_not_wait_for_pytorch(folder: Path) -> None:
+    """It takes seconds to import, and the first picture does not need it."""
+    code = (
+        "import sys; from pathlib import Path; "
+        "from histomend.web.server import view_app; from histomend.web.work import Bench; "
+        "from histomend.web.desk import Desk; desk = Desk([Path(sys.argv[1])]); "
+        "view_app(Bench(desk, Path(sys.argv[2]))); desk.about(desk.item(0)); "
+        "print('torch' in sys.modules)"
+    )
+    words = [sys.executable, "-c", code, str(folder / "restored.png"), str(folder / "out")]
+    ran = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False"

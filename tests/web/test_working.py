@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from histomend.cli.app import app as program
-from histomend.errors import JobError, MaskError
+from histomend.errors import JobError, MaskError, RegionError, SettingError
 from histomend.image import read_image
 from histomend.jobs.progress import Advance
 from histomend.ledger import Record, ledger_mask, verify
@@ -142,7 +142,7 @@ def test_detected_regions_are_suggested(
         mask[5:15, 5:15] = mask[50:90, 50:90] = True
         return mask
 
-    monkeypatch.setattr("histomend.web.work.detect", found)
+    monkeypatch.setattr("histomend.api.detect", found)
     suggestions = client.post("api/items/0/detect", json={}).json()
     assert [thing["box"] for thing in suggestions] == [[50, 50, 40, 40], [5, 5, 10, 10]]
 
@@ -258,7 +258,9 @@ def test_a_result_that_was_written_before_the_kill_is_not_made_again(
     )
     made = bench.ask(wish)
     bench.carry_out(made, lambda done, of: None)
-    monkeypatch.setattr("histomend.web.work.decide", lambda *_, **__: pytest.fail("made again"))
+    monkeypatch.setattr(
+        "histomend.methods.decide.decide", lambda *_, **__: pytest.fail("made again")
+    )
     bench.carry_out(made, lambda done, of: None)
     assert len(bench.desk.item(0).versions) == 3
     # A new start shows what was made, and does not go on with an image that is not open.
@@ -284,6 +286,51 @@ def test_a_job_stops_where_it_is_cancelled(bench: Bench) -> None:
     with pytest.raises(CancelledError):
         bench.carry_out(made, advance)
     assert not Path(made.output).exists()
+
+
+@pytest.fixture
+def slide(tmp_path: Path, tissue: np.ndarray) -> Path:
+    """Return a small slide in tiles, with two levels."""
+    import tifffile
+
+    path = tmp_path / "scan.svs"
+    pixels = np.tile(tissue, (2, 2, 1))
+    with tifffile.TiffWriter(path) as file:
+        about = "Aperio Image Library v11.2.1\r\n1024x1024|AppMag = 20|MPP = 0.5"
+        for step in (1, 4):
+            values = np.ascontiguousarray(pixels[::step, ::step])
+            file.write(
+                values, tile=(256, 256), photometric="rgb", compression="jpeg", description=about,
+                metadata=None,
+            )  # fmt: skip
+    return path
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_of_a_slide_a_part_or_all_of_it_is_written(
+    slide: Path, untrained: Path, whole: bool
+) -> None:
+    pytest.importorskip("openslide")
+    bench = Bench(Desk([slide]), slide.parent / "out", {"untrained": untrained}, "cpu")
+    corner = {"kind": "polygon", "rings": [[[600, 600], [640, 600], [640, 660], [600, 660]]]}
+    wish = {
+        "task": "restore", "item": 0, "drawing": [corner], "whole": whole,
+        "options": {**QUICK, "mpp": 0.5},
+    }  # fmt: skip
+    made = bench.ask(Wish.model_validate(wish))
+    assert ("--region" in made.command) != whole
+    bench.carry_out(made, lambda done, of: None)
+    about = bench.desk.about(bench.desk.item(0))
+    newest = about["versions"][-1]
+    assert Path(made.output).suffix == (".svs" if whole else ".png")
+    assert newest["changes"][0]["box"] == [600, 600, 40, 60]
+    part = (0, 0, 1024, 1024) if whole else (87, 87, 937, 937)
+    assert newest["region"] == part
+    # A denoising of the whole slide is not asked of the page.
+    with pytest.raises(RegionError, match="Zoom in"):
+        bench.plan(Wish(task="denoise", item=0))
+    with pytest.raises(SettingError, match="only of a slide"):
+        bench.plan(Wish(task="denoise", item=0, whole=True))
 
 
 def test_two_pages_at_once_hear_of_a_job_and_see_its_result(served: Any) -> None:

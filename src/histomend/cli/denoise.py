@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from histomend.cli.options import (
     FILES,
@@ -30,6 +30,7 @@ from histomend.cli.options import (
     preset_of,
 )
 from histomend.cli.per_file import Files, carry_out
+from histomend.cli.slides import WholeSlides
 
 CAMERA = "Camera"
 """A panel of the help."""
@@ -89,12 +90,34 @@ def denoise(
     """Restore images of which the whole field is degraded: noise, scattering, low signal.
 
     Beside each output NAME.tif lie NAME.t-map.tif, how degraded each place was taken to be, and
-    NAME.ledger.json, what was done. Any number of channels, single images and z-stacks.
+    NAME.ledger.json, what was done. Any number of channels, single images and z-stacks. A slide
+    in the format of a scanner becomes a new pyramid, block by block.
 
     Example: histomend denoise noisy.tif -o clean.tif
     """
     from histomend.jobs.outputs import plan_outputs
 
+    options: dict[str, Any] = {
+        "method": method,
+        "model": model,
+        "preset": preset,
+        "steps": steps,
+        "sampler": sampler,
+        "seed": seed,
+        "gain": gain,
+        "offset": offset,
+        "read_noise": read_noise,
+        "stabilise": stabilise,
+        "axes": axes,
+        "per_channel": per_channel,
+        "mpp": mpp,
+        "device": device,
+        "batch": batch,
+    }
+    part = parse_region(region)
+    slides = None
+    if part is None:
+        slides = WholeSlides("denoise", {**options, "lossy": lossy, "force": force})
     carry_out(
         "denoise",
         Files(
@@ -107,22 +130,6 @@ def denoise(
             as_json=as_json,
         ),
         failure="Not restored",
-        options={
-            "method": method,
-            "model": model,
-            "preset": preset,
-            "steps": steps,
-            "sampler": sampler,
-            "seed": seed,
-            "gain": gain,
-            "offset": offset,
-            "read_noise": read_noise,
-            "stabilise": stabilise,
-            "axes": axes,
-            "per_channel": per_channel,
-            "mpp": mpp,
-            "region": parse_region(region),
-            "device": device,
-            "batch": batch,
-        },
+        options={**options, "region": part},
+        slides=slides,
     )

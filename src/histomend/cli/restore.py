@@ -152,7 +152,7 @@ def restore(
         raise SettingError("--compact and --no-label are for whole slides. Leave --region away.")
     if part is None:
         of_slides = {"compact": compact, "no_label": no_label, "lossy": lossy, "force": force}
-        slides = WholeSlides({**options, **of_slides}, traced=trace is not None)
+        slides = WholeSlides("restore", {**options, **of_slides}, traced=trace is not None)
     carry_out(
         "restore",
         Files(

@@ -1,4 +1,4 @@
-"""Whole slides among the files that a verb restores."""
+"""Whole slides among the files of a verb."""
 
 from __future__ import annotations
 
@@ -18,29 +18,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WholeSlides:
-    """What restores whole slides.
+    """What works on whole slides.
 
     Parameters
     ----------
+    task : "restore", "denoise" or "upscale"
     options : dict
-        Of `histomend.methods.slides.decide_slide`, apart from files.
+        Of `histomend.methods.slides.decide_slide` or `decide_slide_field`, apart from files.
     traced : bool
         Whether the states on the way are asked for, which only images have.
     """
 
+    task: str
     options: dict[str, Any]
     traced: bool = False
 
     def takes(self, output: Output, run: PerFile) -> bool:
         """Tell whether the source of an output is a slide; of what is unreadable, too."""
-        from histomend.slides.whole import is_whole_slide
+        from histomend.slides.whole import is_of_scanner, is_whole_slide
 
         found = False
+        # Pyramids that no scanner wrote are denoised as the stacks that they may be.
+        is_slide = is_whole_slide if self.task == "restore" else is_of_scanner
 
         def look() -> None:
             nonlocal found
-            found = is_whole_slide(output.source)
-            asked = [name for name in ("compact", "no_label") if self.options[name]]
+            found = is_slide(output.source)
+            asked = [name for name in ("compact", "no_label") if self.options.get(name)]
             if asked and not found:
                 name = asked[0].replace("_", "-")
                 raise SettingError(f"{output.source}: is no whole slide. Leave --{name} away.")
@@ -53,7 +57,8 @@ class WholeSlides:
 
     def carry_out(self, outputs: Sequence[Output], run: PerFile, files: Files) -> None:
         """Restore slides, one after the other."""
-        display = ProgressDisplay(len(outputs), "masked px")
+        unit = "masked px" if self.task == "restore" else "blocks"
+        display = ProgressDisplay(len(outputs), unit)
         for output in outputs:
             if "error" in run.records[output.source]:
                 continue
@@ -65,17 +70,25 @@ class WholeSlides:
         self, output: Output, run: PerFile, files: Files, display: ProgressDisplay
     ) -> dict[str, Any]:
         from histomend.image.replacing import make_folder
+        from histomend.jobs.slide_fields import execute_slide_field
         from histomend.jobs.slide_run import check_free, execute_slide
-        from histomend.methods.slides import decide_slide
+        from histomend.methods.slides import decide_slide, decide_slide_field
 
         if not files.dry_run:
             make_folder(output.image.parent)
             check_free(output.image, force=files.force)
-        job = decide_slide(output.source, output.image, output.mask, **self.options)
+        paths = output.source, output.image
+        if self.task == "restore":
+            job = decide_slide(*paths, output.mask, **self.options)
+            work = partial(execute_slide, job)
+        else:
+            field = decide_slide_field(self.task, *paths, **self.options)
+            work = partial(execute_slide_field, field)
         if files.dry_run:
-            return {"output": str(output.image), **job.describe()}
+            described = job.describe() if self.task == "restore" else field.describe()
+            return {"output": str(output.image), **described}
         with display.file(output.source.name) as advance:
-            result = execute_slide(job, progress=advance)
+            result = work(progress=advance)
         for notice in result.record.notices:
             run.notice(output.source, notice)
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from histomend.cli.options import (
     FILES,
@@ -29,6 +29,7 @@ from histomend.cli.options import (
     preset_of,
 )
 from histomend.cli.per_file import Files, carry_out
+from histomend.cli.slides import WholeSlides
 
 COLOURS = ("difference", "wavelet", "adain", "none")
 """Those of `histomend.methods.colour`."""
@@ -76,12 +77,32 @@ def upscale(
 ) -> None:
     """Enlarge RGB images, by any factor from 1 to 8.
 
-    Beside each output NAME.png lies NAME.ledger.json, which says what was done.
+    Beside each output NAME.png lies NAME.ledger.json, which says what was done. A slide in the
+    format of a scanner is enlarged by a whole number, block by block, into a new pyramid.
 
     Example: histomend upscale scan.png -o large.png --scale 4
     """
     from histomend.jobs.outputs import plan_outputs
 
+    options: dict[str, Any] = {
+        "method": method,
+        "model": model,
+        "scale": scale,
+        "target_mpp": target_mpp,
+        "preset": preset,
+        "steps": steps,
+        "sampler": sampler,
+        "seed": seed,
+        "generation": generation,
+        "colour": colour,
+        "mpp": mpp,
+        "device": device,
+        "batch": batch,
+    }
+    part = parse_region(region)
+    slides = None
+    if part is None:
+        slides = WholeSlides("upscale", {**options, "lossy": lossy, "force": force})
     carry_out(
         "upscale",
         Files(
@@ -94,21 +115,6 @@ def upscale(
             as_json=as_json,
         ),
         failure="Not enlarged",
-        options={
-            "method": method,
-            "model": model,
-            "scale": scale,
-            "target_mpp": target_mpp,
-            "preset": preset,
-            "steps": steps,
-            "sampler": sampler,
-            "seed": seed,
-            "generation": generation,
-            "colour": colour,
-            "keep_control": control_out is not None,
-            "mpp": mpp,
-            "region": parse_region(region),
-            "device": device,
-            "batch": batch,
-        },
+        options={**options, "keep_control": control_out is not None, "region": part},
+        slides=slides,
     )

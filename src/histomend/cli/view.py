@@ -67,10 +67,11 @@ def view(
     desk = Desk([path.absolute() for path in named], [path.absolute() for path in pair])
     models = {path.name: path.absolute() for path in model or []}
     bench = Bench(desk, folder.absolute(), models, device)
-    serve(view_app(bench), port, lambda address: _ready(address, browser=browser))
+    serve(view_app(bench), port, lambda address: opened(address, browser=browser))
 
 
-def _ready(address: str, *, browser: bool) -> None:
+def opened(address: str, *, browser: bool) -> None:
+    """Say where a page is, and open it."""
     import webbrowser
 
     say(f"{address}  (Ctrl+C ends it)", title="Open")

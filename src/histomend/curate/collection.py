@@ -9,13 +9,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from histomend.curate.cutting import Advance, cut_slide
 from histomend.curate.settings import TileSettings
 from histomend.errors import InputError, OutputError, SettingError
 from histomend.image import make_folder, write_text
 from histomend.image.reading import file_sha256
+from histomend.image.regular_files import MOST_MANIFEST, check_regular_file, read_text
 from histomend.image.scans import SLIDE_FILES
 from histomend.jobs.inputs import IMAGE_SUFFIXES, folder_name, list_images
 
@@ -26,6 +27,8 @@ COLUMNS = (
 _WANTED, _DONE, _MANIFEST, _SUMMARY = "wanted.json", "slide.json", "manifest.csv", "summary.json"
 
 Report = dict[str, Any]
+_REPORTED = {"slide", "source", "source_sha256", "split", "tiles", "rows"}
+_TOLD_OF_TILES = {"file", "x", "y", "mpp", "tissue", "artifacts", "sharpness"}
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,21 @@ class Collection:
     def done(self, name: str) -> Report | None:
         """Return the report of a slide that an earlier call finished, or None."""
         path = self.folder / name / _DONE
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            report = json.loads(read_text(path, MOST_MANIFEST, OutputError, "a report"))
+            fine = report.keys() >= _REPORTED and all(
+                row.keys() >= _TOLD_OF_TILES for row in report["rows"]
+            )
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            fine = False
+        if not fine:
+            raise OutputError(
+                f"{path}: is damaged. Delete the folder {path.parent}, so that its tiles are cut "
+                "again."
+            )
+        return cast(Report, report)
 
     def cut(self, name: str, others: Sequence[Report], advance: Advance | None = None) -> Report:
         """Cut the tiles of a slide, and return its report, which is written last.
@@ -213,9 +230,9 @@ def _without_tiles(folder: Path) -> bool:
 
 def _check_same(record: Path, wanted: Report) -> None:
     try:
-        begun = json.loads(record.read_text(encoding="utf-8"))
-        then, slides = begun["settings"], begun["slides"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        begun = json.loads(read_text(record, MOST_MANIFEST, OutputError, "a list"))
+        then, slides = dict(begun["settings"]), dict(begun["slides"])
+    except (OutputError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise OutputError(
             f"{record.parent}: holds files, but no tiles that were begun by this verb ({_WANTED} "
             "is missing or damaged), so there is nothing to resume. Name another folder."
@@ -236,6 +253,7 @@ def _check_same(record: Path, wanted: Report) -> None:
 
 
 def _hash(path: Path) -> str:
+    check_regular_file(path, InputError, "a slide")
     try:
         return file_sha256(path)
     except OSError as error:

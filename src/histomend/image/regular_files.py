@@ -16,6 +16,13 @@ _OTHERS = (
     (stat.S_ISSOCK, "a socket"),
 )
 
+MOST_SETTINGS = 1 << 24
+"""Bytes of what describes something: a config, a state."""
+MOST_MANIFEST = 1 << 28
+"""The same of a list of tiles or slides."""
+MOST_RECORD = 1 << 32
+"""Bytes of a record, which holds the pixels under a mask."""
+
 
 def check_regular_file(
     path: Path | str, error: type[HistomendError] = UnreadableImageError, what: str = "an image"
@@ -88,6 +95,21 @@ def read_at_most(
             return file.read(limit)  # not more, even if it grows meanwhile
     except OSError as problem:
         raise error(f"{path}: {_reason(problem, what)}") from problem
+
+
+def read_text(
+    path: Path | str, limit: int, error: type[HistomendError], what: str = "an image"
+) -> str:
+    """Return the UTF-8 text of a regular file, without the mark that some programs begin it with.
+
+    Raises
+    ------
+    HistomendError
+        Of the kind `error`, as `read_at_most` does.
+    UnicodeDecodeError
+        It is in another encoding; a ValueError, like what is wrong with the JSON in it.
+    """
+    return read_at_most(path, limit, error, what).decode("utf-8-sig")
 
 
 def _shown(path: Path | str) -> str:

@@ -18,7 +18,7 @@ import os
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +34,7 @@ from histomend.image.replacing import write_atomically
 Arrays = dict[str, npt.NDArray[Any]]
 _PLAN, _LOCK, _WRITING = "plan.json", "lock", "writing"
 _REPORT = "report"
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 class Journal:
@@ -142,12 +143,21 @@ class Journal:
 
     def get(self, key: str) -> tuple[Arrays, dict[str, Any]] | None:
         """Return a finished part; None if there is none, or it is damaged and has to be redone."""
-        damaged = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
-        with suppress(*damaged), self._place(key).open("rb") as stored:
+        with suppress(*_DAMAGED), self._place(key).open("rb") as stored:
             with np.load(stored, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             report: dict[str, Any] = json.loads(arrays.pop(_REPORT).tobytes())
             return arrays, report
+        return None
+
+    def arrays(self, key: str, names: Sequence[str]) -> list[npt.NDArray[Any]] | None:
+        """Return some arrays of a finished part, without reading the others; None as of `get`."""
+        with (
+            suppress(*_DAMAGED),
+            self._place(key).open("rb") as stored,
+            np.load(stored, allow_pickle=False) as file,
+        ):
+            return [file[name] for name in names]
         return None
 
     def begin_writing(self) -> None:

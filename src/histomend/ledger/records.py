@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from histomend.errors import LedgerError
 from histomend.image import settle, write_text
+from histomend.image.regular_files import MOST_RECORD, read_text
 from histomend.ledger.schema import check_box, checksum, fill_record, plain, take
 
 SCHEMA_VERSION = 2
@@ -263,14 +265,16 @@ class Record:
         """
         path = Path(path)
         settle(path.parent)
+        for found, reason in ((not os.path.lexists(path), "No such file or directory"),
+                              (path.is_dir(), "Is a directory")):  # fmt: skip
+            if found:
+                raise LedgerError(f"{path}: the ledger cannot be opened ({reason})")
         try:
-            return cls.from_json(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise LedgerError(
-                f"{path}: the ledger cannot be opened ({error.strerror or error})"
-            ) from error
+            text = read_text(path, MOST_RECORD, LedgerError, "a ledger")
         except UnicodeDecodeError as error:
             raise LedgerError(f"{path}: is no ledger but a binary file") from error
+        try:
+            return cls.from_json(text)
         except LedgerError as error:
             raise LedgerError(f"{path}: {error}") from error
 

@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from histomend.detect.slides import encoded, find_on_slide, search_slide, slide_features
 from histomend.errors import MaskError, OutputError, SettingError
-from histomend.image import check_target
+from histomend.image import Image, check_target
 from histomend.image.reading import file_sha256
 from histomend.jobs.job import Job, Mask, RestoreOptions
 from histomend.jobs.journal import journal_of
+from histomend.jobs.slide_fields import SlideFieldJob
 from histomend.jobs.slide_job import SlideJob, Writing, found_beside
 from histomend.masks.slide_masks import SlideMask, load_slide_mask
 from histomend.methods import MethodInfo, check_settings, method_named
 from histomend.methods.artifusion import scale_to
+from histomend.methods.decide import decide
 from histomend.methods.loading import ModelLike, model_for
 from histomend.methods.where import LEARNED, MAX_SHARE, THRESHOLD, Where
 from histomend.models import Model
@@ -231,3 +234,70 @@ def _container(slide: Slide, writing: Writing) -> tuple[str, tuple[str, ...]]:
 def _mask_sha256(mask: Path, classes: Sequence[str] | None) -> str:
     said = "" if classes is None else f" {json.dumps(sorted(classes))}"
     return file_sha256(mask) + said
+
+
+def decide_slide_field(
+    task: str,
+    slide: str | Path,
+    output: str | Path,
+    *,
+    method: str | None = None,
+    model: ModelLike | None = None,
+    scale: float | None = None,
+    seed: int = 0,
+    mpp: float | None = None,
+    device: str = "auto",
+    lossy: bool = False,
+    force: bool = False,
+    **options: Any,
+) -> SlideFieldJob:
+    """Decide how a whole slide would be denoised or enlarged, without computing any pixel.
+
+    Parameters
+    ----------
+    task : "denoise" or "upscale"
+    scale : float, optional
+        Of an enlargement, which is by a whole number.
+    options
+        Further ones of `histomend.denoise` or `histomend.upscale`.
+
+    Raises
+    ------
+    InputError, ModelError, ResourceError
+    """
+    path, target = Path(slide), Path(output)
+    info = method_named(task, method)
+    factor = 1
+    if task == "upscale":
+        if scale is None or not float(scale).is_integer() or scale < 2:
+            raise SettingError(
+                f"{path}: a whole slide is enlarged by a whole number, 2 or more: --scale 2."
+            )
+        factor, options = int(scale), {**options, "scale": float(scale)}
+    with open_slide(path, mpp=mpp) as opened:
+        about, size = opened.about, opened.size
+        if lossy and about.pixels.dtype.itemsize > 1:
+            raise SettingError(f"{path}: has 16 bits, and JPEG holds 8. Leave --lossy away.")
+        check_slide_output(target, PYRAMID, path)
+        loaded = model_for(info, model, device, 3)
+        given = {"method": info.name, "model": loaded, "device": device, **options}
+
+        def decided(image: Image, seed: int) -> Job:
+            return decide(task, image.pixels, mpp=image.mpp, seed=seed, **given)
+
+        # The options are checked on the corner of the slide.
+        example = decided(opened.part((0, 0, min(size[0], 256), min(size[1], 256))), seed)
+    return SlideFieldJob(
+        task,
+        about,
+        size,
+        factor,
+        Writing(target, force, lossy),
+        decided,
+        info.name,
+        seed,
+        example.device,
+        example.model,
+        options={k: v for k, v in example.repeats.items() if k != "region"},
+        notices=about.notices,
+    )

@@ -119,7 +119,9 @@ class ModelConfig:
 
     def wrong(self) -> list[str]:
         """Return the fields whose values no model can have."""
-        positive = ("steps", "channels", "window", "fast_steps", "mpp")
+        # Far beyond any model, and far below what fills a memory.
+        most = {"steps": 10**6, "channels": 1024, "window": 1 << 20, "fast_steps": 10**6}
+        positive = (*most, "mpp")
         known: dict[str, Collection[Any]] = {
             "method": METHOD_ARCHS,
             "arch": METHOD_ARCHS.get(self.method, {}),
@@ -129,6 +131,8 @@ class ModelConfig:
         }
         checks = [
             *((key, 0 < getattr(self, key) < float("inf")) for key in positive),
+            *((key, getattr(self, key) <= largest) for key, largest in most.items()),
+            ("latent_channels", self.latent_channels <= 4096),
             *((key, getattr(self, key) in choices) for key, choices in known.items()),
             *self._possible_with_method().items(),
             ("highest_t", 0 <= self.highest_t <= self.steps),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from histomend.errors import ModelNotFoundError, WeightsError
+from histomend.image.regular_files import MOST_SETTINGS, read_text
 from histomend.models.weights import check_weights, fill, load_weights, save_shards, shards
 
 CONFIG = "config.json"
@@ -70,7 +71,7 @@ def read_settings(folder: Path, kind: type[S], name: str, made_by: str) -> S:
             f"folder (RUN/model) that {made_by} wrote."
         )
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_text(path, MOST_SETTINGS, WeightsError, "a config"))
         version = values.pop("schema_version")
         if version != SCHEMA_VERSION:
             raise WeightsError(
@@ -78,7 +79,7 @@ def read_settings(folder: Path, kind: type[S], name: str, made_by: str) -> S:
                 "Update Histomend, or train the model again."
             )
         settings = kind(**values)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(
             f"{path} is not the config of {name} ({error}). Restore the file from where it came, "
             "or train the model again."
@@ -180,8 +181,8 @@ def write_config(folder: Path, config: Any) -> None:
 def told_in(folder: Path) -> dict[str, Any]:
     """Return what the config in a folder says, unchecked; nothing where there is none."""
     try:
-        told = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        told = json.loads(read_text(folder / CONFIG, MOST_SETTINGS, WeightsError, "a config"))
+    except (WeightsError, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
 

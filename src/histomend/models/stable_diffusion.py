@@ -18,6 +18,7 @@ from histomend.diffusion.denoiser import PredictionType
 from histomend.diffusion.schedule import Schedule, linear, scaled_linear
 from histomend.diffusion.space import LatentSpace
 from histomend.errors import MissingDependencyError, ModelMismatchError, WeightsError
+from histomend.image.regular_files import MOST_SETTINGS, read_text
 from histomend.models.hub import download, is_hub_name
 from histomend.models.part import CONFIG
 from histomend.models.vae import VAE, WEIGHT_FILE, load_vae, vae_facts
@@ -224,12 +225,14 @@ def blank_prompt(place: Path) -> Tensor:
 
 def _noise(path: Path) -> tuple[Schedule, PredictionType]:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = json.loads(read_text(path, MOST_SETTINGS, WeightsError, "a config"))
         prediction = _PREDICTIONS[told.get("prediction_type", "epsilon")]
         make = _SCHEDULES[told["beta_schedule"]]
         steps = int(told["num_train_timesteps"])
         schedule = make(steps, float(told["beta_start"]), float(told["beta_end"]))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (
+        ValueError, TypeError, AttributeError, RecursionError, OverflowError, MemoryError,
+    ) as error:  # fmt: skip
         raise WeightsError(
             f"{path} is not the config of a scheduler ({error!r}). Copy or download it again."
         ) from error

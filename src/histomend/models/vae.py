@@ -15,6 +15,7 @@ from histomend.errors import (
     ModelNotFoundError,
     WeightsError,
 )
+from histomend.image.regular_files import MOST_SETTINGS, read_text
 from histomend.models.config import ModelConfig
 from histomend.models.hub import download, is_hub_name
 from histomend.models.part import CONFIG, copy_files, told_in
@@ -92,12 +93,16 @@ def vae_facts(folder: Path) -> VaeFacts:
     """
     path = folder / CONFIG
     try:
-        fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        fields: dict[str, Any] = json.loads(
+            read_text(path, MOST_SETTINGS, WeightsError, "a config")
+        )
         channels = int(fields["latent_channels"])
         levels = len(fields["block_out_channels"])
         scaling: Any = fields.get("scaling_factor")
         shift: Any = fields.get("shift_factor") or 0.0
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError,
+    ) as error:  # fmt: skip
         raise WeightsError(
             f"{path} is not the config of an autoencoder ({error!r}). Copy or download it again."
         ) from error

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from histomend.errors import OutputError, UnsafeWeightsError, WeightsError
+from histomend.image.regular_files import check_regular_file
 
 WEIGHTS_FILE = "model.safetensors"
 """Of a model in one file."""
@@ -63,7 +64,14 @@ def no_pickle(found: list[Path], folder: Path, name: str) -> list[Path]:
 
 
 def is_pickle(path: Path) -> bool:
-    """Return whether a file starts as torch.save or pickle.dump would start it."""
+    """Return whether a file starts as torch.save or pickle.dump would start it.
+
+    Raises
+    ------
+    WeightsError
+        It is no regular file, or may not be read.
+    """
+    check_regular_file(path, WeightsError, "a weights")
     try:
         with path.open("rb") as file:
             start = file.read(9)

@@ -115,6 +115,17 @@ class Slide:
         return replace(self.about, pixels=self.reader.read(region), region=region, notices=())
 
 
+def is_of_scanner(path: Path) -> bool:
+    """Tell whether a file is a slide in the format of a scanner.
+
+    Raises
+    ------
+    UnreadableImageError, UnsupportedImageError
+    """
+    kind = content_kind(path)
+    return kind in SLIDE_SUFFIXES.values() or (kind == "TIFF" and slide_scanner(path) is not None)
+
+
 def is_whole_slide(path: Path) -> bool:
     """Tell whether a file is worked on part by part: slides of scanners, and pyramids.
 
@@ -122,13 +133,10 @@ def is_whole_slide(path: Path) -> bool:
     ------
     UnreadableImageError, UnsupportedImageError
     """
-    kind = content_kind(path)
-    if kind in SLIDE_SUFFIXES.values():
+    if is_of_scanner(path):
         return True
-    if kind != "TIFF":
+    if content_kind(path) != "TIFF":
         return False
-    if slide_scanner(path) is not None:
-        return True
     try:
         with path.open("rb") as file:
             levels = pyramid_levels(TiffStructure(file, str(path)))

@@ -24,7 +24,8 @@ from histomend.damage.specimens import draw_specimen
 from histomend.diffusion.schedule import Schedule
 from histomend.errors import SettingError
 from histomend.image.stabilise import CameraNoise
-from histomend.train.data import Tiles, packing, turned
+from histomend.train.data import Tiles, turned
+from histomend.train.packed import packing
 
 Array = npt.NDArray[np.float32]
 # Drawn fields for training and for the figures, and their side in px.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import logging
-import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,9 @@ from accelerate import PartialState
 from histomend.damage.shapes import random_mask
 from histomend.diffusion.device import torch_device
 from histomend.errors import InputError, SettingError, TrainingError
+from histomend.image.regular_files import MOST_MANIFEST, check_regular_file, read_text
 from histomend.image.tile_reading import read_tile, tile_size
+from histomend.train.packed import packing
 from histomend.train.shared_options import MixedOptions, TrainingOptions
 
 _log = logging.getLogger(__name__)
@@ -295,6 +296,7 @@ def _training_mask(size: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]
 
 def _identity(path: Path) -> str:
     """Return what tells a file from others, and from what it was before it was exchanged."""
+    check_regular_file(path, TrainingError)
     stat = path.stat()
     return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
 
@@ -302,11 +304,16 @@ def _identity(path: Path) -> str:
 def _listed(folder: Path, grey: bool, split: str | None) -> tuple[list[Path], list[str]]:
     manifest = folder / "manifest.csv"
     if manifest.exists():
-        with manifest.open(newline="", encoding="utf-8") as file:
-            table = csv.DictReader(file)
+        try:
+            text = read_text(manifest, MOST_MANIFEST, TrainingError, "a manifest")
+            table = csv.DictReader(io.StringIO(text, newline=""))
             needed = {"file"} if grey else {"file", "slide"}
             missing = needed - set(table.fieldnames or ())
             rows = list(table) if not missing else []
+        except (ValueError, csv.Error) as error:
+            raise TrainingError(
+                f"{manifest} cannot be read as a table ({error}). Save it as CSV in UTF-8."
+            ) from error
         if missing:
             raise TrainingError(
                 f"{manifest} has no column {' and no column '.join(sorted(missing))}. Its first "
@@ -341,21 +348,6 @@ def _pack(files: list[Path], packed: Path, grey: bool) -> None:
         for index, path in enumerate(files):
             pixels = _usable(path, partial(read_tile, grey=grey))
             out[index] = pixels[:height, :width]
-
-
-@contextmanager
-def packing(packed: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> Iterator[np.ndarray]:
-    """Give an array to fill, which then is the file `packed` (.npy): whole, or not there."""
-    packed.parent.mkdir(parents=True, exist_ok=True)
-    # Two trainings may pack the same folder at once.
-    partial = packed.with_suffix(f".{os.getpid()}.partial")
-    try:
-        out = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
-        yield out
-        out.flush()
-        partial.replace(packed)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _usable(path: Path, read: Callable[[Path], T]) -> T:

@@ -18,8 +18,9 @@ from histomend.diffusion.device import has_fast_bf16, torch_device
 from histomend.diffusion.space import LatentSpace
 from histomend.errors import TrainingError
 from histomend.models import VaeFacts
-from histomend.train.data import LIGHT_SHARE, Crops, Tiles, packing, turned, vary_stain
+from histomend.train.data import LIGHT_SHARE, Crops, Tiles, turned, vary_stain
 from histomend.train.options import ControlOptions, LatentArtifusionOptions
+from histomend.train.packed import packing
 
 BATCH = 4
 _log = logging.getLogger(__name__)

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 import histomend
 from histomend.diffusion.device import has_fast_bf16, torch_device
 from histomend.errors import TrainingError
+from histomend.image import make_folder
+from histomend.image.regular_files import MOST_SETTINGS, read_text
 from histomend.models import fill
 from histomend.models.weights import save_tensors
 from histomend.train.card import CARD, model_card
@@ -52,7 +54,7 @@ class Run:
         self.step = 0
         self.seconds = 0.0
         self.figures: dict[str, float] = {}
-        self.out.mkdir(parents=True, exist_ok=True)
+        make_folder(self.out)
         if self.is_main:
             for folder in (self.out / "last", self.out / "model"):
                 _recover(folder)
@@ -99,17 +101,23 @@ class Run:
     def _restore(self, network: nn.Module, optim: torch.optim.Optimizer) -> None:
         last = self.out / "last"
         try:
-            state = json.loads((last / "state.json").read_text(encoding="utf-8"))
+            told = read_text(last / "state.json", MOST_SETTINGS, TrainingError, "a state")
+            state = json.loads(told)
+            # Runs of earlier versions could be nothing else, and did not say so.
+            theirs = {"optimiser": "adamw", "stabilised": False} | state["identity"]
+            self.step, self.seconds = int(state["step"]), float(state["seconds"])
+            self.figures = dict(state.get("figures", {}))
             weights = load_file(last / "network.safetensors")
             self.average = load_file(last / "average.safetensors")
             moments = load_file(last / "optimiser.safetensors")
-        except (OSError, ValueError, SafetensorError) as error:
+        except (
+            OSError, ValueError, SafetensorError, TypeError, KeyError, AttributeError,
+            RecursionError, TrainingError,
+        ) as error:  # fmt: skip
             raise TrainingError(
                 f"The run in {self.out} cannot be resumed: {last} is damaged ({error}). Start "
                 f"another run from its weights with --init {self.out / 'model'}."
             ) from error
-        # Runs of earlier versions could be nothing else, and did not say so.
-        theirs = {"optimiser": "adamw", "stabilised": False} | state["identity"]
         for key, own in self._identity().items():
             if theirs.get(key) != own:
                 raise TrainingError(
@@ -122,8 +130,6 @@ class Run:
             index, key = name.split(".")
             slots.setdefault(int(index), {})[key] = tensor
         optim.load_state_dict({"state": slots, "param_groups": optim.state_dict()["param_groups"]})
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.figures = state.get("figures", {})
         self._forget_later_lines()
 
     def _forget_later_lines(self) -> None:
@@ -165,6 +171,11 @@ class Run:
         """Write `last/` and `model/`; a kill in between leaves the older state whole."""
         if not self.is_main:
             return
+        if not all(bool(tensor.isfinite().all()) for tensor in self.average.values()):
+            raise TrainingError(
+                f"After step {self.step} the weights are no numbers: the training diverged. Give "
+                "a smaller --lr; what was saved before is in the folder as it was."
+            )
         fresh = _emptied(self.out / "last.partial")
         fresh.mkdir(parents=True)
         tensors = {"network": self.plain.state_dict(), "average": self.average}

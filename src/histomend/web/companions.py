@@ -12,8 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from histomend.errors import HistomendError, LedgerError
-from histomend.exemplar.picture import picture
-from histomend.exemplar.provenance import Provenance
 from histomend.image import Image, read_image
 from histomend.image.pixels import Region
 from histomend.image.reading import file_sha256
@@ -219,6 +217,9 @@ class MaskPyramid:
 
 
 def _copies(path: Path, record: Record) -> Pyramid:
+    from histomend.exemplar.picture import picture
+    from histomend.exemplar.provenance import Provenance
+
     restored: Image = read_image(path, least=1)
     height, width = restored.pixels.shape[:2]
     if record.provenance is None:

@@ -40,6 +40,8 @@ class Entry:
         The line that does the same.
     mask : str or None
     region : list of four int, or None
+    whole : bool
+        Whether a whole slide is written.
     options : dict
         Of `histomend.methods.decide.decide`.
     state : str
@@ -58,6 +60,7 @@ class Entry:
     command: str
     mask: str | None = None
     region: tuple[int, int, int, int] | None = None
+    whole: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     state: str = WAITING
     done: int = 0

@@ -127,9 +127,12 @@ def view_app(bench: Bench) -> FastAPI:
     def everything() -> dict[str, Any]:
         return {
             "items": [{"number": item.number, "name": item.name} for item in desk.items],
-            "choices": choices(bench.models),
             "folder": str(bench.folder),
         }
+
+    @app.get("/api/choices")
+    def to_choose() -> dict[str, Any]:
+        return choices(bench.models)
 
     @app.get("/api/items/{number}")
     def about(number: int) -> dict[str, Any]:

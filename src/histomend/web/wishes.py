@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from histomend.errors import SettingError
 from histomend.image.pixels import Region
 from histomend.methods import METHODS, methods_of, presets_of
-from histomend.models import bundled
 
 Task = Literal["restore", "denoise", "upscale"]
 SUFFIXES = {"restore": "restored", "denoise": "denoised", "upscale": "enlarged"}
@@ -63,10 +62,14 @@ def check_model(name: str | None, known: dict[str, Path]) -> str | Path | None:
     SettingError
         Any other: the page reaches no folder but those.
     """
-    if name is None or name in bundled():
-        return name
+    if name is None:
+        return None
     if name in known:
         return known[name]
+    from histomend.models import bundled  # imports PyTorch, which takes seconds
+
+    if name in bundled():
+        return name
     raise SettingError(
         f"The page knows no model {name!r}. Start it with --model FOLDER, or choose one of "
         f"{', '.join([*bundled(), *known])}."
@@ -75,6 +78,8 @@ def check_model(name: str | None, known: dict[str, Path]) -> str | Path | None:
 
 def choices(known: dict[str, Path]) -> dict[str, Any]:
     """Return what can be chosen of each task: methods, presets, models."""
+    from histomend.models import bundled
+
     return {
         task: {
             "methods": [{"name": name, "about": METHODS[name].about} for name in methods_of(task)],
@@ -85,10 +90,14 @@ def choices(known: dict[str, Path]) -> dict[str, Any]:
     }
 
 
-def output_path(folder: Path, source: Path, task: Task, taken: set[Path]) -> Path:
+def output_path(
+    folder: Path, source: Path, task: Task, taken: set[Path], *, whole: bool = False
+) -> Path:
     """Return a new file for a result, which neither exists nor is expected already."""
-    tiff = source.suffix.lower() in (".tif", ".tiff") and task != "upscale"
+    tiff = whole or (source.suffix.lower() in (".tif", ".tiff") and task != "upscale")
     stem, suffix = f"{source.stem}-{SUFFIXES[task]}", ".tif" if tiff else ".png"
+    if whole and source.suffix.lower() == ".svs":
+        suffix = ".svs"
     number = 1
     while True:
         path = folder / f"{stem}-{number}{suffix}"

@@ -9,17 +9,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from histomend.api import detect
-from histomend.errors import JobError, LedgerError, RegionError
+from histomend.errors import JobError, LedgerError, RegionError, SettingError
 from histomend.image.pixels import MIN_SIDE, Region
 from histomend.image.replacing import make_folder
 from histomend.image.writing import write_text
 from histomend.jobs.companions import record_of
 from histomend.jobs.outputs import Output
 from histomend.jobs.progress import Advance
-from histomend.jobs.run import execute
 from histomend.ledger import Record
-from histomend.methods.decide import decide
 from histomend.web.companions import result_of
 from histomend.web.desk import Desk, Item
 from histomend.web.drawing import Drawn, as_geojson, box_of, polygons_of
@@ -42,6 +39,7 @@ class Wish(BaseModel):
     item: int
     drawing: list[Drawn] = Field(default_factory=list, max_length=20_000)
     region: tuple[int, int, int, int] | None = None
+    whole: bool = False
     options: Options = Field(default_factory=Options)
 
 
@@ -78,13 +76,15 @@ class Bench:
         first = self.desk.pyramid(item, 0)
         options = wish.options.of(wish.task)
         check_model(options.get("model"), self.models)
+        if wish.whole and (wish.task != "restore" or not isinstance(first, SlidePyramid)):
+            raise SettingError("Only restoring writes a whole slide, and only of a slide.")
         region = None
         if wish.region is not None:
             region = _inside(wish.region, first.width, first.height)
         drawn = None
         if wish.task == "restore":
             drawn = as_geojson(wish.drawing, first.width, first.height)
-            if isinstance(first, SlidePyramid):
+            if isinstance(first, SlidePyramid) and not wish.whole:
                 region = box_of(wish.drawing, first.width, first.height, margin=_AROUND_PX)
         elif isinstance(first, SlidePyramid) and region is None:
             raise RegionError(
@@ -95,7 +95,7 @@ class Bench:
             if isinstance(first, SlidePyramid):
                 region = _at_least(region, first.width, first.height)
         taken = {Path(entry.output) for entry in self.queue.entries}
-        output = output_path(self.folder, item.path, wish.task, taken)
+        output = output_path(self.folder, item.path, wish.task, taken, whole=wish.whole)
         mask = None if drawn is None else output.with_name(f"{output.stem}.mask.geojson")
         shown = dict(options)
         if shown.get("model") in self.models:
@@ -117,6 +117,7 @@ class Bench:
             command,
             None if mask is None else str(mask),
             region,
+            wish.whole,
             options,
         )
         return entry, drawn
@@ -148,17 +149,13 @@ class Bench:
             )
         mask = None if entry.mask is None else Path(entry.mask)
         if not _is_written(output):  # a run that ended between the result and this line
-            options = {**entry.options, "device": self.device}
+            options = {**entry.options, "device": self.device, "mask": mask}
             if "model" in options:
                 options["model"] = check_model(options["model"], self.models)
-            if mask is not None:
-                options["mask"] = mask
-            job = decide(entry.task, source, region=entry.region, **options)
-            advance(0, job.parts)
-            result = execute(job, progress=advance)
-            target = Output(output, source, mask)
-            target.check(result.maps(), force=True, lossy=False)
-            target.write(result, force=True)
+            if mask is None:
+                del options["mask"]
+            make = _make_slide if entry.whole else _make_image
+            make(entry, options, advance)
         self._show(entry)
 
     def _show(self, entry: Entry) -> None:
@@ -174,6 +171,8 @@ class Bench:
         ------
         InputError
         """
+        from histomend.api import detect
+
         first = self.desk.pyramid(item, 0)
         if isinstance(first, SlidePyramid) or region is not None:
             region = _inside(region or (0, 0, 0, 0), first.width, first.height)
@@ -181,6 +180,30 @@ class Bench:
             region = _at_least(region, first.width, first.height)
         mask = detect(item.path, region=region)
         return polygons_of(mask, (0, 0) if region is None else region[:2])
+
+
+def _make_image(entry: Entry, options: dict[str, Any], advance: Advance) -> None:
+    # Imported here, as PyTorch takes seconds, and looking does not need it.
+    from histomend.jobs.run import execute
+    from histomend.methods.decide import decide
+
+    source = Path(entry.source)
+    job = decide(entry.task, source, region=entry.region, **options)
+    advance(0, job.parts)
+    result = execute(job, progress=advance)
+    target = Output(Path(entry.output), source, options.get("mask"))
+    target.check(result.maps(), force=True, lossy=False)
+    target.write(result, force=True)
+
+
+def _make_slide(entry: Entry, options: dict[str, Any], advance: Advance) -> None:
+    """Restore a slide as a whole; what an interrupted run finished is not done again."""
+    from histomend.jobs.slide_run import check_free, execute_slide
+    from histomend.methods.slides import decide_slide
+
+    output = Path(entry.output)
+    check_free(output, force=False)
+    execute_slide(decide_slide(entry.source, output, **options), progress=advance)
 
 
 def told(entry: Entry, desk: Desk) -> dict[str, Any]:

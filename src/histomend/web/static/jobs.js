@@ -38,6 +38,8 @@ export class Jobs {
         el("button", { type: "button", role: "radio", "data-task": task, "aria-checked": "false", onclick: () => this.choose(task) }, name),
       ),
     );
+    this.whole = el("input", { type: "checkbox", id: "whole", onchange: () => this.plan() });
+    this.wholeRow = el("label", { class: "check", hidden: true }, this.whole, "Write a whole slide, as large as this one");
     this.run = el("button", { type: "button", class: "primary", id: "run", onclick: () => this.ask() });
     this.form = el("div", { class: "options" });
     this.line = el("code", { id: "command", tabindex: "0" });
@@ -47,8 +49,9 @@ export class Jobs {
     this.place.replaceChildren(
       this.verbs,
       this.area,
+      this.wholeRow,
       this.run,
-      el("details", { id: "options" }, el("summary", {}, "Options"), this.form),
+      el("details", { id: "options", ontoggle: () => this.choices() }, el("summary", {}, "Options"), this.form),
       el(
         "details",
         { ontoggle: (event) => event.target.open && this.plan() },
@@ -82,8 +85,18 @@ export class Jobs {
     this.drawn();
   }
 
+  /** Ask what can be chosen when it is wanted, as the server takes seconds to know it. */
+  async choices() {
+    const { desk } = this.app;
+    if (desk.choices) return;
+    this.form.textContent = "Looking what there is…";
+    desk.choices = await attempt(() => ask("api/choices"));
+    this.fillForm();
+  }
+
   fillForm() {
-    const of = this.app.desk.choices[this.task];
+    const of = this.app.desk.choices?.[this.task];
+    if (!of) return;
     const options = this.options[this.task];
     const set = (name, text) => {
       if (text === "") delete options[name];
@@ -120,6 +133,7 @@ export class Jobs {
     const { pen, info } = this.app;
     if (!info) return;
     const count = pen.drawing.length;
+    this.wholeRow.hidden = !(info.slide && this.task === "restore");
     const view = info.slide ? "What is in view is worked on." : "The whole image is worked on.";
     this.area.textContent =
       this.task !== "restore"
@@ -135,8 +149,10 @@ export class Jobs {
   wish() {
     const { app } = this;
     const wish = { task: this.task, item: app.info.number, options: { ...this.options[this.task] } };
-    if (this.task === "restore") wish.drawing = app.pen.drawing;
-    else if (app.info.slide) wish.region = app.stage.inView();
+    if (this.task === "restore") {
+      wish.drawing = app.pen.drawing;
+      wish.whole = app.info.slide && this.whole.checked;
+    } else if (app.info.slide) wish.region = app.stage.inView();
     return wish;
   }
 
