@@ -19,7 +19,7 @@ from histomend.detect.suitability import odd_stain
 from histomend.errors import SettingError
 from histomend.image.pixels import Region
 from histomend.masks.artifact_classes import INSTEAD, RESTORABLE
-from histomend.methods.where import MAX_SHARE
+from histomend.methods import MAX_SHARE
 from histomend.slides.source import ImageLike, picture_source
 
 # Regions of a class that is restored are at least as likely artifacts as this, each of them.
