@@ -2,6 +2,7 @@
 # A stamp in .venv marks each finished step, so that a second call starts at once.
 #
 #   make test TORCH='torch==2.13.0'   choose another build of PyTorch (see its own install page)
+#   make test TORCH='torch --index-url https://download.pytorch.org/whl/cpu'   for CPUs only
 #   make test WORKERS=2               run the tests in that many processes
 #   make test TESTS=tests/test_cli.py
 
@@ -24,7 +25,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test lint attack bench site clean
+.PHONY: help setup setup-dev demo test lint attack wheel-smoke changes bench site clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -46,8 +47,15 @@ lint: $(DEV_STAMP) ## Check style, types and the floors
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-attack: $(DEV_STAMP) ## Damage files of every kind, for long, and see what the readers answer
+attack: $(DEV_STAMP) ## Damaged files for all readers, and hostile command lines, for hours
 	$(ONE_THREAD) $(BIN)/python tests/attack/fuzz_readers.py $(ARGS)
+	$(ONE_THREAD) $(BIN)/python tests/attack/attack_lines.py $(ARGS)
+
+wheel-smoke: ## Build the wheel, install it into a new environment, do the main job with it
+	PYTHON='$(PYTHON)' TORCH='$(TORCH)' .ci/wheel-smoke
+
+changes: ## What is new since the last release, for CHANGELOG.md
+	@cat changes/*.md
 
 bench: $(CORE_STAMP) ## Measure speed on this machine, as ratios
 	$(BIN)/python benchmarks/speed.py $(ARGS)
@@ -69,7 +77,7 @@ $(VENV)/bin/python:
 
 $(TORCH_STAMP): | $(VENV)/bin/python
 	@echo "[2/3] Installing $(TORCH) (the largest download; the second time it is there already)"
-	$(PIP) '$(TORCH)'
+	$(PIP) $(foreach word,$(TORCH),'$(word)')
 	@touch $@
 
 $(CORE_STAMP): pyproject.toml $(TORCH_STAMP)

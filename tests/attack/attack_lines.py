@@ -249,7 +249,8 @@ def _import_all() -> None:
                  "torch.utils.data", "concurrent.futures.thread", "PIL.ImageCms",
                  "histomend.detect.threshold", "histomend.methods.decide", "stringprep",
                  "histomend.masks.other_tools", "histomend.image.display", "encodings.utf_16",
-                 "encodings.utf_32", "encodings.cp1252", "email.mime.text"):  # fmt: skip
+                 "encodings.utf_32", "encodings.utf_8_sig", "encodings.cp1252",
+                 "email.mime.text"):  # fmt: skip
         with suppress(ImportError):
             importlib.import_module(name)
 

@@ -102,6 +102,7 @@ def vae_facts(folder: Path) -> VaeFacts:
         shift: Any = fields.get("shift_factor") or 0.0
     except (
         ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError,
+        WeightsError,
     ) as error:  # fmt: skip
         raise WeightsError(
             f"{path} is not the config of an autoencoder ({error!r}). Copy or download it again."

@@ -71,7 +71,8 @@ def is_pickle(path: Path) -> bool:
     WeightsError
         It is no regular file, or may not be read.
     """
-    check_regular_file(path, WeightsError, "a weights")
+    if path.exists():
+        check_regular_file(path, WeightsError, "a weights")
     try:
         with path.open("rb") as file:
             start = file.read(9)

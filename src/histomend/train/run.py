@@ -11,16 +11,15 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import histomend
 from histomend.diffusion.device import has_fast_bf16, torch_device
-from histomend.errors import TrainingError
+from histomend.errors import OutputError, TrainingError
 from histomend.image import make_folder
 from histomend.image.regular_files import MOST_SETTINGS, read_text
 from histomend.models import fill
-from histomend.models.weights import save_tensors
 from histomend.train.card import CARD, model_card
 from histomend.train.lesson import Lesson
 from histomend.train.optimisers import make_optimiser
@@ -168,9 +167,26 @@ class Run:
         _write(path, json.dumps(record, indent=2) + "\n")
 
     def save(self) -> None:
-        """Write `last/` and `model/`; a kill in between leaves the older state whole."""
+        """Write `last/` and `model/`; a kill in between leaves the older state whole.
+
+        Raises
+        ------
+        TrainingError
+            The weights are no numbers.
+        OutputError
+            The disk is full, or the folder cannot be written.
+        """
         if not self.is_main:
             return
+        try:
+            self._save()
+        except (OSError, SafetensorError) as error:
+            raise OutputError(
+                f"{self.out}: the state after step {self.step} cannot be written ({error}). What "
+                "was saved before is there still: free some space, and go on with --resume."
+            ) from error
+
+    def _save(self) -> None:
         if not all(bool(tensor.isfinite().all()) for tensor in self.average.values()):
             raise TrainingError(
                 f"After step {self.step} the weights are no numbers: the training diverged. Give "
@@ -181,14 +197,14 @@ class Run:
         tensors = {"network": self.plain.state_dict(), "average": self.average}
         for name, state in tensors.items():
             kept = {k: v.cpu().contiguous() for k, v in state.items()}
-            save_tensors(kept, fresh / f"{name}.safetensors")
+            save_file(kept, fresh / f"{name}.safetensors")
         slots = self.optim.state_dict()["state"]
         moments = {
             f"{i}.{k}": torch.as_tensor(v).cpu().clone()
             for i, slot in slots.items()
             for k, v in slot.items()
         }
-        save_tensors(moments, fresh / "optimiser.safetensors")
+        save_file(moments, fresh / "optimiser.safetensors")
         state = {"step": self.step, "seconds": self.seconds, "identity": self._identity()}
         text = json.dumps(state | {"figures": self.figures})
         (fresh / "state.json").write_text(text, encoding="utf-8")
