@@ -18,13 +18,14 @@ BIN := $(VENV)/bin
 TORCH_STAMP := $(VENV)/.torch-$(shell printf '%s' '$(TORCH)' | cksum | cut -d ' ' -f 1)
 CORE_STAMP := $(VENV)/.core
 DEV_STAMP := $(VENV)/.dev
+SITE_STAMP := $(VENV)/.site
 PIP := $(BIN)/python -m pip --disable-pip-version-check install
 
 # One thread per test process: more only fight over the cores.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test lint attack wheel-smoke changes bench clean
+.PHONY: help setup setup-dev demo test lint attack wheel-smoke changes bench site clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -59,8 +60,11 @@ changes: ## What is new since the last release, for CHANGELOG.md
 bench: $(CORE_STAMP) ## Measure speed on this machine, as ratios
 	$(BIN)/python benchmarks/speed.py $(ARGS)
 
+site: $(SITE_STAMP) ## Build the documentation as a site that needs no server, into site/
+	$(BIN)/mkdocs build
+
 clean: ## Remove the environment and the demo's output
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
@@ -85,4 +89,9 @@ $(CORE_STAMP): pyproject.toml $(TORCH_STAMP)
 $(DEV_STAMP): $(CORE_STAMP)
 	@echo "[3/3] Installing what tests and lint need"
 	$(PIP) -e '.[dev]'
+	@touch $@
+
+$(SITE_STAMP): $(CORE_STAMP)
+	@echo "[3/3] Installing what the site needs"
+	$(PIP) -e '.[site]'
 	@touch $@

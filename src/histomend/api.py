@@ -13,10 +13,10 @@ from histomend.errors import SettingError
 from histomend.image.pixels import Region
 from histomend.jobs.job import Trace
 from histomend.jobs.run import Progress, Result, execute
-from histomend.methods import METHODS
+from histomend.methods import MAX_SHARE, METHODS
 from histomend.methods.decide import decide
 from histomend.methods.loading import ModelLike
-from histomend.methods.where import MAX_SHARE, MaskLike
+from histomend.methods.where import MaskLike
 from histomend.models import Model, load_model
 from histomend.slides.source import ImageLike, picture_source
 

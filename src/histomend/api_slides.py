@@ -15,9 +15,10 @@ from histomend.jobs.run import Progress, displayed
 from histomend.jobs.slide_fields import execute_slide_field
 from histomend.jobs.slide_run import SlideResult, execute_slide
 from histomend.masks.artifact_classes import chosen_classes
+from histomend.methods import MAX_SHARE
 from histomend.methods.loading import ModelLike
 from histomend.methods.slides import decide_slide, decide_slide_field
-from histomend.methods.where import LEARNED, MAX_SHARE
+from histomend.methods.where import LEARNED
 from histomend.models.detector import Detector
 from histomend.slides.whole import open_slide
 

@@ -190,6 +190,8 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(work: Path, untrai
     assert said[0]["written"] == "appended"
     assert said[0]["units"] == 3
     assert said[0]["nfe_at_most"] > 0
+    assert said[0]["seconds_about"] > 0
+    assert said[0]["memory_bytes"] > 500 * 420 * 3
     assert said[0]["disk_bytes"] > (work / "slide.svs").stat().st_size
     assert sorted(work.iterdir()) == before
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 pytest.importorskip("fastapi")
 
@@ -64,6 +65,22 @@ def client(bench: Bench) -> Iterator[TestClient]:
     """Return a client of the page whose queue is working."""
     with TestClient(Guard(view_app(bench), TOKEN), base_url=BASE) as found:
         yield found
+
+
+@pytest.fixture
+def slide(tmp_path: Path, tissue: np.ndarray) -> Path:
+    """Return a small slide in tiles, with two levels."""
+    path = tmp_path / "scan.svs"
+    pixels = np.tile(tissue, (2, 2, 1))
+    with tifffile.TiffWriter(path) as file:
+        about = "Aperio Image Library v11.2.1\r\n1024x1024|AppMag = 20|MPP = 0.5"
+        for step in (1, 4):
+            values = np.ascontiguousarray(pixels[::step, ::step])
+            file.write(
+                values, tile=(256, 256), photometric="rgb", compression="jpeg", description=about,
+                metadata=None,
+            )  # fmt: skip
+    return path
 
 
 @dataclass

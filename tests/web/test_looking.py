@@ -10,8 +10,10 @@ import tifffile
 from fastapi.testclient import TestClient
 from PIL import Image as PilImage
 
+from histomend.api import denoise, restore
 from histomend.errors import InputError
 from histomend.image import read_image, write_image
+from histomend.jobs.outputs import write_t_map
 from histomend.ledger import Record, ledger_mask
 from histomend.web.companions import MaskPyramid
 from histomend.web.contrast import Contrast, first_contrast
@@ -58,25 +60,38 @@ def test_there_is_no_tile_outside(place: tuple[int, int, int, int]) -> None:
 
 def test_contrast_by_values() -> None:
     values = np.array([[[100], [300], [500], [900]]], np.uint16)
-    shown = Contrast(100, 500).shown(values)
+    shown = Contrast((100,), (500,)).shown(values)
     assert shown[0, :, 0].tolist() == [0, 128, 255, 255]
-    assert Contrast(100, 500, gamma=0.5).shown(values)[0, 1, 0] == round(255 * 0.5**0.5)
+    assert Contrast((100,), (500,), gamma=0.5).shown(values)[0, 1, 0] == round(255 * 0.5**0.5)
     two = np.array([[[255, 0], [0, 255], [255, 255]]], np.uint8)
-    assert Contrast(0, 255).shown(two)[0].tolist() == [[255, 0, 255], [0, 255, 0], [255] * 3]
-    assert Contrast(0, 255, channels=(1,)).shown(two)[0, 2].tolist() == [0, 255, 0]
+    assert Contrast((0,), (255,)).shown(two)[0].tolist() == [[255, 0, 255], [0, 255, 0], [255] * 3]
+    assert Contrast((0,), (255,), channels=(1,)).shown(two)[0, 2].tolist() == [0, 255, 0]
     with pytest.raises(InputError, match="cannot be shown"):
-        Contrast(5, 5)
+        Contrast((5,), (5,))
 
 
 def test_colours_are_shown_as_stored_and_signals_by_percentiles() -> None:
     colours = ArrayPyramid(RNG.integers(0, 9, (1, 64, 64, 3), dtype=np.uint8))
-    assert (first_contrast(colours).low, first_contrast(colours).high) == (0, 255)
+    assert first_contrast(colours) == Contrast((0,), (255,))
     signal = np.full((3, 100, 100, 1), 1000, np.uint16)
     signal[0, 0, :40] = 60000  # hot pixels: 0.13 % of all
     signal[1] = np.linspace(900, 1100, 10_000).reshape(100, 100, 1)
     look = first_contrast(ArrayPyramid(signal))
-    assert 900 <= look.low < 905
-    assert look.high > 1100
+    assert 900 <= look.low[0] < 905
+    assert look.high[0] > 1100
+
+
+def test_each_channel_has_a_contrast_of_its_own() -> None:
+    values = np.zeros((1, 50, 50, 2), np.uint16)
+    values[0, ..., 0] = np.linspace(0, 100, 2500).reshape(50, 50)
+    values[0, ..., 1] = np.linspace(3000, 9000, 2500).reshape(50, 50)
+    look = first_contrast(ArrayPyramid(values))
+    assert look.low == pytest.approx((0, 3006), abs=3)
+    assert look.high == pytest.approx((100, 8994), abs=3)
+    both = look.shown(values[0])
+    assert (both[-1, -1] == 255).all()
+    with pytest.raises(InputError, match="is not one of 3"):
+        look.shown(np.zeros((4, 4, 3), np.uint16))
 
 
 def test_a_stack_of_16_bit_is_looked_at_plane_by_plane(tmp_path: Path) -> None:
@@ -123,6 +138,12 @@ def test_what_was_restored_is_shown_with_what_it_was_made_of(client: TestClient)
     record = client.get("api/items/0/versions/1/record").json()
     assert record["checksum"]
     assert client.get("api/items/0/versions/0/record").status_code == 404
+    saved = client.get("api/items/0/versions/1/file")
+    assert "restored.png" in saved.headers["content-disposition"]
+    assert (
+        pixels_of(saved.content) == pixels_of(client.get("tiles/0/1/image/9/0/0").content)
+    ).all()
+    assert client.get("api/items/0/versions/7/file").status_code == 404
 
 
 def test_tiles_are_the_pixels(client: TestClient, folder: Path) -> None:
@@ -137,7 +158,8 @@ def test_tiles_are_the_pixels(client: TestClient, folder: Path) -> None:
     assert (uncertainty[~stored][:, 3] == 0).all()
     assert uncertainty[stored][:, 3].max() == 255
     assert client.get("tiles/0/1/nothing/9/0/0").status_code == 404
-    assert client.get("tiles/0/1/image/9/0/0?low=9&high=3").status_code == 422
+    for wrong in ("low=9&high=3", "low=1,2", "low=a", "low=nan", "gamma=0"):
+        assert client.get(f"tiles/0/1/image/9/0/0?{wrong}").status_code == 422
 
 
 def test_without_its_source_the_record_gives_back_what_was_there(folder: Path) -> None:
@@ -195,9 +217,72 @@ def test_more_channels_than_colours_are_shown_together(tmp_path: Path) -> None:
     assert (pyramid.planes, pyramid.channels) == (1, 4)
     tile = pyramid.tile(last_level(80, 70), 0, 0, 0)
     assert (np.moveaxis(tile, 2, 0) == values).all()
-    alone = Contrast(0, 65535, channels=(1,)).shown(tile)
+    alone = Contrast((0,), (65535,), channels=(1,)).shown(tile)
     assert (alone[..., 0] == 0).all()
     assert (alone[..., 1] == np.rint(values[1] / 65535 * 255)).all()
+
+
+def test_a_slide_of_a_scanner_is_opened_as_one(slide: Path) -> None:
+    pytest.importorskip("openslide")
+    desk = Desk([slide])
+    about = desk.about(desk.item(0))
+    assert (about["slide"], about["width"], about["mpp"]) == (True, 1024, 0.5)
+    data, kind = desk.tile(desk.item(0), 0, "image", (10, 1, 1, 0), Contrast((0,), (255,)))
+    assert kind == "image/jpeg"
+    assert pixels_of(data).shape == (512, 512, 3)
+
+
+def test_copies_and_their_places_can_be_seen(
+    tissue: np.ndarray, untrained: Path, tmp_path: Path
+) -> None:
+    mask = np.zeros((300, 300), bool)
+    mask[100:140, 100:150] = True
+    write_image(tmp_path / "a.png", tissue[:300, :300], mpp=0.5)
+    restore(tmp_path / "a.png", mask, model=untrained, steps=1).save(tmp_path / "b.png")
+    desk = Desk([tmp_path / "b.png"])  # its source lies beside it
+    item = desk.item(0)
+    assert [version.name for version in item.versions] == ["a.png", "b.png"]
+    names = [overlay["name"] for overlay in desk.about(item)["versions"][1]["overlays"]]
+    assert names == ["mask", "provenance"]
+    shown = pixels_of(desk.tile(item, 1, "provenance", (9, 0, 0, 0), Contrast((0,), (255,)))[0])
+    coloured = np.ptp(shown[..., :3].astype(int), axis=2) > 20
+    assert coloured[mask].mean() > 0.5
+    assert not coloured[:20].all()
+
+
+def test_results_of_one_image_are_versions_of_it_and_t_is_laid_over(
+    tissue: np.ndarray, tmp_path: Path
+) -> None:
+    write_image(tmp_path / "a.png", tissue[:96, :128])
+    for name in ("b.png", "c.png"):
+        denoise(tmp_path / "a.png", method="median").save(tmp_path / name)
+    write_t_map(tmp_path / "c.t-map.tif", np.arange(96 * 128, dtype=np.float32).reshape(96, 128))
+    desk = Desk([tmp_path / name for name in ("a.png", "b.png", "c.png")])
+    (item,) = desk.items
+    assert [version.name for version in item.versions] == ["a.png", "b.png", "c.png"]
+    shown = pixels_of(desk.tile(item, 2, "t_map", (7, 0, 0, 0), Contrast((0,), (255,)))[0])
+    assert shown[0, 0, 3] == 0, "nothing is laid over what is clean"
+    assert shown[-1, -1].tolist() == [252, 255, 164, 255], "the last colour of inferno"
+
+
+def test_a_result_of_a_part_lies_where_it_belongs(
+    tissue: np.ndarray, untrained: Path, tmp_path: Path
+) -> None:
+    mask = np.zeros((100, 120), bool)
+    mask[30:50, 30:60] = True
+    write_image(tmp_path / "a.png", tissue, mpp=0.5)
+    part = (200, 300, 120, 100)
+    options = {"region": part, "model": untrained, "preset": "generate", "steps": 1}
+    restore(tmp_path / "a.png", mask, **options).save(tmp_path / "b.png")
+    desk = Desk([tmp_path / "a.png", tmp_path / "b.png"])
+    after = desk.about(desk.item(0))["versions"][1]
+    assert after["region"] == part
+    assert after["changes"][0]["box"] == [230, 330, 30, 20]
+    write_image(tmp_path / "small.png", tissue[:90, :90])
+    other = Desk([], [tmp_path / "small.png", tmp_path / "b.png"])
+    about = other.about(other.item(0))
+    assert len(about["versions"]) == 1
+    assert "lies outside small.png" in about["notices"][-1]
 
 
 def test_memory_stays_bounded() -> None:

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from histomend.cli.app import app as program
-from histomend.errors import JobError, MaskError, RegionError, SettingError
+from histomend.errors import JobError, MaskError, OutputError, RegionError, SettingError
 from histomend.image import read_image
 from histomend.jobs.progress import Advance
 from histomend.ledger import Record, ledger_mask, verify
@@ -288,24 +288,6 @@ def test_a_job_stops_where_it_is_cancelled(bench: Bench) -> None:
     assert not Path(made.output).exists()
 
 
-@pytest.fixture
-def slide(tmp_path: Path, tissue: np.ndarray) -> Path:
-    """Return a small slide in tiles, with two levels."""
-    import tifffile
-
-    path = tmp_path / "scan.svs"
-    pixels = np.tile(tissue, (2, 2, 1))
-    with tifffile.TiffWriter(path) as file:
-        about = "Aperio Image Library v11.2.1\r\n1024x1024|AppMag = 20|MPP = 0.5"
-        for step in (1, 4):
-            values = np.ascontiguousarray(pixels[::step, ::step])
-            file.write(
-                values, tile=(256, 256), photometric="rgb", compression="jpeg", description=about,
-                metadata=None,
-            )  # fmt: skip
-    return path
-
-
 @pytest.mark.parametrize("whole", [False, True])
 def test_of_a_slide_a_part_or_all_of_it_is_written(
     slide: Path, untrained: Path, whole: bool
@@ -331,6 +313,66 @@ def test_of_a_slide_a_part_or_all_of_it_is_written(
         bench.plan(Wish(task="denoise", item=0))
     with pytest.raises(SettingError, match="only of a slide"):
         bench.plan(Wish(task="denoise", item=0, whole=True))
+
+
+def test_on_a_slide_what_is_in_view_is_searched(
+    slide: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openslide")
+    asked: list[Any] = []
+
+    def found(path: Path, region: Any) -> np.ndarray:
+        asked.append(region)
+        mask = np.zeros((region[3], region[2]), bool)
+        mask[5:25, 10:20] = True
+        return mask
+
+    monkeypatch.setattr("histomend.api.detect", found)
+    bench = Bench(Desk([slide]), slide.parent / "out")
+    item = bench.desk.item(0)
+    (thing,) = bench.suggest(item, (-30, 500, 200, 300))
+    assert asked == [(0, 500, 170, 300)], "cut at the border"
+    assert thing["box"] == [10, 505, 10, 20]
+    bench.suggest(item, (1020, 1020, 50, 50))
+    assert asked[1] == (960, 960, 64, 64), "at least as large as what can be searched"
+    with pytest.raises(RegionError, match="Nothing of the image is in view"):
+        bench.suggest(item, None)
+    monkeypatch.setattr("histomend.web.work.MOST_SIDE_PX", 100)
+    with pytest.raises(RegionError, match="Zoom in"):
+        bench.suggest(item, (0, 0, 500, 500))
+    wish = Wish(task="denoise", item=0, region=(0, 0, 200, 90))
+    with pytest.raises(RegionError, match="more than a job of the page"):
+        bench.plan(wish)
+
+
+def test_a_queue_that_cannot_be_kept_is_said(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file where the folder should be")
+    queue = Queue(tmp_path / "out", Work())
+    with pytest.raises(OutputError):
+        queue.add(entry())
+    assert queue.entries == []
+
+
+@pytest.mark.parametrize(
+    "drawing",
+    [
+        {"kind": "polygon", "rings": [[[0, 0], [1e9, 0], [0, 5]]]},
+        {"kind": "stroke", "points": [[900, 900]], "radius": 3},
+        {"kind": "polygon", "rings": [[[1, 1], [2, 2]]]},
+    ],
+)
+def test_what_is_drawn_outside_or_without_an_area_is_refused(
+    client: TestClient, drawing: dict[str, Any]
+) -> None:
+    answer = client.post("api/items/0/drawing", json={"drawing": [drawing]})
+    assert answer.status_code == 422
+    assert "raw" in answer.json()["error"]
+
+
+def test_what_is_too_large_to_be_filled_is_refused() -> None:
+    far = [drawn(kind="stroke", points=[[0, 0], [90_000, 90_000]], radius=2)]
+    with pytest.raises(MaskError, match="too much at once"):
+        as_geojson(far, 100_000, 100_000)
 
 
 def test_two_pages_at_once_hear_of_a_job_and_see_its_result(served: Any) -> None:

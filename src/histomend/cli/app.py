@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 import histomend
 from histomend.cli import (
     EXIT_INTERRUPTED,
+    auto,
     convert,
     demo,
     denoise,
@@ -75,6 +76,7 @@ conversions.callback()(lambda: None)
 conversions.command(help=paragraphs(convert.calibrator.__doc__))(convert.calibrator)
 
 for verb in (
+    auto.auto,
     restore.restore,
     denoise.denoise,
     upscale.upscale,

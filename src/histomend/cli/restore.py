@@ -32,6 +32,7 @@ from histomend.cli.per_file import Files, carry_out
 from histomend.cli.screen import say
 from histomend.cli.slides import WholeSlides
 from histomend.errors import SettingError
+from histomend.methods import MAX_SHARE
 
 if TYPE_CHECKING:
     from histomend.jobs.outputs import Output
@@ -67,7 +68,7 @@ def restore(
         option(
             "With --detect, the most of the tissue to restore.", FILES, "--max-share", min=0, max=1
         ),
-    ] = 0.02,
+    ] = MAX_SHARE,
     method: Annotated[str, method_of("restore")] = "artifusion",
     model: Model = None,
     preset: Annotated[str | None, preset_of("restore")] = None,

@@ -150,7 +150,7 @@ def find_in_parts(
 
 def limits_of(detector: Detector, limits: Limits | None = None) -> Limits:
     """Return limits in which the detector's own thresholds stand where the user names none."""
-    limits = Limits() if limits is None else limits
+    limits = Limits(peak=detector.config.peak) if limits is None else limits
     return replace(limits, by_class={**detector.config.thresholds, **limits.by_class})
 
 

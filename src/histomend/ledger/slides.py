@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -30,6 +31,7 @@ from histomend.slides.slide_sink import APPENDED, Written
 from histomend.slides.undo import verify as verify_bytes
 
 Mask = npt.NDArray[np.bool_]
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 @dataclass
@@ -49,7 +51,7 @@ class SlideAccount:
     windows: list[dict[str, Any]] = field(default_factory=list)
     pieces: list[dict[str, Any]] = field(default_factory=list)
     shares: dict[str, int] = field(default_factory=dict)
-    notices: dict[str, None] = field(default_factory=dict)
+    notices: dict[str, list[str]] = field(default_factory=dict)
     nfe: int = 0
 
     def add(self, report: dict[str, Any]) -> None:
@@ -58,7 +60,8 @@ class SlideAccount:
             self.changes.append(Change(**{**change, "bbox": tuple(change["bbox"])}))
         self.windows += report["windows"]
         self.nfe += report["nfe"]
-        self.notices |= dict.fromkeys(report["notices"])
+        for text in report["notices"]:
+            self.notices.setdefault(_NUMBER.sub("#", text), []).append(text)
         if report["provenance"] is not None:
             self.pieces += report["provenance"]["parts"]
             for name, count in report["provenance"]["pixels"].items():
@@ -111,10 +114,19 @@ class SlideAccount:
             windows=tuple(self.windows),
             regions=tuple(self.changes),
             figures=plain(figures, "figures"),
-            notices=(*notices, *self.notices),
+            notices=(*notices, *self._told()),
             note=NOTES["restore"],
             provenance=None if provenance is None else plain(provenance, "provenance"),
         )
+
+    def _told(self) -> list[str]:
+        """Return each notice once, those that differ by their numbers counted."""
+        return [
+            texts[0]
+            if len(set(texts)) == 1
+            else f"{texts[0]} (So, with other numbers, in {len(texts)} parts of the slide.)"
+            for texts in self.notices.values()
+        ]
 
 
 def part_report(record: Record, region: Region) -> dict[str, Any]:

@@ -60,6 +60,8 @@ class MethodInfo:
         return next(iter(self.presets))
 
 
+MAX_SHARE = 0.02
+"""Of the tissue, that is restored at most where a detector found the artifacts."""
 SAMPLERS = ("ddpm", "ddim", "dpmpp_2m", "dpmpp_2m_sde")
 """Those of `histomend.diffusion.samplers`."""
 _TRAINED = "the folder that `histomend train {}` wrote (RUN/model): --model FOLDER"

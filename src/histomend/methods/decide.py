@@ -19,11 +19,11 @@ from histomend.jobs.job import (
     RestoreOptions,
     UpscaleOptions,
 )
-from histomend.methods import MethodInfo, check_settings, method_named
+from histomend.methods import MAX_SHARE, MethodInfo, check_settings, method_named
 from histomend.methods.colour import check_colour_fix
 from histomend.methods.histo_diffusion import NO_CONTROL
 from histomend.methods.loading import Loaded, ModelLike, model_for
-from histomend.methods.where import LEARNED, MAX_SHARE, Where
+from histomend.methods.where import LEARNED, Where
 from histomend.models import Model
 from histomend.slides.source import ArraySource, ImageLike, picture_source, stack_source
 from histomend.tiles.output_size import scale_of, size_of

@@ -21,11 +21,11 @@ from histomend.jobs.journal import journal_of
 from histomend.jobs.slide_fields import SlideFieldJob
 from histomend.jobs.slide_job import SlideJob, Writing, found_beside
 from histomend.masks.slide_masks import SlideMask, load_slide_mask
-from histomend.methods import MethodInfo, check_settings, method_named
+from histomend.methods import MAX_SHARE, MethodInfo, check_settings, method_named
 from histomend.methods.artifusion import scale_to
 from histomend.methods.decide import decide
 from histomend.methods.loading import ModelLike, model_for
-from histomend.methods.where import LEARNED, MAX_SHARE, THRESHOLD, Where
+from histomend.methods.where import LEARNED, THRESHOLD, Where
 from histomend.models import Model
 from histomend.slides.compact import check_compactable
 from histomend.slides.slide_sink import APPENDED, COMPACT, PYRAMID

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from histomend.models.detector import Detector
 
 MaskLike = str | Path | npt.NDArray[Any] | PilImage.Image
-MAX_SHARE = 0.02
-"""Of the tissue, that is restored at most where a detector found the artifacts."""
 THRESHOLD = "threshold"
 LEARNED = "learned"
 

@@ -35,6 +35,8 @@ class DetectorConfig:
         softmax, so that probabilities mean what they say.
     thresholds : dict
         By class of artifact: from which probability on a place is reported.
+    peak : float
+        Probability that a region of them reaches somewhere.
     sha256 : str
         Of its weights; empty until saved.
     card : dict
@@ -47,6 +49,7 @@ class DetectorConfig:
     temperature: float = 1.0
     doubt: float = 0.0
     thresholds: dict[str, float] = field(default_factory=dict)
+    peak: float = 0.8
     sha256: str = ""
     card: dict[str, Any] = field(default_factory=dict)
 
@@ -61,7 +64,7 @@ class DetectorConfig:
             "classes": tuple(self.classes[:2]) == SOUND and len(self.classes) > len(SOUND),
             "thresholds": set(self.thresholds) <= set(self.classes[2:]),
         }
-        possible |= {key: getattr(self, key) > 0 for key in ("mpp", "temperature")}
+        possible |= {key: getattr(self, key) > 0 for key in ("mpp", "temperature", "peak")}
         return [key for key, fine in possible.items() if not fine]
 
 

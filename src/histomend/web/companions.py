@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from histomend.errors import HistomendError, LedgerError
+from histomend.errors import LedgerError
 from histomend.image import Image, read_image
 from histomend.image.pixels import Region
 from histomend.image.reading import file_sha256
@@ -240,8 +240,3 @@ def _map(path: Path) -> Pyramid:
         return ArrayPyramid(read_stack(path, flat=True).values)
     values = np.asarray(tifffile.imread(path))
     return ArrayPyramid(values[None, ..., None] if values.ndim == 2 else values[..., None])
-
-
-def problem(error: Exception) -> str:
-    """Return what to say of something that could not be shown."""
-    return str(error) if isinstance(error, HistomendError) else f"{type(error).__name__}: {error}"

@@ -27,22 +27,24 @@ class Contrast:
 
     Parameters
     ----------
-    low, high : float
-        File values.
+    low, high : tuple of float
+        File values, one for all channels or one for each.
     gamma : float
         Below 1 lightens what is dark.
     channels : tuple of int
         Those that are shown, from 0; empty for all.
     """
 
-    low: float
-    high: float
+    low: tuple[float, ...]
+    high: tuple[float, ...]
     gamma: float = 1.0
     channels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        numbers = (self.low, self.high, self.gamma)
-        if not (np.isfinite(numbers).all() and self.high > self.low and 0.1 <= self.gamma <= 10):
+        numbers = (*self.low, *self.high, self.gamma)
+        pairs = len(self.low) == len(self.high) > 0
+        wide = pairs and all(b > a for a, b in zip(self.low, self.high, strict=True))
+        if not (wide and np.isfinite(numbers).all() and 0.1 <= self.gamma <= 10):
             raise InputError(
                 f"A contrast from {self.low} to {self.high} with gamma {self.gamma} cannot be "
                 "shown: the second has to be larger, and gamma between 0.1 and 10."
@@ -51,10 +53,13 @@ class Contrast:
     def shown(self, values: Pixels) -> Shown:
         """Return values (h, w, C) as red, green and blue, (h, w, 3)."""
         count = values.shape[2]
-        plain = (self.low, self.high, self.gamma) == (0, 255, 1)
+        if len(self.low) not in (1, count):
+            raise InputError(f"A contrast of {len(self.low)} channels is not one of {count}.")
+        plain = (self.low, self.high, self.gamma) == ((0,), (255,), 1)
         if plain and not self.channels and count == 3 and values.dtype == np.uint8:
             return np.ascontiguousarray(values)
-        scaled = (values.astype(np.float32) - self.low) / (self.high - self.low)
+        low, high = (np.array(ends, np.float32) for ends in (self.low, self.high))
+        scaled = (values.astype(np.float32) - low) / (high - low)
         scaled = scaled.clip(0, 1) ** np.float32(self.gamma)
         if self.channels:
             wanted = [n in self.channels for n in range(count)]
@@ -71,14 +76,16 @@ def first_contrast(pyramid: Pyramid) -> Contrast:
     """Return the contrast to begin with.
 
     Colours of 8 bits are shown as they are; of all else the darkest and lightest values are left
-    out, over all planes alike, so that planes can be compared.
+    out, channel by channel, but over all planes alike, so that planes can be compared.
     """
     if pyramid.dtype == np.uint8 and pyramid.channels == 3:
-        return Contrast(0, 255)
+        return Contrast((0,), (255,))
     step = max(1, pyramid.planes // _MOST_PLANES)
-    some = [pyramid.overview(plane).ravel() for plane in range(0, pyramid.planes, step)]
-    low, high = np.percentile(np.concatenate(some), (CLIPPED, 100 - CLIPPED))
-    return Contrast(float(low), float(high) if high > low else float(low) + 1)
+    some = [pyramid.overview(plane) for plane in range(0, pyramid.planes, step)]
+    values = np.concatenate([plane.reshape(-1, pyramid.channels) for plane in some])
+    low, high = np.percentile(values, (CLIPPED, 100 - CLIPPED), axis=0)
+    high = np.where(high > low, high, low + 1)
+    return Contrast(tuple(low.tolist()), tuple(high.tolist()))
 
 
 def whole_range(dtype: np.dtype[Any]) -> tuple[float, float]:

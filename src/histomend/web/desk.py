@@ -227,6 +227,7 @@ class Desk:
             "tile": TILE_PX,
             "last_level": last_level(own.width, own.height),
             "region": region,
+            "file": version.path is not None,
             "overlays": [_about_overlay(overlay) for overlay in version.overlays],
             "record": None if version.record is None else summary(version.record),
             "changes": self.changes(item, number),

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import uvicorn
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from histomend.errors import HistomendError, InputError, OutputError
@@ -146,6 +146,14 @@ def view_app(bench: Bench) -> FastAPI:
         found = item.versions[version].record
         return Response(found.to_json() if found else "", media_type="application/json")
 
+    @app.get("/api/items/{number}/versions/{version}/file")
+    def download(number: int, version: int) -> FileResponse:
+        item = desk.item(number)
+        path = item.versions[version].path if 0 <= version < len(item.versions) else None
+        if path is None:
+            raise InputError("There is no file of this version.")
+        return FileResponse(path, filename=path.name, media_type="application/octet-stream")
+
     @app.get("/tiles/{number}/{version}/{layer}/{level}/{column}/{row}")
     def tile(
         number: int,
@@ -155,13 +163,13 @@ def view_app(bench: Bench) -> FastAPI:
         column: int,
         row: int,
         plane: int = 0,
-        low: float = 0,
-        high: float = 255,
+        low: Annotated[str, Query(max_length=1000)] = "0",
+        high: Annotated[str, Query(max_length=1000)] = "255",
         gamma: float = 1,
         channels: Annotated[str, Query(max_length=20)] = "",
     ) -> Response:
         shown = tuple(int(n) for n in channels.split(",") if n.isascii() and n.isdigit())
-        look = Contrast(low, high, gamma, shown)
+        look = Contrast(_numbers(low), _numbers(high), gamma, shown)
         place = (level, column, row, plane)
         data, kind = desk.tile(desk.item(number), version, layer, place, look)
         # The token changes with each start, and a version never does.
@@ -207,6 +215,13 @@ def view_app(bench: Bench) -> FastAPI:
         return StreamingResponse(_news(bench, request), media_type="text/event-stream")
 
     return app
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"{text!r} are no numbers.") from error
 
 
 async def _news(bench: Bench, request: Request) -> AsyncIterator[str]:

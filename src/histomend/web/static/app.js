@@ -100,7 +100,7 @@ const app = {
     await this.change({});
     this.jobs.suggest();
     this.jobs.drawn();
-    if (last && info.versions[last].record) this.tab("changes");
+    this.tab(last && info.versions[last].record ? "changes" : "work");
     for (const notice of info.notices.slice(0, 1)) say(notice);
   },
 

@@ -92,18 +92,36 @@ function contrast(app) {
   const { info, view } = app;
   const [low, high] = info.range;
   const step = info.dtype.startsWith("float") ? 0.001 : 1;
+  const many = view.contrast.low.length > 1;
+  const at = many ? Math.min(app.channel || 0, view.contrast.low.length - 1) : 0;
   const set = (name) => (value) => {
-    const next = { ...view.contrast, [name]: value };
-    if (next.high <= next.low) next[name === "low" ? "high" : "low"] = name === "low" ? next.low + step : next.high - step;
-    app.change({ contrast: next }, 150);
+    const ends = { low: [...view.contrast.low], high: [...view.contrast.high] };
+    ends[name][at] = value;
+    if (ends.high[at] <= ends.low[at]) {
+      if (name === "low") ends.high[at] = ends.low[at] + step;
+      else ends.low[at] = ends.high[at] - step;
+    }
+    app.change({ contrast: { ...view.contrast, ...ends } }, 150);
   };
+  const which = el(
+    "select",
+    {
+      onchange: () => {
+        app.channel = +which.value;
+        app.fillPanel();
+      },
+    },
+    ...view.contrast.low.map((_, n) => el("option", { value: n }, `Channel ${n + 1}`)),
+  );
+  which.value = at;
   return el(
     "fieldset",
     { id: "contrast" },
     el("legend", {}, "Contrast"),
-    slider("Black at", view.contrast.low, low, high, step, set("low")),
-    slider("White at", view.contrast.high, low, high, step, set("high")),
-    slider("Gamma", view.contrast.gamma, 0.2, 3, 0.05, set("gamma")),
+    many ? el("label", { class: "row" }, el("span", {}, "Of"), which) : null,
+    slider("Black at", view.contrast.low[at], low, high, step, set("low")),
+    slider("White at", view.contrast.high[at], low, high, step, set("high")),
+    slider("Gamma", view.contrast.gamma, 0.2, 3, 0.05, (gamma) => app.change({ contrast: { ...app.view.contrast, gamma } }, 150)),
     el(
       "button",
       {
@@ -208,5 +226,7 @@ function record(version, app) {
       { href: `api/items/${app.info.number}/versions/${version.number}/record`, download: `${version.name}.ledger.json` },
       "The whole record",
     ),
+    version.file &&
+      el("p", {}, el("a", { href: `api/items/${app.info.number}/versions/${version.number}/file`, download: version.name }, "Save the image elsewhere")),
   ].filter(Boolean);
 }

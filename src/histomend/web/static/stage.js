@@ -6,7 +6,7 @@ const STALE_MS = 2500;
 
 /** One viewer with layers over each other; world coordinates are shares of the image's width. */
 class Pane {
-  constructor(element, width) {
+  constructor(element, width, map) {
     this.element = element;
     this.width = width;
     this.images = new Map(); // key -> {image, layer}
@@ -24,6 +24,11 @@ class Pane {
       imageLoaderLimit: 6,
       maxImageCacheCount: 300,
       preserveViewport: true,
+      // Where one is on a slide.
+      showNavigator: map,
+      navigatorPosition: "BOTTOM_LEFT",
+      navigatorAutoFade: false,
+      navigatorSizeRatio: 0.16,
       // Tiles on whole pixels of the screen: the rims of two images do not differ by their rounding.
       subPixelRoundingForTransparency: { "*": OSD.SUBPIXEL_ROUNDING_OCCURRENCES.ALWAYS },
       gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
@@ -185,7 +190,7 @@ export class Stage {
     const element = document.createElement("div");
     element.className = "pane";
     this.root.append(element);
-    const pane = new Pane(element, this.info.width);
+    const pane = new Pane(element, this.info.width, this.info.slide && !this.panes.length);
     this.panes.push(pane);
     const lead = () => (this.leader = pane);
     element.addEventListener("pointerenter", lead);
