@@ -20,7 +20,7 @@ def blocks(text: str) -> Iterator[tuple[int, str]]:
     """Yield the lines of code blocks that are no Python, joined where they go on."""
     fenced = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.M | re.S)
     for found in fenced.finditer(text):
-        if found[1] in ("python", "json", "toml", "yaml"):
+        if found[1] in ("python", "json", "toml", "yaml", "groovy"):
             continue
         number = text.count("\n", 0, found.start()) + 2
         for line in re.sub(r"\\\n\s*", " ", found[2]).split("\n"):
@@ -94,6 +94,16 @@ def test_the_check_notices_what_is_not_there() -> None:
 def test_commands_in_the_documentation_are_taken(page: Path) -> None:
     found = {line: problems(words) for line, words in commands(page.read_text(encoding="utf-8"))}
     assert {line: said for line, said in found.items() if said} == {}
+
+
+def test_the_script_for_qupath_calls_what_there_is() -> None:
+    """Its words, as Groovy has them between quotes, and what it exports."""
+    text = (ROOT / "docs/guides/qupath.md").read_text(encoding="utf-8")
+    listed = re.search(r"def words = \[(.*?)\]\n", text)
+    assert listed
+    words = [word.strip().strip('"') for word in listed[1].split(",")]
+    assert words[0] == "histomend"
+    assert problems(words[1:]) == []
 
 
 def test_every_page_is_on_the_site() -> None:

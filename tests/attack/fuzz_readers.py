@@ -145,7 +145,7 @@ def run(cases: int, seed: int, first: int = 0) -> tuple[Counter[str], int]:
             theirs.close()
             now: tuple[Any, ...] = (number, "", "", None, "")
             try:
-                while mine.poll(9 * SECONDS) and (message := mine.recv()) is not None:
+                while mine.poll(30 * SECONDS) and (message := mine.recv()) is not None:
                     now = message
                     if now[3] is None:
                         continue

@@ -31,7 +31,7 @@ def rewrite(folder: Path, **changes: Any) -> None:
 
 def test_everything_that_belongs_to_an_upscaler_lies_in_its_folder(copied: Path) -> None:
     model = load_upscaler(copied, "cpu")
-    parts = {"config.json", "README.md", "control", "prior", "restoration"}
+    parts = {"config.json", "control", "prior", "restoration"}
     assert {path.name for path in copied.iterdir()} == parts
     assert (model.space.factor, model.config.window) == (8, 64)
     entry, t = torch.randn(1, 4, 8, 8), torch.tensor([500])

@@ -34,7 +34,7 @@ def test_killed_jobs_end_in_the_same_bytes(
             mask[y : y + 12, x : x + 15] = True
     write_mask(tmp_path / "mask.geojson", mask)
     wish = {"slide": str(slide), "mask": str(tmp_path / "mask.geojson"), "model": str(untrained)}
-    wish |= {"device": "cpu", "preset": "generate"}
+    wish |= {"device": "cpu", "preset": "generate", "steps": 1}
     (tmp_path / "trials").mkdir()
     before = slide.read_bytes()
     found = list(_attack().trials(3, wish, tmp_path / "trials", seed=1, block_px=128))
