@@ -59,7 +59,7 @@ class RestoreOptions(Options):
     samples : int
         Restorations to draw, whose deviation is the uncertainty.
     detected : bool
-        Whether the mask was found by thresholds.
+        Whether the mask was found by a detector.
     trace : Trace or None
     avoid : (H, W) bool or None
         What is not restored but no clean tissue either, so that nothing is copied from there.

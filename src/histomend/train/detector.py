@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,14 +93,15 @@ class DetectorLesson(Lesson[Scenes]):
         return F.cross_entropy(scores, labels, weights, ignore_index=UNLABELLED)
 
     def figures(self, network: nn.Module) -> Figures:
-        """Return Dice by class, and what share of sound places is taken for an artifact."""
+        """Return the cross-entropy, Dice by class, and which share of sound places is marked."""
         device = device_of(network)
         x, labels = self.held_out
-        told = torch.cat([network(part.to(device)).argmax(1).cpu() for part in x.split(AT_ONCE)])
-        return Figures(agreement(told, labels))
+        scores = torch.cat([network(part.to(device)).float().cpu() for part in x.split(AT_ONCE)])
+        error = float(F.cross_entropy(scores, labels, ignore_index=UNLABELLED))
+        return Figures({"error": round(error, 4)} | agreement(scores.argmax(1), labels))
 
 
-def agreement(told: Tensor, labels: Tensor) -> Mapping[str, float]:
+def agreement(told: Tensor, labels: Tensor) -> dict[str, float]:
     """Return figures of classes (B, H, W) against labels of the same shape.
 
     Dice of a class counts all scenes as one; `false_area` is the share of glass and tissue that
