@@ -143,3 +143,14 @@ def test_a_missing_scikit_learn_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'histomend\[bench\]'"):
         realism.tell_apart([np.zeros(3)], [np.zeros(3)], ["a"])
+
+
+def test_what_lies_beside_the_border_is_left_out() -> None:
+    """Neighbours outside are the truth's, so two pixels inside the border say too little."""
+    image, region = tissue(0), disc()
+    marked = image.copy()
+    marked[region & ~ndimage.binary_erosion(region, iterations=2)] = (0, 255, 0)
+    colours = slice(0, 9)  # mean, deviation and skewness of each channel
+    assert (
+        realism.features(marked, region)[colours] == realism.features(image, region)[colours]
+    ).all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,9 @@ import histomend
 from histomend.diffusion.denoiser import Denoiser
 from histomend.errors import ResourceError
 from histomend.jobs import engines
+from histomend.jobs.job import Tick, Unit
 from histomend.models import Model, load_model
+from histomend.slides.source import picture_source
 
 Progress = Callable[[int, int], None] | None
 
@@ -144,3 +146,39 @@ def test_a_thread_that_begins_while_workers_do_still_knows_what_was_given() -> N
         assert engines.given_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+class Chain:
+    """Three groups side by side, of which the last waits for the slow first one."""
+
+    parallel = True
+
+    def __init__(self) -> None:
+        whole = (0, 0, 4, 4)
+        self.groups = [
+            (Unit("slow", 0, whole, whole),),
+            (Unit("quick", 0, whole, whole),),
+            (Unit("last", 0, whole, whole, after=("slow",)),),
+        ]
+        self.source = picture_source(np.zeros((64, 64, 3), np.uint8))
+        self.quick_ended, self.never = threading.Event(), threading.Event()
+
+    def run(
+        self, units: tuple[Unit, ...], pixels: object, done: Mapping[str, str], tick: Tick
+    ) -> list[str]:
+        (unit,) = units
+        if unit.key == "slow":
+            self.quick_ended.wait(20)
+            self.never.wait(0.3)  # time in which the last one could begin too early
+        if unit.key == "quick":
+            self.quick_ended.set()
+        return [f"{unit.key} after {', '.join(done.values()) or 'none'}"]
+
+
+def test_a_unit_waits_for_those_that_it_comes_after() -> None:
+    found = engines.run_stage(Chain(), torch.device("cpu"), 8, lambda: None)  # type: ignore[arg-type]
+    assert [told for _, told in found] == [
+        "slow after none",
+        "quick after none",
+        "last after slow after none",
+    ]
