@@ -77,9 +77,9 @@ def test_specimens_are_drawn_once(tmp_path: Path) -> None:
     assert not np.array_equal(first.fields, DrawnLight(tmp_path, 2, 8).fields)
 
 
-def test_shares_above_one_are_refused(grey: Path) -> None:
+def test_shares_above_one_are_refused(grey: Path, data: Path) -> None:
     with pytest.raises(SettingError, match=r"--drawn-share are 1\.2 together"):
-        opened(grey, extra=grey, extra_share=0.9, drawn_share=0.3)
+        opened(grey, extra=data, extra_share=0.9, drawn_share=0.3)
 
 
 def test_stabilised_images_have_one_channel(grey: Path) -> None:
