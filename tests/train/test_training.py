@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from histomend.errors import ModelNotFoundError, SettingError, TrainingError
 from histomend.models import WEIGHTS, ModelConfig, load_model, read_config
-from histomend.train import ArtifusionOptions, train
+from histomend.train import ArtifusionOptions, fit, train
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "tiny": {"arch": "tiny"},
@@ -342,3 +343,17 @@ def test_a_network_that_compiles_wrongly_is_not(
     compiles(monkeypatch, -1.0)
     with pytest.raises(TrainingError, match=r"wrong gradients, first of .*without --compiled"):
         run(data, tmp_path / "run", steps=6, compiled=True)
+
+
+def test_the_learning_rate_warms_up_stays_and_falls_to_nothing_at_the_end() -> None:
+    def rate(step: int, share: float, cooldown: float = 0.5) -> float:
+        run = SimpleNamespace(
+            step=step,
+            options=SimpleNamespace(lr=2.0, cooldown=cooldown),
+            lesson=SimpleNamespace(optimiser=SimpleNamespace(warmup=10)),
+        )
+        return fit._rate(run, share)  # type: ignore[arg-type]
+
+    assert [rate(step, 0.0) for step in (0, 4, 9, 500)] == pytest.approx([0.2, 1.0, 2.0, 2.0])
+    assert [rate(500, share) for share in (0.5, 0.75, 0.9, 1.0)] == pytest.approx([2, 1, 0.4, 0])
+    assert rate(500, 0.99, cooldown=0.0) == 2.0
