@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -11,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from typer.testing import CliRunner, Result
 
 from histomend.cli.app import app
 from histomend.errors import ImageSizeError, InputError, SettingError
 from histomend.evaluate.own_pairs import evaluate_pairs, find_pairs
+from histomend.evaluate.report import page
 from histomend.image import read_image, write_image
 from histomend.masks import write_mask
 
@@ -80,9 +83,9 @@ def test_figures_are_those_of_scikit_image_and_of_the_mask(folders: tuple[Path, 
 def test_the_command_prints_and_writes_all_of_it(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    table, page = tmp_path / "out" / "a.csv", tmp_path / "out" / "a.html"
+    table, report = tmp_path / "out" / "a.csv", tmp_path / "out" / "a.html"
     measures = ("--measure", "psnr", "--measure", "laplacian")
-    words = (*folders, "--csv", table, "--html", page, *measures)
+    words = (*folders, "--csv", table, "--html", report, *measures)
     result = run(*words, "--json")
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
@@ -91,7 +94,7 @@ def test_the_command_prints_and_writes_all_of_it(
     assert told["summary"]["laplacian"]["better"] == "one"
     lines = list(csv.DictReader(io.StringIO(table.read_text())))
     assert float(lines[2]["psnr"]) == pytest.approx(told["pairs"][2]["psnr"])
-    text = page.read_text()
+    text = report.read_text()
     assert text.count("<figure>") == 3
     assert not re.search(r"https?:|\$[a-z]", text), "nothing from elsewhere, nothing left open"
     assert text.index("c: PSNR") < text.index("a: PSNR"), "the worst comes first"
@@ -136,3 +139,15 @@ def test_what_does_not_belong_together_is_named(folders: tuple[Path, Path]) -> N
     (truth / "a.tif").write_bytes(b"")
     with pytest.raises(InputError, match="cannot be told which is meant"):
         find_pairs(restored, truth)
+
+
+def test_a_restored_image_that_is_too_dim_looks_dim_on_the_page(tmp_path: Path) -> None:
+    truth = np.linspace(1000, 60_000, 80 * 90).reshape(80, 90).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "true.tif", truth)
+    tifffile.imwrite(tmp_path / "dim.tif", truth // 2)
+    found = evaluate_pairs(find_pairs(tmp_path / "dim.tif", tmp_path / "true.tif"))
+    shown = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(data))), np.float64)
+        for data in re.findall(r"data:image/webp;base64,([^\"]+)", page(found))
+    ]
+    assert shown[1].mean() == pytest.approx(shown[0].mean() / 2, rel=0.05)

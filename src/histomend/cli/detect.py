@@ -241,6 +241,7 @@ class _Learned:
         from histomend.detect import reports
         from histomend.detect.learned import find, limits_for
         from histomend.image import FileSet
+        from histomend.image.depth import eight_bit
         from histomend.masks import write_mask
 
         limits = limits_for(self.detector, *self.limits)
@@ -257,7 +258,7 @@ class _Learned:
                 if path.name.endswith(".labels.png"):
                     reports.write_picture(files.place(path), found.label_image())
                 else:
-                    drawn = reports.overview(reports.eight_bit(image.pixels), found)
+                    drawn = reports.overview(eight_bit(image.pixels), found)
                     reports.write_picture(files.place(path), drawn)
             if output.suffix.lower() == ".geojson":
                 content = reports.quality_annotations(found, self.classes, origin)

@@ -79,11 +79,6 @@ def quality_annotations(
     return annotations_to_geojson(each())
 
 
-def eight_bit(pixels: npt.NDArray[Any]) -> Pixels:
-    """Return the upper 8 bits of an image of 16, others as they are."""
-    return np.asarray(pixels >> 8 if pixels.dtype == np.uint16 else pixels, np.uint8)
-
-
 def title(kind: str) -> str:
     """Return the name of a class as people read it: "Out of focus"."""
     return kind.replace("_", " ").capitalize()

@@ -19,9 +19,10 @@ from scipy import ndimage
 
 from histomend.detect.found import Found, Limits
 from histomend.detect.learned import Detection, bundled_detector, find_in_parts
-from histomend.detect.reports import eight_bit, quality_annotations
+from histomend.detect.reports import quality_annotations
 from histomend.detect.threshold import Thresholds, find_with_counts
 from histomend.image import Intensity, check_target, write_atomically
+from histomend.image.depth import eight_bit
 from histomend.image.pixels import MIN_SIDE, Region
 from histomend.jobs.progress import Advance
 from histomend.masks.geojson import mask_to_geojson

@@ -13,6 +13,7 @@ import numpy as np
 from histomend.errors import ImageSizeError, InputError, MaskError, SettingError
 from histomend.evaluate import metrics, nuclei, texture
 from histomend.evaluate.tables import Interval, bootstrap, geometric_mean
+from histomend.image.depth import eight_bit
 from histomend.image.pixels import Pixels
 from histomend.image.stack_input import stack_of
 from histomend.jobs.inputs import list_images, with_masks
@@ -199,11 +200,6 @@ def finite(value: float) -> float | str | None:
     if math.isnan(value):
         return None
     return "inf" if math.isinf(value) else value
-
-
-def eight_bit(pixels: Pixels) -> Pixels:
-    """Return values of 8 bits, of 16 the upper ones."""
-    return pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
 
 
 def find_pairs(restored: Path, truth: Path, mask: Path | None = None) -> list[Pair]:

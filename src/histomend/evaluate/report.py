@@ -17,9 +17,10 @@ import numpy as np
 from PIL import Image as PilImage
 
 import histomend
-from histomend.evaluate.own_pairs import MEASURES, Evaluation, Pair, eight_bit, finite
+from histomend.evaluate.own_pairs import MEASURES, Evaluation, Pair, finite
 from histomend.image.pixels import Pixels
 from histomend.image.stack_input import stack_of
+from histomend.jobs.preview import coloured
 
 # Pairs that are shown as pictures, of either end, and the longest side of a picture in px.
 SHOWN, SIDE = 4, 640
@@ -92,7 +93,9 @@ def _figure(pair: Pair, figures: Mapping[str, float], first: str) -> str:
     name = html.escape(pair.name)
     value = figures.get(first, float("nan"))
     shown = "∞" if math.isinf(value) else f"{value:.{MEASURES[first].digits}f}"
-    restored, truth = (_picture(path) for path in (pair.restored, pair.truth))
+    # Both over the range of the truth: a restored image that is too dim has to look dim.
+    planes = [_middle(path) for path in (pair.restored, pair.truth)]
+    restored, truth = (_address(coloured(plane, planes[1])) for plane in planes)
     return (
         f'<figure><div class=pair><img src="{truth}" alt="true: {name}">'
         f'<img class=over src="{restored}" alt="restored: {name}">'
@@ -102,22 +105,15 @@ def _figure(pair: Pair, figures: Mapping[str, float], first: str) -> str:
     )
 
 
-def _picture(path: Path) -> str:
-    """Return the middle plane of an image, made smaller if need be, as a data address."""
+def _middle(path: Path) -> Pixels:
     stack = stack_of(path, per_channel=None)
-    plane = stack.values[len(stack.values) // 2]
-    picture = PilImage.fromarray(_for_eyes(plane))
+    return np.asarray(stack.values[len(stack.values) // 2])
+
+
+def _address(pixels: Pixels) -> str:
+    """Return a picture, made smaller if need be, as a data address."""
+    picture = PilImage.fromarray(pixels)
     picture.thumbnail((SIDE, SIDE))
     out = io.BytesIO()
     picture.save(out, "WEBP", lossless=True)
     return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"
-
-
-def _for_eyes(plane: Pixels) -> Pixels:
-    """Return (H, W, 3) uint8; light of one channel from its darkest to its brightest value."""
-    if plane.shape[2] == 3:
-        return eight_bit(plane) if plane.dtype.kind == "u" else np.uint8(255 * plane)
-    values = plane[..., 0].astype(np.float64)
-    low, high = np.percentile(values, (0.1, 99.9))
-    seen = 255 * np.clip((values - low) / max(high - low, 1e-12), 0, 1)
-    return np.repeat(seen.astype(np.uint8)[..., None], 3, axis=2)

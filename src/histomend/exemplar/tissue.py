@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from histomend.image.depth import eight_bit
+
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
@@ -105,6 +107,5 @@ def soiled_rim(pixels: npt.NDArray[Any], hole: Mask, known: Mask, cell: int) -> 
 
 def _lab(pixels: npt.NDArray[Any]) -> Floats:
     """Return CIELAB over 100, (H, W, 3). Eight bits are enough to compare by, and far quicker."""
-    eight = pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
-    lab = cv2.cvtColor(eight, cv2.COLOR_RGB2Lab).astype(np.float32)
+    lab = cv2.cvtColor(eight_bit(pixels), cv2.COLOR_RGB2Lab).astype(np.float32)
     return (lab - _LAB_ZERO) * _LAB_STEP

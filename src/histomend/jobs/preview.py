@@ -40,7 +40,7 @@ def before_and_after(before: Image | Stack, after: Image | Stack) -> bytes:
     share = min(1.0, (math.sqrt(gap_px**2 + 4 * area * MOST_PX) - gap_px) / (2 * area))
     size = max(1, math.floor(width * share)), max(1, math.floor(height * share))
     small = [_resized(plane, size) for plane in (first, second)]
-    left, right = _coloured(small[0], small[0]), _coloured(small[1], small[0])
+    left, right = (coloured(plane, small[0]) for plane in small)
     gap = np.full((size[1], GAP_PX, 3), 255, np.uint8)
     file = io.BytesIO()
     PIL.Image.fromarray(np.concatenate([left, gap, right], axis=1)).save(file, "PNG")
@@ -62,8 +62,8 @@ def _resized(plane: Pixels, size: tuple[int, int]) -> Pixels:
     return np.asarray(cv2.resize(plane, size, interpolation=how)).reshape(*size[::-1], -1)
 
 
-def _coloured(plane: Pixels, first: Pixels) -> npt.NDArray[np.uint8]:
-    """Return a plane (H, W, C) as (H, W, 3) of 8 bits."""
+def coloured(plane: Pixels, first: Pixels) -> npt.NDArray[np.uint8]:
+    """Return a plane (H, W, C) as (H, W, 3) of 8 bits, one channel over the range of `first`."""
     if plane.shape[2] == 2:
         return virtual_he(plane)
     if plane.shape[2] == 1:

@@ -14,9 +14,9 @@ import numpy as np
 from histomend.baselines.noise_estimate import noise_level
 from histomend.detect.found import Found
 from histomend.detect.learned import find
-from histomend.detect.reports import eight_bit
 from histomend.detect.suitability import odd_stain
 from histomend.errors import SettingError
+from histomend.image.depth import eight_bit
 from histomend.image.pixels import Region
 from histomend.masks.artifact_classes import INSTEAD, RESTORABLE
 from histomend.methods import MAX_SHARE
