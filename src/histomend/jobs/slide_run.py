@@ -33,7 +33,8 @@ from histomend.jobs.slide_job import SlideJob, found_beside
 from histomend.jobs.slide_parts import read_part, restore_part, work_on_part
 from histomend.ledger import Record
 from histomend.ledger.slides import SlideAccount
-from histomend.slides.slide_sink import PYRAMID, AppendedSink, PyramidSink, SlideSink
+from histomend.slides.dicom_sink import DicomSink
+from histomend.slides.slide_sink import DICOM, PYRAMID, AppendedSink, PyramidSink, SlideSink
 from histomend.slides.whole import Slide, open_slide
 from histomend.tiles.seams import bare_notice
 from histomend.tiles.slide_plan import SlidePart
@@ -168,6 +169,8 @@ def _sink(job: SlideJob, slide: Slide, *, again: bool) -> SlideSink:
             lossless=not writing.lossy,
             force=force,
         )
+    if job.container == DICOM:
+        return DicomSink(job.path, writing.target, sha256=job.source.sha256 or "", force=force)
     return AppendedSink(
         job.path,
         writing.target,
