@@ -7,7 +7,7 @@ from pathlib import Path
 
 from histomend.errors import InputError, MaskError
 from histomend.image import settle
-from histomend.image.scans import SLIDE_FILES
+from histomend.image.reading import SLIDE_FILES
 from histomend.masks import masks_beside
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".avif", ".webp")
