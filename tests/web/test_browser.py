@@ -134,12 +134,23 @@ def test_a_person_draws_restores_and_sees_the_result(page: Any, bench: Bench) ->
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("#queue li[data-state=done]", timeout=60_000)
     page.wait_for_selector("#names:has-text('tissue-restored-1')")
+    page.wait_for_timeout(100)
     assert marked(page) == 0, "the result is seen without what was drawn over it"
+    assert page.locator("#tools [data-tool=pan]").get_attribute("aria-pressed") == "true"
     (job,) = bench.queue.entries
     output = Path(job.output)
     mask = ledger_mask(Record.read(output.with_name(f"{output.stem}.ledger.json")))
     assert mask.any()
     assert not mask.all()
+    with page.expect_download() as saved:
+        page.click("#queue >> text=Save a copy")
+    assert Path(saved.value.path()).read_bytes() == output.read_bytes()
+    # Whoever goes on marking, from whatever tab, sees what is marked already, and where to go on.
+    page.click("#tab-image")
+    page.keyboard.press("r")
+    page.wait_for_timeout(100)
+    assert marked(page) > 0
+    assert page.locator("#run").is_enabled()
 
 
 def test_suggestions_are_accepted_and_refused(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from histomend.jobs.companions import record_of
 from histomend.jobs.engines import given_threads
 from histomend.jobs.job import Job, Pixels
 from histomend.jobs.journal import Journal, journal_of
+from histomend.jobs.progress import Advance
 from histomend.jobs.run import Progress, displayed, execute
 from histomend.jobs.slide_job import Writing
 from histomend.jobs.slide_run import SlideResult, check_free
@@ -154,7 +156,9 @@ def execute_slide_field(job: SlideFieldJob, *, progress: Progress | None = None)
         for done, block in enumerate(blocks, 1):
             found = journal.get(block.key)
             if found is None:
-                found = _worked_on(job, slide, block)
+                # Told within a block too, so that whoever listens can end the job there.
+                tick = None if advance is None else partial(_still, advance, done - 1, len(blocks))
+                found = _worked_on(job, slide, block, tick)
                 journal.put(block.key, *found)
             nfe += found[1]["nfe"]
             notices |= dict.fromkeys(found[1]["notices"])
@@ -168,11 +172,15 @@ def execute_slide_field(job: SlideFieldJob, *, progress: Progress | None = None)
     return SlideResult(target, record)
 
 
+def _still(advance: Advance, done: int, blocks: int, *_: int) -> None:
+    advance(done, blocks)
+
+
 def _worked_on(
-    job: SlideFieldJob, slide: Slide, block: Block
+    job: SlideFieldJob, slide: Slide, block: Block, tick: Advance | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     image = replace(slide.part(block.read), region=None)
-    result = execute(job.decide(image, job.seed))
+    result = execute(job.decide(image, job.seed), progress=tick)
     pixels = np.asarray(result.pixels)
     x, y, w, h = (side * job.factor for side in block.kept)
     left, top = x - block.read[0] * job.factor, y - block.read[1] * job.factor
