@@ -213,14 +213,23 @@ def test_a_study_is_rated_by_keys_alone(
     pairs = pairs_of([tmp_path / "a", tmp_path / "b"])
     study = Study(tmp_path / "study.json", *pairs, catches=1)
     with serving(rate_app(study)) as address:
-        page = browser.new_page(viewport={"width": 900, "height": 600})
+        page = browser.new_page(viewport={"width": 480, "height": 600})
         page.goto(address)
         page.keyboard.type("ann")
         page.keyboard.press("Enter")
-        for number, key in enumerate(("ArrowLeft", "ArrowDown", "ArrowRight"), 1):
-            page.wait_for_selector(f"#count:has-text('{number} of 3')")
+        steps = [
+            ("1 of 3", "ArrowLeft"), ("2 of 3", "Backspace"), ("Again: 1 of 3", "Escape"),
+            ("2 of 3", "ArrowDown"), ("3 of 3", "Backspace"), ("Again: 2 of 3", "ArrowLeft"),
+            ("3 of 3", "ArrowRight"),
+        ]  # fmt: skip
+        for count, key in steps:
+            page.wait_for_selector(f"#count:text-is('{count}')")
             page.wait_for_selector("#pictures:not(.waiting) img")
             page.keyboard.press(key)
+            assert page.locator("#question").bounding_box()["width"] > 100, "what is asked is seen"
         page.wait_for_selector("#done:not([hidden])")
         page.close()
-    assert [said.answer for said in Study.read(study.path).answers] == ["left", "equal", "right"]
+    answers = Study.read(study.path).answers
+    assert [(said.answer, said.corrected) for said in answers] == [
+        ("left", False), ("left", True), ("right", False),
+    ]  # fmt: skip
