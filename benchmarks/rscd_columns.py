@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from histomend.errors import MissingDependencyError, ModelNotFoundError
-from histomend.evaluate.columns import MEASURES, Column, Place, unavailable
+from histomend.evaluate.column import Column, Place, unavailable
+from histomend.evaluate.columns import MEASURES
 from histomend.evaluate.distances import DRAWS, Sets, cmmd, fid, kid
 from histomend.evaluate.encoder import FEATURES, Describes, parts_of
+from histomend.evaluate.harness.judges import Fields, Judge
 from histomend.evaluate.pretrained import features
 from histomend.evaluate.tables import Interval, bootstrap
-from judges import Fields, Judge
 
 # Our encoder was trained on crops of 64 px, and describes a field by parts: more of them make the
 # covariances of FID steadier. Those of one field are drawn together.

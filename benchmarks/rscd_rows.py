@@ -16,11 +16,11 @@ from torch import Tensor
 
 from histomend.api import denoise
 from histomend.diffusion.noise import NoiseField, NoiseStream
+from histomend.evaluate.harness.cases import Case
+from histomend.evaluate.harness.store import Restored, digest, pixels_digest
 from histomend.image import Intensity
 from histomend.image.signals import fitted_range
 from histomend.models import Model
-from kept import Restored, digest, pixels_digest
-from rscd_fields import Pair
 
 STORE = Path("runs/rscd-figures")
 Kind = Literal["degraded", "ideal", "rscd", "ablation", "baseline"]
@@ -49,24 +49,24 @@ class Row:
     model: Model | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
-    def key(self, pair: Pair) -> str:
+    def key(self, pair: Case) -> str:
         """Return a hash of everything that the restored field depends on; empty without method."""
         if not self.method:
             return ""
         config = None if self.model is None else self.model.config
         weights = [] if config is None else [config.sha256, config.calibrator_sha256]
-        pixels = pixels_digest(pair.degraded)
-        return digest(self.method, weights, self.settings, pair.seed, pair.degraded.shape, pixels)
+        pixels = pixels_digest(pair.given)
+        return digest(self.method, weights, self.settings, pair.seed, pair.given.shape, pixels)
 
-    def restore(self, pair: Pair) -> Restored:
+    def restore(self, pair: Case) -> Restored:
         """Restore one field on the processor."""
         if self.kind == "ideal" and pair.without_noise is not None:
             return Restored(pair.without_noise, 0.0, 0.0)
         if not self.method:
-            return Restored(pair.degraded, 0.0, 0.0)
+            return Restored(pair.given, 0.0, 0.0)
         began = time.process_time()
         result = denoise(
-            pair.degraded,
+            pair.given,
             model=self.model,
             method=self.method,
             seed=pair.seed,
@@ -78,7 +78,7 @@ class Row:
         figures = result.record.figures
         nfe, t = figures["nfe_mean"], figures.get("t")
         return Restored(
-            result.pixels.reshape(pair.degraded.shape),
+            result.pixels.reshape(pair.given.shape),
             seconds,
             float(nfe),
             None if t is None else float(t["mean"]),
@@ -103,6 +103,6 @@ def as_pixels(x: Tensor) -> list[np.ndarray]:
     return [whole.decode(image.permute(1, 2, 0).numpy(), np.dtype(np.uint8)) for image in x]
 
 
-def noise_of(*pairs: Pair) -> NoiseStream:
+def noise_of(*pairs: Case) -> NoiseStream:
     """Return the noise of each field, by its seed."""
     return NoiseStream([NoiseField(pair.seed) for pair in pairs], [(0, 0)] * len(pairs))

@@ -29,17 +29,24 @@ from pathlib import Path
 
 import torch
 
-from blocks import Block
+from histomend.evaluate.harness.block import Block
+from histomend.evaluate.harness.cases import (
+    DEPTHS_UM,
+    Case,
+    fitted_scale,
+    optical_cases,
+    real_cases,
+)
+from histomend.evaluate.harness.judges import Judge
+from histomend.evaluate.harness.store import Store
 from histomend.evaluate.tables import write_section
 from histomend.methods import method_named
 from histomend.methods.loading import model_for
 from histomend.methods.rscd import calibrated_sampling
 from histomend.models import Model, load_model
-from judges import Judge
-from kept import Store
+from places import CLEAN, REAL
 from rscd_block import told
 from rscd_columns import Weights
-from rscd_fields import CLEAN, DEPTHS_UM, REAL, Pair, fitted_scale, real_pairs, simulated_pairs
 from rscd_rows import STORE, Kind, Row
 
 PRESETS = ("fast", "paper", "author_code")
@@ -67,7 +74,7 @@ class Set:
     """A test set, and the rows that can restore it."""
 
     name: str
-    pairs: Sequence[Pair]
+    pairs: Sequence[Case]
     rows: Sequence[Row]
 
 
@@ -83,9 +90,9 @@ def main() -> None:
             continue
         count = max(chosen.all, chosen.few, chosen.prior)
         if name == "he":
-            pairs = simulated_pairs(chosen.data, count, chosen.size)
+            pairs = optical_cases(chosen.data, count, chosen.size)
         else:
-            pairs = real_pairs(chosen.real, count, chosen.size)
+            pairs = real_cases(chosen.real, count, chosen.size)
         rows = _rows(chosen, load_model(folder, "cpu"), pairs)
         _fill(Set(name, pairs, rows), chosen, judges, notes, store)
 
@@ -138,7 +145,7 @@ _TITLES = {
 }
 
 
-def _rows(chosen: argparse.Namespace, model: Model, pairs: Sequence[Pair]) -> list[Row]:
+def _rows(chosen: argparse.Namespace, model: Model, pairs: Sequence[Case]) -> list[Row]:
     """Return the rows for one test set, in the order of the paper's tables."""
     known = {
         "degraded": Row("degraded", "degraded"),
@@ -176,9 +183,9 @@ def _preset(title: str, kind: Kind, model: Model, preset: str) -> Row:
     return Row(title, kind, "rscd", model, {"preset": preset})
 
 
-def _scales(pairs: Sequence[Pair]) -> str:
+def _scales(pairs: Sequence[Case]) -> str:
     """Say how the scales of noisy and clean images differ, and what the own encoder knows."""
-    slopes = [fitted_scale(pair.degraded, pair.truth)[0] for pair in pairs]
+    slopes = [fitted_scale(pair.given, pair.truth)[0] for pair in pairs]
     return (
         "The scales of noisy and clean images differ from image to image: the slope fitted to the "
         f"noisy crops is {min(slopes):.2f} to {max(slopes):.2f}. Our own encoder knows H&E alone: "

@@ -15,14 +15,15 @@ import numpy as np
 import torch
 
 from histomend.damage.capture import scanned
-from histomend.evaluate.columns import MEASURES, Column, open_measures
+from histomend.evaluate.column import Column
+from histomend.evaluate.columns import MEASURES, open_measures
+from histomend.evaluate.harness.judges import Fields, Judge
+from histomend.evaluate.harness.store import Lines, digest, files_digest, pixels_digest
 from histomend.evaluate.hover import nuclei_segmenter
 from histomend.evaluate.instances import lost_and_gained
 from histomend.evaluate.nuclear_features import INTENSITY, TEXTURE, nuclear_l1
 from histomend.evaluate.tables import Interval, bootstrap, ratio_of_sums
 from histomend.image.resampling import deviation
-from judges import Fields, Judge
-from kept import Lines, digest, files_digest, pixels_digest
 
 # Names in `MEASURES`: those of Table 2, and those of Tables 3 and 5.
 GENERAL = (

@@ -14,16 +14,17 @@ from typing import Any, Literal
 
 from histomend.api import upscale
 from histomend.errors import SettingError
+from histomend.evaluate.harness.cases import Case
+from histomend.evaluate.harness.store import Restored, digest, files_digest, pixels_digest
 from histomend.jobs.job import Job
 from histomend.methods import method_named
 from histomend.methods.decide import decide
 from histomend.methods.loading import model_for
 from histomend.models import locate
 from histomend.models.upscaler import Upscaler, load_upscaler
-from kept import Restored, digest, files_digest, pixels_digest
-from upscale_pairs import Pair
 
 STORE = Path("runs/upscale-figures")
+SIZE = 512
 Kind = Literal["other", "stage 1", "ours"]
 # By name, the settings of `histomend.upscale` that make our rows.
 OWN: dict[str, dict[str, Any]] = {
@@ -65,7 +66,7 @@ class Row:
     weights: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
 
-    def prepared(self, pair: Pair) -> Job:
+    def prepared(self, pair: Case) -> Job:
         """Return what would be done.
 
         Raises
@@ -74,21 +75,21 @@ class Row:
             The method cannot enlarge by this scale.
         """
         return decide(
-            "upscale", pair.small, scale=pair.scale, method=self.method, model=self.model,
+            "upscale", pair.given, scale=pair.scale, method=self.method, model=self.model,
             device="cpu", **self.settings,
         )  # fmt: skip
 
-    def key(self, pair: Pair) -> str:
+    def key(self, pair: Case) -> str:
         """Return a hash of everything that the enlarged image depends on."""
         job = self.prepared(pair)
-        coarse = (pair.scale, pair.small.shape, pixels_digest(pair.small))
+        coarse = (pair.scale, pair.given.shape, pixels_digest(pair.given))
         return digest(self.method, self.weights, job.settings, pair.seed, coarse)
 
-    def restore(self, pair: Pair) -> Restored:
+    def restore(self, pair: Case) -> Restored:
         """Enlarge one image on the processor."""
         began = time.process_time()
         result = upscale(
-            pair.small, scale=pair.scale, method=self.method, model=self.model, seed=pair.seed,
+            pair.given, scale=pair.scale, method=self.method, model=self.model, seed=pair.seed,
             device="cpu", **self.settings,
         )  # fmt: skip
         seconds = time.process_time() - began
@@ -155,7 +156,7 @@ def rows_of(chosen: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def fitting(rows: Sequence[Row], pair: Pair) -> tuple[list[Row], list[str]]:
+def fitting(rows: Sequence[Row], pair: Case) -> tuple[list[Row], list[str]]:
     """Return the rows that can enlarge by a pair's scale, and why the others cannot."""
     able, said = [], []
     for row in rows:
@@ -173,3 +174,8 @@ def _named(text: str) -> tuple[str, str, str]:
     if not (title and equals and method and colon and place):
         raise argparse.ArgumentTypeError(f"{text!r}: give NAME=METHOD:PATH")
     return title, method, place
+
+
+def section(name: str, degradation: str) -> str:
+    """Return the name of a section: one of its own for what is not the scanner's."""
+    return name if degradation == "scanner" else f"{name}-{degradation}"

@@ -25,10 +25,13 @@ from pathlib import Path
 
 import torch
 
-from blocks import Block, met
-from histomend.evaluate.columns import Column
+from histomend.evaluate.column import Column
+from histomend.evaluate.harness.block import Block
+from histomend.evaluate.harness.cases import DEGRADATIONS, coarse_cases
+from histomend.evaluate.harness.standings import met
+from histomend.evaluate.harness.store import Store
 from histomend.evaluate.tables import Interval, write_section
-from kept import Store
+from places import CLEAN
 from upscale_judges import (
     DEVIATION,
     GAINED,
@@ -43,8 +46,7 @@ from upscale_judges import (
     judges_of,
     scan_judge,
 )
-from upscale_pairs import CLEAN, DEGRADATIONS, SIZE, coarse_pairs, section
-from upscale_rows import STORE, Row, add_row_options, fitting, rows_of
+from upscale_rows import SIZE, STORE, Row, add_row_options, fitting, rows_of, section
 
 # The paper's scale, at which all tiles are enlarged.
 PAPER = 4
@@ -91,7 +93,7 @@ def main() -> None:
     notes = {names: missing for names, (_, missing) in measured.items()}
     store = Store(chosen.store)
     for part in _parts(chosen, rows):
-        pairs = coarse_pairs(
+        pairs = coarse_cases(
             chosen.data, part.count, scale=part.scale, degradation=chosen.degradation,
             size=chosen.size,
         )  # fmt: skip
