@@ -42,9 +42,15 @@ def test_what_a_row_depends_on_is_in_its_key() -> None:
         MethodRow("x", "ours", "restore", "artifusion", options={"preset": "generate"}).key(
             case(0, mask=True)
         ),
+        MethodRow("x", "ours", "denoise", "rscd").key(case(0)),
+        # Presets whose settings look alike.
+        *(
+            MethodRow("x", "ours", "denoise", "rscd", options={"preset": preset}).key(case(0))
+            for preset in ("paper", "no_recalibration", "noise_estimate")
+        ),
     }
-    assert len(keys) == 8
-    # A name is no part of it, nor is how the same settings were asked for.
+    assert len(keys) == 12
+    # A name is no part of it.
     assert MethodRow("other", "ours", "denoise", "median").key(case(0)) == median.key(case(0))
 
 

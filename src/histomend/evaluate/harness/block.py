@@ -135,9 +135,18 @@ class Block:
             if mine is None or mine.ndim > 1:
                 continue
             found = {
-                name: compare(self.values[name][column.key], mine, self.groups)
+                name: compare(
+                    _tested(column, self.values[name][column.key]),
+                    _tested(column, mine),
+                    self.groups,
+                )
                 for name in self.values
                 if name != reference and column.key in self.values[name]
             }
             told[column.key] = corrected(found)
         return told
+
+
+def _tested(column: Column, found: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return what is tested: figures, or of ratios to the truth how far they are from 1."""
+    return np.asarray(np.abs(np.log(found)) if column.better == "one" else found)

@@ -16,9 +16,8 @@ from histomend.jobs.job import Job
 from histomend.jobs.run import execute
 from histomend.methods.decide import decide
 
-# What a record says of a model and of options that does not change a pixel, or is told already.
+# What a record says of a model that does not change a pixel.
 _NAMES = {"name", "card"}
-_TOLD = {"preset", "steps", "sampler"}
 
 
 @dataclass(frozen=True)
@@ -72,13 +71,12 @@ class MethodRow:
         """Return a hash of everything that the result depends on."""
         job = self.job(case)
         model = {k: v for k, v in (job.model or {}).items() if k not in _NAMES}
-        options = {k: v for k, v in job.repeats.items() if k not in _TOLD}
         images = [pixels_digest(case.given), *case.given.shape]
         if case.mask is not None:
             images.append(pixels_digest(case.mask))
         machine = [str(job.device), torch.get_num_threads()]
         return digest(
-            self.task, self.method, self.variant, self.paste, model, job.settings, options,
+            self.task, self.method, self.variant, self.paste, model, job.settings, job.repeats,
             case.seed, images, machine,
         )  # fmt: skip
 
