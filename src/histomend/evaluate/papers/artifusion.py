@@ -1,4 +1,4 @@
-"""ArtiFusion (He et al. 2023, arXiv 2307.14262): Table 1 and Figure 4."""
+"""ArtiFusion (He et al. 2023): Table 1 and Figure 4."""
 
 from __future__ import annotations
 

@@ -103,9 +103,9 @@ def artifusion(setting: Setting) -> Reproduced:
     slowest, quickest = rows[3], rows[-1]
     table = Table(
         f"**Cost of one {SIZE}×{SIZE} image**, {_machine(setting)}. `calls`: one call of the "
-        "network was timed and multiplied by the calls of an image; `whole`: from image to restored "
-        "image, with a mask across it. The networks of the paper's sizes are untrained: speed needs "
-        "none.",
+        "network was timed and multiplied by the calls of an image; `whole`: from image to "
+        "restored image, with a mask across it. The networks of the paper's sizes are untrained: "
+        "speed needs none.",
         command("artifusion-table2", setting),
         HEADER,
         (*(row.cells() for row in rows), *printed),

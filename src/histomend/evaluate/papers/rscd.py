@@ -1,4 +1,4 @@
-"""RSCD (Lyu et al. 2024, arXiv 2412.13324): Tables 1 and 2."""
+"""RSCD: Tables 1 and 2."""
 
 from __future__ import annotations
 
