@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -185,7 +186,11 @@ def losses(
     """Say in which columns the best of our rows is behind the best of others."""
     said = []
     for column in block.columns(keys):
-        found = {n: f[column.key] for n, f in block.found.items() if column.key in f}
+        found = {
+            n: f[column.key]
+            for n, f in block.found.items()
+            if column.key in f and math.isfinite(f[column.key].value)
+        }
         mine, rest = ([n for n in names if n in found] for names in (ours, others))
         if not mine or not rest:
             continue
