@@ -37,6 +37,7 @@ from histomend.evaluate.harness.cases import (
     optical_cases,
     real_cases,
 )
+from histomend.evaluate.harness.datasets import about_slides
 from histomend.evaluate.harness.judges import Judge
 from histomend.evaluate.harness.store import Store
 from histomend.evaluate.tables import write_section
@@ -60,7 +61,7 @@ ROWS = ("degraded", IDEAL, *BASELINES, *PRESETS, *ABLATIONS)
 QUICK_ROWS = {"degraded", IDEAL, "median", "fast"}
 QUICK_METHODS = {"noise2noise", "cyclegan"}
 SAID = {
-    "he": "{size}×{size} crops of clean H&E from slides that no training used, degraded as tissue "
+    "he": "{size}×{size} crops of clean H&E of {slides}, degraded as tissue "
     f"{DEPTHS_UM[0]:g} to {DEPTHS_UM[1]:g} µm thick and a detector would (scattering, blur, "
     "absorption, Poisson and read noise, uneven over the field).",
     "real": "{size}×{size} crops of real noisy microscopy (W2S, FMD and GigaDB; fluorescence, one "
@@ -116,8 +117,10 @@ def _fill(
         for row in rows:
             block.add(row)
         groups = len({pair.group for pair in block.pairs})
+        slides = about_slides(chosen.data, block.groups) if tested.name == "he" else ""
+        said = SAID[tested.name].format(size=chosen.size, slides=slides)
         caption = (
-            f"**{_TITLES[part]}**, {len(block.pairs)} {SAID[tested.name].format(size=chosen.size)} "
+            f"**{_TITLES[part]}**, {len(block.pairs)} {said} "
             f"Reference of the distances between sets: the clean versions of the same crops."
         )
         gone = ()

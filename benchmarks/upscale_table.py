@@ -28,6 +28,7 @@ import torch
 from histomend.evaluate.column import Column
 from histomend.evaluate.harness.block import Block
 from histomend.evaluate.harness.cases import DEGRADATIONS, coarse_cases
+from histomend.evaluate.harness.datasets import about_slides
 from histomend.evaluate.harness.standings import met
 from histomend.evaluate.harness.store import Store
 from histomend.evaluate.tables import Interval, write_section
@@ -126,7 +127,8 @@ def _write(
     small = chosen.size // part.scale
     what = (
         f"×{part.scale} from {small}×{small} to {chosen.size}×{chosen.size} px, {len(block.pairs)} "
-        f"tiles of slides that no training used, {DEGRADATIONS[chosen.degradation][1]}."
+        f"tiles of {about_slides(chosen.data, block.groups)}, "
+        f"{DEGRADATIONS[chosen.degradation][1]}."
     )
     for title, name, keys, told in (
         (

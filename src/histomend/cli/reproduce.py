@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from histomend.cli.options import FILES, MACHINE, METHOD, AsJson, Device, option
 from histomend.cli.screen import answer, say, table
-from histomend.errors import SettingError
+from histomend.errors import HistomendError, SettingError
 
 if TYPE_CHECKING:
     from histomend.evaluate.papers.reproduction import Reproduced
@@ -81,17 +81,29 @@ def reproduce(
     from histomend.evaluate.papers.page import write_reproduced
 
     torch.set_num_threads(threads)
-    found = []
+    found: list[dict[str, Any]] = []
+    failed = None
     for number, name in enumerate(wanted, 1):
         say(f"{name} ({number} of {len(wanted)})")
-        done = run(name, setting)
+        try:
+            done = run(name, setting)
+        except HistomendError as error:
+            if len(wanted) == 1:
+                raise
+            # What one name lacks does not keep the others from being run.
+            failed = failed or error
+            found.append({"name": name, "error": str(error), "kind": type(error).__name__})
+            say(f"{name}: {error}", title="Error", style="bold red")
+            continue
         written = write_reproduced(out, done)
         found.append(done.as_json() | {"page": str(written)})
         if not as_json:
             _show(done)
             say(f"{written}")
     if as_json:
-        answer(found if len(found) > 1 else found[0])
+        answer(found if len(wanted) > 1 else found[0])
+    if failed is not None:
+        raise typer.Exit(failed.exit_code)
 
 
 def _setting(

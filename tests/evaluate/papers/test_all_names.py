@@ -14,7 +14,7 @@ from histomend.evaluate.papers.page import page
 from histomend.evaluate.papers.setting import MADE_UP, Scale, Setting
 from histomend.train import TRAININGS
 
-SCALE = Scale("tiny", 1, 1, 64, 1, 2, 64, tiles=4, calls=2)
+SCALE = Scale("tiny", 1, 64, 1, 2, 64, tiles=4, calls=2)
 # Those whose paper prints figures that stand in the same table.
 PRINTED = {name for name in NAMES if "table" in name} | {"rscd-fig7"}
 

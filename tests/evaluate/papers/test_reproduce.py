@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from histomend.cli.app import app
 from histomend.errors import DeviceError, InputError, MissingDependencyError, SettingError
-from histomend.evaluate.harness.datasets import DATASETS, VARIABLE, Data
+from histomend.evaluate.harness.datasets import DATASETS, VARIABLE, Data, about_slides
 from histomend.evaluate.papers import NAMES, artifusion, chosen, costs, downstream, reproduce, rscd
 from histomend.evaluate.papers import histo_diffusion_printed as histo
 from histomend.evaluate.papers.classifiers import (
@@ -244,3 +244,28 @@ def test_the_verb_lists_runs_and_refuses(tmp_path: Path, monkeypatch: pytest.Mon
     rows = {row[0]: row for row in told["tables"][0]["rows"]}
     assert rows["CycleGAN"][1] == "28.29"
     assert rows["paper, Table 2: ArtiFusion (full)"][1] == "29.67"
+    # Of several names one that cannot be run does not stop the others.
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "nowhere"))
+    both = ["rscd-fig7", *words]
+    both[both.index("--data") : both.index("--data") + 2] = []
+    found = run(app, ["reproduce", *both, "--json"])
+    assert found.exit_code == 2
+    first, second = json.loads(found.stdout)
+    assert (first["kind"], second["name"]) == ("InputError", "artifusion-table2")
+
+
+def test_captions_say_of_which_slides_tiles_are(tmp_path: Path) -> None:
+    for name, lines in {
+        "val": ["a.png,one,val", "b.png,two,val", "c.png,three,train"],
+        "train": ["x.png,two,train", "y.png,four,train"],
+    }.items():
+        (tmp_path / name).mkdir()
+        text = "\n".join(["file,slide,split", *lines]) + "\n"
+        (tmp_path / name / "manifest.csv").write_text(text)
+    val, train = tmp_path / "val", tmp_path / "train"
+    held_out = "1 slide that the manifest holds out (split val)"
+    assert about_slides(val, ["a.png"]) == held_out
+    assert about_slides(val, ["a.png", "c.png"]).startswith("2 slides, of which nothing says")
+    assert about_slides(val, ["a.png"], train) == "1 slide of which no tile was trained on here"
+    told = "2 slides, of which 1 are in the tiles that were trained on"
+    assert about_slides(val, ["a.png", "b.png"], train) == told

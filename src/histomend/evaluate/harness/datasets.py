@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,3 +113,36 @@ class Data:
         raise InputError(
             f"The data set {name} is needed, and {where}. It is {wanted.about}. {wanted.how}"
         )
+
+
+def about_slides(folder: Path, files: Sequence[str], trained_on: Path | None = None) -> str:
+    """Say of which slides tiles are, and whether a training can have seen them.
+
+    Parameters
+    ----------
+    folder : with the manifest.csv of the tiles (file, slide, and split where there is one)
+    files : those that are taken
+    trained_on : folder of the tiles of the trainings that they are compared by, with a manifest
+
+    Returns
+    -------
+    str
+        Such as "2 slides of which no tile was trained on here".
+    """
+    rows = [row for row in _listed(folder) if row["file"] in set(files)]
+    slides = {row["slide"] for row in rows}
+    count = f"{len(slides)} slide{'' if len(slides) == 1 else 's'}"
+    if trained_on is not None:
+        shared = slides & {row["slide"] for row in _listed(trained_on)}
+        if shared:
+            return f"{count}, of which {len(shared)} are in the tiles that were trained on"
+        return f"{count} of which no tile was trained on here"
+    splits = {row.get("split", "") for row in rows}
+    if splits <= {"val", "test"}:
+        return f"{count} that the manifest holds out (split {' and '.join(sorted(splits))})"
+    return f"{count}, of which nothing says that no training saw them"
+
+
+def _listed(folder: Path) -> list[dict[str, str]]:
+    with (folder / "manifest.csv").open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))

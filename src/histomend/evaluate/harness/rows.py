@@ -88,9 +88,9 @@ class MethodRow:
         pixels = result.pixels.reshape(*result.pixels.shape[:2], -1)
         if self.paste and case.mask is not None:
             pixels = np.where(case.mask[..., None], pixels, case.given)
-        t = result.record.figures.get("t")
-        units = max(result.record.units, 1) if self.task == "denoise" else 1
-        return Restored(pixels, seconds, result.record.nfe / units, t and float(t["mean"]))
+        told = result.record.figures
+        nfe, t = told.get("nfe_mean", result.record.nfe), told.get("t")
+        return Restored(pixels, seconds, float(nfe), None if t is None else float(t["mean"]))
 
 
 @dataclass(frozen=True)

@@ -130,8 +130,8 @@ def table1(setting: Setting) -> Reproduced:
     size = cases[0].truth.shape[0]
     caption = (
         f"**Restored artifacts**: {len(cases)} crops of {size}×{size} px of "
-        f"{len(set(block.groups))} clean tiles that none of these trainings used, 12 to 15 % of "
-        "each damaged on purpose, kinds in turn. PSNR, SSIM and SRE with “4095” or “root”: by the "
+        f"{len(set(block.groups))} clean tiles of {setting.slides_of(cases)}, 12 to 15 % of each "
+        "damaged on purpose, kinds in turn. PSNR, SSIM and SRE with “4095” or “root”: by the "
         "definitions of the package behind the paper's table; the others are correct for 8 bits."
     )
     trained = (

@@ -168,7 +168,7 @@ def _reproduced(
     size, small = block.pairs[0].truth.shape[0], block.pairs[0].given.shape[0]
     caption = (
         f"**Enlarged ×{SCALE}** from {small}×{small} to {size}×{size} px: {len(block.pairs)} tiles "
-        "that none of these trainings used, coarser as a scanner with larger pixels would have "
+        f"of {setting.slides_of(block.pairs)}, coarser as a scanner with larger pixels would have "
         "taken them."
     )
     trained = (

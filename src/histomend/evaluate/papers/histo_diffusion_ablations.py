@@ -161,8 +161,8 @@ def _reproduced(
     line = command(name, setting)
     size = block.pairs[0].truth.shape[0]
     caption = (
-        f"**Enlarged ×4** to {size}×{size} px, {len(block.pairs)} tiles that none of these "
-        f"trainings used, {DEGRADATIONS['scanner'][1]}."
+        f"**Enlarged ×4** to {size}×{size} px, {len(block.pairs)} tiles of "
+        f"{setting.slides_of(block.pairs)}, {DEGRADATIONS['scanner'][1]}."
     )
     each = against_each(block, reference, line)
     return Reproduced(

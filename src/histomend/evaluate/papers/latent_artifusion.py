@@ -167,7 +167,7 @@ def fidelity(setting: Setting, line: str) -> tuple[list[Table], list[str], tuple
     size = cases[0].truth.shape[0]
     caption = (
         f"**Latent against pixels, steps, and masks that are off**: {len(cases)} crops of "
-        f"{size}×{size} px that no training of these models used, damaged on purpose."
+        f"{size}×{size} px of {setting.slides_of(cases, trains=False)}, damaged on purpose."
     )
     found = [beside(block, PRINTED, caption, line, [*missing, INTERVALS])]
     each = against_each(block, drawn.name, line, ["psnr", "fsim", "laplacian", "colour"])

@@ -167,12 +167,17 @@ def against_each(
     if not columns or not names:
         return None
     rows = tuple((name, *(_told(found[c.key].get(name), c) for c in columns)) for name in names)
+    # All signs alike, which is the least that can be by chance, times the rows.
+    least = min(1.0, 2 * 0.5 ** len(set(block.groups)) * len(names))
+    notes = [TESTS.format(reference=reference)]
+    if least > 0.05:
+        notes.append(f"With so few tiles for so many rows no p can be under {least:.2f}.")
     return Table(
         f"**Every row against {reference}**, on the same images.",
         line,
         ("", *(c.header for c in columns)),
         rows,
-        (TESTS.format(reference=reference),),
+        tuple(notes),
     )
 
 

@@ -149,7 +149,7 @@ def _reproduced(
     size = block.pairs[0].truth.shape[0]
     caption = (
         f"**Degraded H&E restored**: {len(block.pairs)} crops of {size}×{size} px of "
-        f"{len(set(block.groups))} clean tiles that none of these trainings used. The clean "
+        f"{len(set(block.groups))} clean tiles of {setting.slides_of(block.pairs)}. The clean "
         "versions of the same crops are what sets are compared with."
     )
     trained = (

@@ -15,7 +15,8 @@ import torch
 
 import histomend
 from histomend.errors import DeviceError, InputError
-from histomend.evaluate.harness.datasets import DATASETS, Data
+from histomend.evaluate.harness.cases import Case
+from histomend.evaluate.harness.datasets import DATASETS, Data, about_slides
 from histomend.evaluate.harness.judges import Judge
 from histomend.evaluate.harness.opening import open_judges
 from histomend.evaluate.harness.store import Lines, Store, digest, files_digest
@@ -34,8 +35,8 @@ class Scale:
     Attributes
     ----------
     name : str
-    cases, few : int
-        Images that all rows are run on, and where they take minutes each.
+    cases : int
+        Images that all rows are run on.
     size : int
         Their side in px.
     steps, batch, crop : int
@@ -50,7 +51,6 @@ class Scale:
 
     name: str
     cases: int
-    few: int
     size: int
     steps: int
     batch: int
@@ -61,9 +61,9 @@ class Scale:
 
 
 SCALES = {
-    "tiny": Scale("tiny", 2, 2, 64, 2, 2, 64, tiles=8, calls=3),
-    "small": Scale("small", 8, 4, 128, 60, 8, 128, seeds=3),
-    "paper": Scale("paper", 462, 100, 256, 100_000, 16, 256, seeds=5),
+    "tiny": Scale("tiny", 2, 64, 2, 2, 64, tiles=8, calls=3),
+    "small": Scale("small", 8, 128, 60, 8, 128, seeds=3),
+    "paper": Scale("paper", 462, 256, 100_000, 16, 256, seeds=5),
 }
 """By name. What the papers' own hardware and data took is `paper`."""
 
@@ -158,6 +158,11 @@ class Setting:
         if self.scale.tiles is None:
             return folder
         return first_tiles(folder, self.cache / "tiles" / name, self.scale.tiles)
+
+    def slides_of(self, cases: Sequence[Case], *, trains: bool = True) -> str:
+        """Say of which slides cases are, and whether the trainings here saw them."""
+        seen = self.dataset("he_clean_train") if trains else None
+        return about_slides(self.dataset("he_clean_val"), [case.group for case in cases], seen)
 
     def trained(self, name: str, kind: type[TrainingOptions], **options: Any) -> Path:
         """Train a model, or return the one that was trained so before.
