@@ -23,7 +23,7 @@ from histomend.evaluate.tables import Interval, Table, write_section
 from histomend.models import load_model
 from places import CLEAN
 from rscd_columns import Weights
-from rscd_rows import STORE, Row
+from rscd_rows import STORE, row_of
 
 DEPTHS_UM = (0.0, 10.0, 20.0, 40.0, 60.0, 80.0)
 
@@ -35,7 +35,7 @@ def main() -> None:
     store = Store(chosen.store)
     model = load_model(chosen.model, "cpu")
     settings = {"preset": chosen.preset}
-    rows = [Row("original", "degraded"), Row("restored", "rscd", "rscd", model, settings)]
+    rows = [row_of("original", "degraded"), row_of("restored", "rscd", "rscd", model, settings)]
     curves: dict[str, dict[float, dict[str, Interval]]] = {row.name: {} for row in rows}
     cells = []
     for depth_um in chosen.depths:

@@ -26,7 +26,7 @@ from histomend.evaluate.nuclei import segment_nuclei
 from histomend.evaluate.tables import Table, bootstrap, ratio_of_sums, write_section
 from histomend.models import load_model
 from places import CLEAN
-from rscd_rows import STORE, Row
+from rscd_rows import STORE, row_of
 
 GOAL_DB, GOAL_SHARE = 40.0, 0.02
 
@@ -41,7 +41,7 @@ def main() -> None:
     before = [segment_nuclei(crop.pixels, crop.mpp) for crop in crops]
     cells = []
     for preset in chosen.presets:
-        row = Row(preset, "rscd", "rscd", model, {"preset": preset})
+        row = row_of(preset, "rscd", "rscd", model, {"preset": preset})
         made = store.restored(row, pairs)
         after = [segment_nuclei(r.pixels, crop.mpp) for r, crop in zip(made, crops, strict=True)]
         cells.append((preset, *fidelity_cells(pairs, made), *nuclei_cells(pairs, before, after)))

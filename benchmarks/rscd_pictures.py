@@ -17,7 +17,7 @@ from histomend.evaluate.harness.cases import optical_cases, real_cases
 from histomend.evaluate.harness.store import Store
 from histomend.models import load_model
 from places import CLEAN, REAL
-from rscd_rows import STORE, Row
+from rscd_rows import STORE, row_of
 from sheets import middle, sheet
 
 ZOOM = 2
@@ -32,8 +32,8 @@ def main() -> None:
     else:
         pairs = real_cases(chosen.data or REAL, chosen.crops)
     store = Store(chosen.store)
-    rows = [Row("degraded", "degraded")]
-    rows += [Row(preset, "rscd", "rscd", model, {"preset": preset}) for preset in chosen.presets]
+    rows = [row_of("degraded", "degraded")]
+    rows += [row_of(preset, "rscd", "rscd", model, {"preset": preset}) for preset in chosen.presets]
     made = [store.restored(row, pairs) for row in rows]
     pictures = [
         [

@@ -39,6 +39,7 @@ from histomend.evaluate.harness.cases import (
 )
 from histomend.evaluate.harness.datasets import about_slides
 from histomend.evaluate.harness.judges import Judge
+from histomend.evaluate.harness.rows import FunctionRow, MethodRow
 from histomend.evaluate.harness.store import Store
 from histomend.evaluate.tables import write_section
 from histomend.methods import method_named
@@ -48,8 +49,9 @@ from histomend.models import Model, load_model
 from places import CLEAN, REAL
 from rscd_block import told
 from rscd_columns import Weights
-from rscd_rows import STORE, Kind, Row
+from rscd_rows import STORE, Kind, row_of
 
+Row = MethodRow | FunctionRow
 PRESETS = ("fast", "paper", "author_code")
 ABLATIONS = ("no_recalibration", "fixed_10", "fixed_50", "noise_estimate")
 PRIOR = "deep-image-prior"
@@ -102,9 +104,9 @@ def _fill(
     tested: Set, chosen: argparse.Namespace, judges: list[Judge], notes: list[str], store: Store
 ) -> None:
     """Run and write the tables of one set: quick rows on many fields, all rows on few."""
-    quick = [r for r in tested.rows if r.name in QUICK_ROWS or r.method in QUICK_METHODS]
-    usual = [r for r in tested.rows if r.method != PRIOR]
-    prior = [r for r in tested.rows if r.name in {*QUICK_ROWS, "paper"} or r.method == PRIOR]
+    quick = [r for r in tested.rows if r.name in QUICK_ROWS or _method(r) in QUICK_METHODS]
+    usual = [r for r in tested.rows if _method(r) != PRIOR]
+    prior = [r for r in tested.rows if r.name in {*QUICK_ROWS, "paper"} or _method(r) == PRIOR]
     command = shlex.join(["python", "benchmarks/rscd_table.py", *sys.argv[1:]])
     for part, rows, count in (
         ("many", quick, chosen.all),
@@ -151,18 +153,18 @@ _TITLES = {
 def _rows(chosen: argparse.Namespace, model: Model, pairs: Sequence[Case]) -> list[Row]:
     """Return the rows for one test set, in the order of the paper's tables."""
     known = {
-        "degraded": Row("degraded", "degraded"),
-        IDEAL: Row(IDEAL, "ideal"),
-        "median": Row("median", "baseline", "median"),
-        PRIOR: Row(PRIOR, "baseline", PRIOR),
-        **{method: Row(method, "baseline", method, model) for method in ("ccdf", "rrd")},
+        "degraded": row_of("degraded", "degraded"),
+        IDEAL: row_of(IDEAL, "ideal"),
+        "median": row_of("median", "baseline", "median"),
+        PRIOR: row_of(PRIOR, "baseline", PRIOR),
+        **{method: row_of(method, "baseline", method, model) for method in ("ccdf", "rrd")},
         **{preset: _preset(preset, "rscd", model, preset) for preset in PRESETS},
         **{preset: _preset(preset, "ablation", model, preset) for preset in ABLATIONS},
     }
     rows = [row for name, row in known.items() if name in chosen.rows]
     for title, method, folder in chosen.row:
         rows.append(
-            Row(
+            row_of(
                 title, "baseline", method, model_for(method_named("denoise", method), folder, "cpu")
             )
         )
@@ -174,16 +176,25 @@ def _rows(chosen: argparse.Namespace, model: Model, pairs: Sequence[Case]) -> li
         )
     # A further row belongs to the test set that its model can see.
     channels = model.config.channels
-    rows = [row for row in rows if row.model is None or row.model.config.channels == channels]
+    rows = [row for row in rows if _channels(row) in (None, channels)]
     if any(pair.without_noise is None for pair in pairs):
         rows = [row for row in rows if row.kind != "ideal"]
     order: tuple[Kind, ...] = ("degraded", "ideal", "baseline", "rscd", "ablation")
     return sorted(rows, key=lambda row: order.index(row.kind))
 
 
+def _method(row: Row) -> str:
+    return row.method if isinstance(row, MethodRow) else ""
+
+
+def _channels(row: Row) -> int | None:
+    model = row.model if isinstance(row, MethodRow) else None
+    return None if model is None else int(model.config.channels)
+
+
 def _preset(title: str, kind: Kind, model: Model, preset: str) -> Row:
     calibrated_sampling(preset, model.config)  # a misspelt name should not cost minutes
-    return Row(title, kind, "rscd", model, {"preset": preset})
+    return row_of(title, kind, "rscd", model, {"preset": preset})
 
 
 def _scales(pairs: Sequence[Case]) -> str:

@@ -29,6 +29,7 @@ from histomend.evaluate.column import Column
 from histomend.evaluate.harness.block import Block
 from histomend.evaluate.harness.cases import DEGRADATIONS, coarse_cases
 from histomend.evaluate.harness.datasets import about_slides
+from histomend.evaluate.harness.rows import MethodRow
 from histomend.evaluate.harness.standings import met
 from histomend.evaluate.harness.store import Store
 from histomend.evaluate.tables import Interval, write_section
@@ -47,7 +48,7 @@ from upscale_judges import (
     judges_of,
     scan_judge,
 )
-from upscale_rows import SIZE, STORE, Row, add_row_options, fitting, rows_of, section
+from upscale_rows import SIZE, STORE, add_row_options, fitting, rows_of, section
 
 # The paper's scale, at which all tiles are enlarged.
 PAPER = 4
@@ -80,7 +81,7 @@ class Part:
     name: str
     scale: int
     count: int | None
-    rows: Sequence[Row]
+    rows: Sequence[MethodRow]
 
 
 def main() -> None:
@@ -105,7 +106,7 @@ def main() -> None:
         _write(chosen, part, block, notes, refused)
 
 
-def _parts(chosen: argparse.Namespace, rows: Sequence[Row]) -> list[Part]:
+def _parts(chosen: argparse.Namespace, rows: Sequence[MethodRow]) -> list[Part]:
     """Return the tables that are asked for: quick rows on all tiles, all rows on few."""
     quick = [row for row in rows if row.name not in SLOW]
     found = []

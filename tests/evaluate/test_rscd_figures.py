@@ -14,6 +14,7 @@ from histomend.errors import ImageSizeError, InputError
 from histomend.evaluate.column import Column
 from histomend.evaluate.harness import cases
 from histomend.evaluate.harness.judges import Fields
+from histomend.evaluate.harness.opening import parts
 from histomend.evaluate.harness.standings import standing
 from histomend.evaluate.harness.store import Store
 from histomend.evaluate.tables import Interval
@@ -130,13 +131,12 @@ def test_rows_without_a_figure_or_an_interval_are_not_compared(load) -> None:
 
 
 def test_fields_are_described_in_parts_or_whole(load) -> None:
-    columns = load("rscd_columns")
     images = [np.full((128, 128, 3), k, np.uint8) for k in range(2)]
-    cut, groups = columns.parts(images, ["a", "b"], 64)
+    cut, groups = parts(images, ["a", "b"], 64)
     assert cut.shape == (8, 64, 64, 3)
     assert groups == ["a"] * 4 + ["b"] * 4
-    assert columns.parts(images, ["a", "b"], None)[0].shape == (2, 128, 128, 3)
-    assert columns.parts(images, ["a", "b"], 200)[0].shape == (2, 128, 128, 3)
+    assert parts(images, ["a", "b"], None)[0].shape == (2, 128, 128, 3)
+    assert parts(images, ["a", "b"], 200)[0].shape == (2, 128, 128, 3)
 
 
 def test_distances_need_enough_fields_and_are_0_for_the_truth(load) -> None:
@@ -175,7 +175,7 @@ def test_measures_without_weights_are_named_and_not_made_up(load, tmp_path: Path
 def test_what_was_restored_is_not_restored_again(load, tmp_path: Path) -> None:
     rows = load("rscd_rows")
     pairs = [cases.Case(f"{k}", "a", k, ramp(), ramp()) for k in range(2)]
-    row = rows.Row("median", "baseline", "median")
+    row = rows.row_of("median", "baseline", "median")
     made = Store(tmp_path).restored(row, pairs)
     with (tmp_path / "records.jsonl").open("a") as file:
         file.write('{"key": "half')

@@ -189,7 +189,7 @@ def rows(setting: Setting) -> list[Restores[Any]]:
     model = load_denoiser(MODEL, setting.device)
     found: list[Restores[Any]] = [
         left_alone(),
-        FunctionRow("noise alone gone", "ideal", _without_noise),
+        FunctionRow("noise alone gone", "ideal", _without_noise, timed=False),
         MethodRow("median", "baseline", "denoise", "median"),
         *([] if setting.is_tiny else [_method("deep-image-prior", None)]),
         *baselines(setting),
