@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from histomend.curate.cutting import Advance, cut_slide
 from histomend.curate.settings import TileSettings
-from histomend.errors import InputError, OutputError, SettingError
+from histomend.errors import InputError, OutputError, SettingError, display_name
 from histomend.image import make_folder, write_text
 from histomend.image.reading import file_sha256
 from histomend.image.regular_files import MOST_MANIFEST, check_regular_file, read_text
@@ -138,7 +138,7 @@ class Collection:
         found = cut_slide(path, name, folder, self.settings, advance)
         report = {
             "slide": name,
-            "source": path.name,
+            "source": display_name(path.name),
             "source_sha256": sha256,
             "split": self.splits[name],
             "tiles": len(found.tiles),
@@ -210,7 +210,8 @@ def _named(paths: Sequence[Path]) -> dict[str, Path]:
     slides: dict[str, Path] = {}
     for path in paths:
         # Tiles of two files must not share a folder, also where case makes no difference.
-        name = folder_name(path).removesuffix(".ome")
+        # What is not UTF-8 is shown as such: manifests and states are text.
+        name = display_name(folder_name(path)).removesuffix(".ome")
         clash = next((other for other in slides if other.lower() == name.lower()), None)
         if clash is not None:
             raise SettingError(
