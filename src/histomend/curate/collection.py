@@ -7,13 +7,14 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from histomend.curate.cutting import Advance, cut_slide
 from histomend.curate.settings import TileSettings
-from histomend.errors import InputError, OutputError, SettingError, display_name
+from histomend.errors import HistomendError, InputError, OutputError, SettingError, display_name
 from histomend.image import make_folder, write_text
 from histomend.image.reading import file_sha256
 from histomend.image.regular_files import MOST_MANIFEST, check_regular_file, read_text
@@ -41,12 +42,14 @@ class Collection:
     slides : the file of each slide, by its name.
     splits : "train" or "val" for each name.
     settings : what tiles are wanted.
+    begun : what was made for it: folders, and the list of what is wanted.
     """
 
     folder: Path
     slides: dict[str, Path]
     splits: dict[str, str]
     settings: TileSettings
+    begun: tuple[Path, ...] = ()
 
     @classmethod
     def begin(
@@ -74,7 +77,7 @@ class Collection:
         """
         slides = _named(list_images(inputs, (*IMAGE_SUFFIXES, *SLIDE_FILES)))
         splits = split_slides(list(slides), settings.validation_share, settings.seed)
-        made = cls(folder, slides, splits, settings)
+        begun: list[Path] = []
         wanted = json.loads(json.dumps({"settings": asdict(settings), "slides": splits}))
         record = folder / _WANTED
         if folder.exists() and not folder.is_dir():
@@ -87,9 +90,16 @@ class Collection:
                 )
             _check_same(record, wanted)
         else:
-            make_folder(folder)
+            begun = [*make_folder(folder), record]
             write_text(record, json.dumps(wanted, indent=2) + "\n", force=True)
-        return made
+        return cls(folder, slides, splits, settings, tuple(begun))
+
+    def forget(self) -> None:
+        """Remove what `begin` made, unless something lies in it."""
+        if _without_tiles(self.folder):
+            for path in reversed(self.begun):
+                with suppress(OSError):
+                    path.rmdir() if path.is_dir() else path.unlink()
 
     def done(self, name: str) -> Report | None:
         """Return the report of a slide that an earlier call finished, or None."""
@@ -134,8 +144,14 @@ class Collection:
                 "Leave one of them out."
             )
         folder = self.folder / name
-        make_folder(folder)
-        found = cut_slide(path, name, folder, self.settings, advance)
+        made = make_folder(folder)
+        try:
+            found = cut_slide(path, name, folder, self.settings, advance)
+        except HistomendError:
+            for place in reversed(made):
+                with suppress(OSError):  # tiles that were cut stay
+                    place.rmdir()
+            raise
         report = {
             "slide": name,
             "source": display_name(path.name),
