@@ -54,7 +54,7 @@ VERBS = {
     ),
     "upscale": ("upscale a.png -o out/u.png --method bicubic --scale 2", "--scale 3"),
     "detect": (
-        "detect a.png -o out/m.png --labels --overview --summary out/all.csv",
+        "detect a.png -o out/m.png --labels --overview",
         "--region 0,0,64,64",
     ),
     "simulate": ("simulate a.png -o out/s.png --kind ink", "--seed 2"),
@@ -101,8 +101,9 @@ class Ground:
             code, text = forked(["verify", image], folder)
             if code != 0:
                 return f"verify ends with {code}: {text[-300:]}"
-        else:
-            settle(folder / RESULT)
+        # What was only prepared is cleared by whoever comes into its folder next.
+        for place in (folder / RESULT, folder / RESULT / "maps"):
+            settle(place)
         found = contents(folder / RESULT)
         if found in (self.old, self.new):
             return ""
