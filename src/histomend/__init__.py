@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         restore_slide,
         upscale_slide,
     )
+    from histomend.curate.adapting import adapt
     from histomend.damage.artifacts import KINDS, Damaged, simulate
     from histomend.detect.threshold import Thresholds
     from histomend.errors import (
@@ -98,6 +99,7 @@ __all__ = [
     "Verification",
     "WeightsError",
     "__version__",
+    "adapt",
     "decide",
     "denoise",
     "denoise_slide",
@@ -125,6 +127,7 @@ __all__ = [
 _HOMES = {
     "histomend.api": ("denoise", "detect", "find_artifacts", "restore", "upscale"),
     "histomend.api_slides": ("denoise_slide", "detect_slide", "restore_slide", "upscale_slide"),
+    "histomend.curate.adapting": ("adapt",),
     "histomend.damage.artifacts": ("KINDS", "Damaged", "simulate"),
     "histomend.detect.threshold": ("Thresholds",),
     "histomend.image": ("Image", "read_image", "write_image"),

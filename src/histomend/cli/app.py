@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 import histomend
 from histomend.cli import (
     EXIT_INTERRUPTED,
+    adapt,
     auto,
     convert,
     demo,
@@ -87,6 +88,7 @@ for verb in (
     evaluate.evaluate,
     simulate.simulate,
     tiles.tiles,
+    adapt.adapt,
     verify.undo,
     verify.verify,
     models.presets,
