@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         ValueRangeError,
         WeightsError,
     )
+    from histomend.evaluate.audit.audit import audit
     from histomend.image import Image, read_image, write_image
     from histomend.image.stack_files import read_stack, write_stack
     from histomend.image.stacks import Stack
@@ -100,6 +101,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "adapt",
+    "audit",
     "decide",
     "denoise",
     "denoise_slide",
@@ -130,6 +132,7 @@ _HOMES = {
     "histomend.curate.adapting": ("adapt",),
     "histomend.damage.artifacts": ("KINDS", "Damaged", "simulate"),
     "histomend.detect.threshold": ("Thresholds",),
+    "histomend.evaluate.audit.audit": ("audit",),
     "histomend.image": ("Image", "read_image", "write_image"),
     "histomend.image.stack_files": ("read_stack", "write_stack"),
     "histomend.image.stacks": ("Stack",),

@@ -12,6 +12,7 @@ import histomend
 from histomend.cli import (
     EXIT_INTERRUPTED,
     adapt,
+    audit,
     auto,
     convert,
     demo,
@@ -86,6 +87,7 @@ for verb in (
     show.show,
     detect.detect,
     evaluate.evaluate,
+    audit.audit,
     simulate.simulate,
     tiles.tiles,
     adapt.adapt,
