@@ -2,9 +2,9 @@
 
     python benchmarks/audit_coverage.py --data ../shared/data --tiles 20
 
-In each clean tile of `he_clean_val` a hole is restored whose truth is known; the interval comes from
-trials elsewhere in the tile alone. Writes how many pixels of the hole lie in it, by slide, into
-``docs/results/restoration.md``.
+In each clean tile of `he_clean_val` a hole is restored whose truth is known; the interval comes
+from trials elsewhere in the tile alone. Writes how many pixels of the hole lie in it, by slide,
+into ``docs/results/restoration.md``.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def main() -> None:
         "audit-coverage",
         Table(
             f"**Intervals of `histomend audit`, checked**: a blob of {AREA:.0%} in tiles of slides "
-            f"that no training used, restored with {SEEDS} seeds; the interval of {LEVEL:.0%} comes "
-            "from trials elsewhere in the tile. Width: of the interval, luma from 0 to 1.",
+            f"that no training used, restored with {SEEDS} seeds; the interval of {LEVEL:.0%} "
+            "comes from trials elsewhere in the tile. Width: of the interval, luma from 0 to 1.",
             command,
             ("preset", "slide", "tiles", "trials", "pixels within, %", "width"),
             tuple(rows),
