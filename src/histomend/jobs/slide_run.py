@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, TypeAlias
 import torch
 
 import histomend
-from histomend.errors import JobError, OutputError
+from histomend.errors import JobError, OutputError, display_name
 from histomend.image import Image, check_target, write_atomically
 from histomend.jobs.companions import record_of
 from histomend.jobs.engines import given_threads
@@ -224,7 +224,7 @@ class _SlideRun:
         plan = self._job.plan
         finished = sum(self._journal.has(part.key) for part in plan.parts)
         if finished:
-            said = self._job.path, finished, len(plan.parts)
+            said = display_name(self._job.path), finished, len(plan.parts)
             _log.info("%s: goes on with %d of %d parts done", *said)
         ahead = 2 if self._engine is None else self._engine.ahead
         put: set[str] = set()

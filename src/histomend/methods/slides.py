@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from histomend.detect.slides import encoded, find_on_slide, search_slide, slide_features
-from histomend.errors import MaskError, OutputError, SettingError
+from histomend.errors import MaskError, OutputError, SettingError, display_name
 from histomend.image import Image, check_target
 from histomend.image.reading import content_kind, file_sha256
 from histomend.jobs.job import Job, Mask, RestoreOptions
@@ -105,7 +105,7 @@ def decide_slide(
     plan = plan_slide(masks, size, mpp=about.mpp, scale=scale)
     notices = (*about.notices, *notices, *masks.notices, *said)
     for notice in notices:
-        _log.info("%s: %s", path, notice)
+        _log.info("%s: %s", display_name(path), display_name(notice))
     options = RestoreOptions(
         info.name, preset, steps, sampler, seed, device, batch, samples, detect
     )
