@@ -167,6 +167,7 @@ def _sink(job: SlideJob, slide: Slide, *, again: bool) -> SlideSink:
             icc=job.source.icc,
             name=job.path.name,
             lossless=not writing.lossy,
+            beside={} if writing.drop else slide.reader.beside(),
             force=force,
         )
     if job.container == DICOM:

@@ -34,6 +34,8 @@ from histomend.slides.tiff_levels import LevelPixels, check_places, pyramid_leve
 from histomend.slides.tiff_structure import TiffStructure
 
 _APERIO = "Aperio SVS"
+BESIDE = ("label", "macro")
+"""Images beside a slide that a new pyramid takes over; the macro image often shows the label."""
 
 
 class Reader(Protocol):
@@ -54,6 +56,9 @@ class Reader(Protocol):
 
     def read(self, region: Region, level: int = 0) -> Pixels:
         """Return (h, w, 3) of a region (x, y, w, h), in pixels of its level."""
+
+    def beside(self) -> dict[str, Pixels]:
+        """Return the images beside the slide, (H, W, 3) uint8: its label and macro image."""
 
 
 @dataclass(frozen=True)
@@ -247,6 +252,10 @@ class _StoredReader:
             pixels[~scanned] = np.iinfo(pixels.dtype).max
         return pixels
 
+    def beside(self) -> dict[str, Pixels]:
+        """Return nothing: what is edited in place keeps them as they are."""
+        return {}
+
 
 class _TiffReader:
     """Regions of a TIFF, through the reader of images."""
@@ -258,6 +267,10 @@ class _TiffReader:
     def read(self, region: Region, level: int = 0) -> Pixels:
         """Return (h, w, 3) of a region."""
         return read_tiff(self._path, region, least=1).pixels
+
+    def beside(self) -> dict[str, Pixels]:
+        """Return nothing: a TIFF that no scanner wrote does not name them."""
+        return {}
 
 
 class _ScannedReader:
@@ -290,6 +303,19 @@ class _ScannedReader:
         pixels = values[..., :3].copy()
         pixels[unscanned(values, self._frame)] = self._background
         return pixels
+
+    def beside(self) -> dict[str, Pixels]:
+        """Return the label and the macro image, where there are any."""
+        found = self._slide.associated_images
+        try:
+            return {
+                name: np.asarray(found[name].convert("RGB")) for name in BESIDE if name in found
+            }
+        except Exception as error:  # each library has its own tree of errors
+            raise UnreadableImageError(
+                f"{self._path}: its label or macro image cannot be decoded ({error}). Leave them "
+                "out: --no-label."
+            ) from error
 
 
 @contextmanager
