@@ -240,6 +240,21 @@ def _mask_sha256(mask: Path, classes: Sequence[str] | None) -> str:
     return file_sha256(mask) + said
 
 
+def slide_factor(slide: Path, scale: float | None) -> int:
+    """Return by how much a whole slide is enlarged.
+
+    Raises
+    ------
+    SettingError
+        It is no whole number.
+    """
+    if scale is None or not float(scale).is_integer() or scale < 2:
+        raise SettingError(
+            f"{slide}: a whole slide is enlarged by a whole number, 2 or more: --scale 2."
+        )
+    return int(scale)
+
+
 def decide_slide_field(
     task: str,
     slide: str | Path,
@@ -273,11 +288,8 @@ def decide_slide_field(
     info = method_named(task, method)
     factor = 1
     if task == "upscale":
-        if scale is None or not float(scale).is_integer() or scale < 2:
-            raise SettingError(
-                f"{path}: a whole slide is enlarged by a whole number, 2 or more: --scale 2."
-            )
-        factor, options = int(scale), {**options, "scale": float(scale)}
+        factor = slide_factor(path, scale)
+        options = {**options, "scale": float(factor)}
     with open_slide(path, mpp=mpp) as opened:
         about, size = opened.about, opened.size
         if lossy and about.pixels.dtype.itemsize > 1:

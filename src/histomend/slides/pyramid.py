@@ -22,7 +22,13 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from histomend.errors import ImageSizeError, SettingError, UnsupportedImageError
+from histomend.errors import (
+    ImageSizeError,
+    SettingError,
+    UnsupportedImageError,
+    display_name,
+    utf8,
+)
 from histomend.image.pixels import Pixels, check_mpp
 from histomend.image.replacing import write_atomically
 from histomend.image.writing import check_target
@@ -326,7 +332,7 @@ def _ome_xml(
         f'<OME xmlns="{space}" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
         f'xsi:schemaLocation="{space} {space}/ome.xsd" Creator="Histomend">{images}</OME>'
     )
-    return xml.encode("utf-8")
+    return utf8(xml)
 
 
 def _ome_image(
@@ -339,7 +345,7 @@ def _ome_image(
 ) -> str:
     samples, dtype = kind
     return (
-        f'<Image ID="Image:{number}" Name={quoteattr(name)}>'
+        f'<Image ID="Image:{number}" Name={quoteattr(display_name(name))}>'
         f'<Pixels ID="Pixels:{number}" DimensionOrder="XYCZT" Type="{dtype}" SizeX="{size[0]}" '
         f'SizeY="{size[1]}" SizeC="{samples}" SizeZ="1" SizeT="1" BigEndian="false" '
         f'Interleaved="true"{physical}>'

@@ -157,6 +157,23 @@ def is_whole_slide(path: Path) -> bool:
     return tiled and (len(levels) > 1 or levels[0].width * levels[0].height > MAX_PIXELS)
 
 
+def is_worked_on_by_parts(path: Path, task: str) -> bool:
+    """Tell whether a verb takes a file as a whole slide, and not as an image.
+
+    Pyramids that no scanner wrote are restored as slides, and denoised or enlarged as the stacks
+    that they may be.
+
+    Parameters
+    ----------
+    task : "restore", "denoise" or "upscale"
+
+    Raises
+    ------
+    UnreadableImageError, UnsupportedImageError
+    """
+    return is_whole_slide(path) if task == "restore" else is_of_scanner(path)
+
+
 def _is_pyramid(path: Path) -> bool:
     """Tell whether a TIFF that is not edited in place has tiles and levels."""
     with open_tiff(path) as (file, _):
