@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,6 +52,7 @@ for line in sys.stdin:
             work(json.loads(line))
             code = 0
         except BaseException as error:
+            code = 2 if type(error).__name__ == "OutputError" else 1
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         finally:
             os._exit(code)
@@ -208,6 +210,11 @@ def trials(
                 code = server.run({**wish, "output": str(output)}, after, since=since)
                 if code == 0:
                     break
+                if code == 2:  # killed when at most the folder of the journal was left to remove
+                    assert output.exists()
+                    assert {path.name for path in journal_of(output).glob("*")} <= {"plan.json"}
+                    shutil.rmtree(journal_of(output), ignore_errors=True)
+                    break
                 assert code == -signal.SIGKILL
                 phases[phase(here, output)] += 1
                 left, done = left - 1, done + 1
@@ -229,9 +236,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--block", type=int, default=256)
     parser.add_argument("--assembly", action="store_true")
+    parser.add_argument("--steps", type=int, help="draw what is masked, in so many steps")
     chosen = parser.parse_args()
     total: Counter[str] = Counter()
     wish = {"slide": chosen.slide, "mask": chosen.mask, "device": "cpu"}
+    if chosen.steps is not None:
+        wish |= {"preset": "generate", "steps": chosen.steps}
     with tempfile.TemporaryDirectory() as name:
         options = {"seed": chosen.seed, "block_px": chosen.block, "assembly": chosen.assembly}
         found = trials(chosen.kills, wish, Path(name), **options)
