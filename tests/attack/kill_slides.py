@@ -224,6 +224,7 @@ def trials(
                 assert server.run({**wish, "output": str(output)}) == 0
             assert hashlib.sha256(output.read_bytes()).hexdigest() == expected
             assert sorted(path.name for path in here.iterdir()) == ["out.ledger.json", output.name]
+            shutil.rmtree(here)  # of large slides there would be many
             yield phases, done
 
 

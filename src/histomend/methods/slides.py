@@ -31,6 +31,7 @@ from histomend.slides.compact import check_compactable
 from histomend.slides.dicom_frames import check_one_instance
 from histomend.slides.slide_sink import APPENDED, COMPACT, DICOM, PYRAMID
 from histomend.slides.source import ArraySource
+from histomend.slides.tile_folders import is_tile_folder
 from histomend.slides.whole import BESIDE, Slide, open_slide
 from histomend.tiles.slide_plan import plan_slide
 
@@ -211,7 +212,8 @@ def _decided(
 
 def _container(slide: Slide, writing: Writing) -> tuple[str, tuple[str, ...]]:
     """Return how a slide is written, and what is to be said of it."""
-    if writing.target.suffix.lower() == ".dcm" and content_kind(slide.path) == "DICOM":
+    dicom = not is_tile_folder(slide.path) and content_kind(slide.path) == "DICOM"
+    if dicom and writing.target.suffix.lower() == ".dcm":
         if writing.compact or writing.lossy:
             raise SettingError(
                 f"{writing.target}: a DICOM slide is written frame by frame, with what was "
