@@ -146,7 +146,7 @@ def test_data_that_is_not_there_is_named_with_a_way_to_get_it(
     (tmp_path / "he_clean_val").mkdir()
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     assert Data().of("he_clean_val") == tmp_path / "he_clean_val"
-    assert not Data().has("opensrh")
+    assert not Data().has("srh")
     assert all(one.about and one.how.endswith((".", ")")) for one in DATASETS.values())
 
 
