@@ -50,9 +50,10 @@ lint: $(DEV_STAMP) ## Check style, types and the floors
 reproduce: $(CORE_STAMP) ## Every table and figure of the papers at the scale tiny, on drawn tissue
 	$(ONE_THREAD) $(BIN)/histomend reproduce all --scale tiny --data made-up -o reproduced $(ARGS)
 
-attack: $(DEV_STAMP) ## Damaged files for all readers, and hostile command lines, for hours
+attack: $(DEV_STAMP) ## Damaged files, hostile command lines, kills and full disks, for hours
 	$(ONE_THREAD) $(BIN)/python tests/attack/fuzz_readers.py $(ARGS)
 	$(ONE_THREAD) $(BIN)/python tests/attack/attack_lines.py $(ARGS)
+	$(ONE_THREAD) $(BIN)/python tests/attack/over_results.py
 
 wheel-smoke: ## Build the wheel, install it into a new environment, do the main job with it
 	PYTHON='$(PYTHON)' TORCH='$(TORCH)' .ci/wheel-smoke

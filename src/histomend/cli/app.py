@@ -11,6 +11,8 @@ from typer.core import TyperGroup
 import histomend
 from histomend.cli import (
     EXIT_INTERRUPTED,
+    adapt,
+    audit,
     auto,
     convert,
     demo,
@@ -87,8 +89,10 @@ for verb in (
     detect.detect,
     evaluate.evaluate,
     reproduce.reproduce,
+    audit.audit,
     simulate.simulate,
     tiles.tiles,
+    adapt.adapt,
     verify.undo,
     verify.verify,
     models.presets,

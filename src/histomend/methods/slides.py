@@ -15,7 +15,7 @@ from typing import Any
 from histomend.detect.slides import encoded, find_on_slide, search_slide, slide_features
 from histomend.errors import MaskError, OutputError, SettingError
 from histomend.image import Image, check_target
-from histomend.image.reading import file_sha256
+from histomend.image.reading import content_kind, file_sha256
 from histomend.jobs.job import Job, Mask, RestoreOptions
 from histomend.jobs.journal import journal_of
 from histomend.jobs.slide_fields import SlideFieldJob
@@ -28,7 +28,8 @@ from histomend.methods.loading import ModelLike, model_for
 from histomend.methods.where import LEARNED, THRESHOLD, Where
 from histomend.models import Model
 from histomend.slides.compact import check_compactable
-from histomend.slides.slide_sink import APPENDED, COMPACT, PYRAMID
+from histomend.slides.dicom_frames import check_one_instance
+from histomend.slides.slide_sink import APPENDED, COMPACT, DICOM, PYRAMID
 from histomend.slides.source import ArraySource
 from histomend.slides.whole import Slide, open_slide
 from histomend.tiles.slide_plan import plan_slide
@@ -38,6 +39,7 @@ _SUFFIXES: dict[str, tuple[str, ...]] = {
     APPENDED: (".svs", ".tif", ".tiff"),
     COMPACT: (".svs", ".tif", ".tiff"),
     PYRAMID: (".tif", ".tiff"),
+    DICOM: (".dcm",),
 }
 LABELS = ("label", "macro")
 """What is left out without the label: the macro image often shows it too."""
@@ -211,6 +213,15 @@ def _decided(
 
 def _container(slide: Slide, writing: Writing) -> tuple[str, tuple[str, ...]]:
     """Return how a slide is written, and what is to be said of it."""
+    if writing.target.suffix.lower() == ".dcm" and content_kind(slide.path) == "DICOM":
+        if writing.compact or writing.lossy:
+            raise SettingError(
+                f"{writing.target}: a DICOM slide is written frame by frame, with what was "
+                "replaced in it. Leave --compact, --no-label and --lossy away, or write a pyramid: "
+                "-o NAME.tif."
+            )
+        check_one_instance(slide.path, len(slide.reader.levels))
+        return DICOM, ()
     if not slide.appendable:
         if writing.drop:
             raise SettingError(
@@ -234,6 +245,21 @@ def _container(slide: Slide, writing: Writing) -> tuple[str, tuple[str, ...]]:
 def _mask_sha256(mask: Path, classes: Sequence[str] | None) -> str:
     said = "" if classes is None else f" {json.dumps(sorted(classes))}"
     return file_sha256(mask) + said
+
+
+def slide_factor(slide: Path, scale: float | None) -> int:
+    """Return by how much a whole slide is enlarged.
+
+    Raises
+    ------
+    SettingError
+        It is no whole number.
+    """
+    if scale is None or not float(scale).is_integer() or scale < 2:
+        raise SettingError(
+            f"{slide}: a whole slide is enlarged by a whole number, 2 or more: --scale 2."
+        )
+    return int(scale)
 
 
 def decide_slide_field(
@@ -269,11 +295,8 @@ def decide_slide_field(
     info = method_named(task, method)
     factor = 1
     if task == "upscale":
-        if scale is None or not float(scale).is_integer() or scale < 2:
-            raise SettingError(
-                f"{path}: a whole slide is enlarged by a whole number, 2 or more: --scale 2."
-            )
-        factor, options = int(scale), {**options, "scale": float(scale)}
+        factor = slide_factor(path, scale)
+        options = {**options, "scale": float(factor)}
     with open_slide(path, mpp=mpp) as opened:
         about, size = opened.about, opened.size
         if lossy and about.pixels.dtype.itemsize > 1:

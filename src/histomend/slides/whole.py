@@ -43,10 +43,14 @@ class Reader(Protocol):
     ----------
     levels : list of (width, height)
         Level 0 first.
+    factors : list of float
+        How many pixels of level 0 lie along the side of one of each.
     """
 
     @property
     def levels(self) -> list[tuple[int, int]]: ...
+    @property
+    def factors(self) -> list[float]: ...
 
     def read(self, region: Region, level: int = 0) -> Pixels:
         """Return (h, w, 3) of a region (x, y, w, h), in pixels of its level."""
@@ -148,6 +152,23 @@ def is_whole_slide(path: Path) -> bool:
     return tiled and (len(levels) > 1 or levels[0].width * levels[0].height > MAX_PIXELS)
 
 
+def is_worked_on_by_parts(path: Path, task: str) -> bool:
+    """Tell whether a verb takes a file as a whole slide, and not as an image.
+
+    Pyramids that no scanner wrote are restored as slides, and denoised or enlarged as the stacks
+    that they may be.
+
+    Parameters
+    ----------
+    task : "restore", "denoise" or "upscale"
+
+    Raises
+    ------
+    UnreadableImageError, UnsupportedImageError
+    """
+    return is_whole_slide(path) if task == "restore" else is_of_scanner(path)
+
+
 def _is_pyramid(path: Path) -> bool:
     """Tell whether a TIFF that is not edited in place has tiles and levels."""
     with open_tiff(path) as (file, _):
@@ -234,6 +255,7 @@ class _StoredReader:
     def __init__(self, pixels: list[LevelPixels]) -> None:
         self._pixels = pixels
         self.levels = [(each.level.width, each.level.height) for each in pixels]
+        self.factors = [float(each.level.factor) for each in pixels]
 
     def read(self, region: Region, level: int = 0) -> Pixels:
         """Return (h, w, 3) of a region."""
@@ -248,7 +270,7 @@ class _TiffReader:
 
     def __init__(self, path: Path, size: tuple[int, int]) -> None:
         self._path = path
-        self.levels = [size]
+        self.levels, self.factors = [size], [1.0]
 
     def read(self, region: Region, level: int = 0) -> Pixels:
         """Return (h, w, 3) of a region."""
@@ -262,9 +284,9 @@ class _ScannedReader:
         self._slide, self._path = slide, path
         self._frame = slide_frame(slide)
         self._background = np.array(background_colour(slide), np.uint8)
-        self._factors = [float(factor) for factor in slide.level_downsamples]
+        self.factors = [float(factor) for factor in slide.level_downsamples]
         size = self._frame.width, self._frame.height
-        self.levels = [size, *(self._size(size, factor) for factor in self._factors[1:])]
+        self.levels = [size, *(self._size(size, factor) for factor in self.factors[1:])]
 
     def _size(self, size: tuple[int, int], factor: float) -> tuple[int, int]:
         return max(1, int(size[0] / factor)), max(1, int(size[1] / factor))
@@ -272,7 +294,7 @@ class _ScannedReader:
     def read(self, region: Region, level: int = 0) -> Pixels:
         """Return (h, w, 3) of a region."""
         x, y, w, h = region
-        factor = self._factors[level]
+        factor = self.factors[level]
         left, top = round(x * factor) + self._frame.offset[0], round(y * factor)
         corner = left, top + self._frame.offset[1]
         try:

@@ -12,7 +12,8 @@ from histomend.evaluate.harness.rows import MethodRow
 from histomend.evaluate.papers.reproduction import Reproduced, caveats, command
 from histomend.evaluate.papers.rscd import baselines
 from histomend.evaluate.papers.setting import Setting
-from histomend.evaluate.study import PREFERENCE, Study, pairs_of, report
+from histomend.evaluate.study import PREFERENCE, Study, pairs_of
+from histomend.evaluate.study_report import report
 from histomend.evaluate.tables import Table
 
 OURS = "RSCD"
