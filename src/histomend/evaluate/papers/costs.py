@@ -146,7 +146,7 @@ def _machine(setting: Setting) -> str:
     return torch.cuda.get_device_name()
 
 
-def untrained(arch: str, space: Space | None = None, device: str = "cpu") -> Model:
+def untrained(arch: str, space: Space | None = None, device: str | torch.device = "cpu") -> Model:
     """Return a model of the papers' sizes with fresh weights, on pixels or on a latent."""
     if isinstance(space, LatentSpace):
         config = ModelConfig(
