@@ -13,7 +13,16 @@ from typer.testing import CliRunner
 from histomend.cli.app import app
 from histomend.errors import DeviceError, InputError, MissingDependencyError, SettingError
 from histomend.evaluate.harness.datasets import DATASETS, VARIABLE, Data, about_slides
-from histomend.evaluate.papers import NAMES, artifusion, chosen, costs, downstream, reproduce, rscd
+from histomend.evaluate.papers import (
+    NAMES,
+    artifusion,
+    chosen,
+    costs,
+    diagnosis,
+    downstream,
+    reproduce,
+    rscd,
+)
 from histomend.evaluate.papers import histo_diffusion_printed as histo
 from histomend.evaluate.papers.classifiers import (
     SMALL,
@@ -91,7 +100,7 @@ def test_mcnemar_counts_what_only_one_has_right() -> None:
 
 def test_outcomes_need_a_sure_classifier() -> None:
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.55, 0.45]])
-    found = downstream.outcome(probabilities, np.array([0, 1, 0]), 0.6)
+    found = diagnosis.outcome(probabilities, np.array([0, 1, 0]), 0.6)
     assert found.tolist() == ["right", "wrong", "undecided"]
 
 

@@ -43,9 +43,9 @@ NAMES: dict[str, Name] = {
     "artifusion-table1": Name(
         "artifusion:table1", "fidelity of restored artifacts, beside CycleGAN", paper=_ATLAS
     ),
-    "artifusion-table2": Name("costs:artifusion", "parameters, multiplications, seconds", data=()),
+    "artifusion-table2": Name("costs:table2", "parameters, multiplications, seconds", data=()),
     "artifusion-table3": Name(
-        "downstream:artifusion",
+        "downstream:table3",
         "tissue classified clean, damaged and restored",
         ("he_clean_train", "labelled_tissue"),
         (*_ATLAS, "labelled_tissue"),
@@ -72,7 +72,7 @@ NAMES: dict[str, Name] = {
     ),
     "rscd-fig6": Name("rscd_raters:fig6", "which restoration raters prefer", paper=_SRH),
     "rscd-fig7": Name(
-        "downstream:rscd",
+        "diagnosis:fig7",
         "classified right, wrong or not at all, before and after",
         ("labelled_tissue",),
         _SRH,

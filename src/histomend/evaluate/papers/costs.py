@@ -86,7 +86,7 @@ HEADER = (
 )  # fmt: skip
 
 
-def artifusion(setting: Setting) -> Reproduced:
+def table2(setting: Setting) -> Reproduced:
     """Count the papers' networks, and time their calls."""
     rows = [cyclegan_cost(setting)]
     archs = {"unet": "U-Net", "add": "Add", "full": "full"}

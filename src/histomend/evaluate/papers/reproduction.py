@@ -207,6 +207,13 @@ def losses(
     return said
 
 
+def standings(
+    block: Block, ours: Sequence[str], others: Sequence[str], keys: Collection[str] | None = None
+) -> list[str]:
+    """Say where the best of our rows is first, and where it is best or behind."""
+    return block.standings("Ours", ours, {"the others": others}, keys)
+
+
 def pictures_of(block: Block, row: str, key: str) -> tuple[Picture, ...]:
     """Return the best and the worst cases of a row by a column, to be compared with the truth."""
     values = block.values[row].get(key)
