@@ -318,3 +318,15 @@ def test_a_page_sorts_and_slides_in_a_browser(tmp_path: Path) -> None:
         browser.close()
     assert errors == []
     assert set(asked) <= {"file", "data"}
+
+
+def test_what_is_outside_a_mask_stays_where_cyclegan_changes_it(tiny: Setting) -> None:
+    found = reproduce("artifusion-fig4", tiny)
+    ((kind, masked, calls, *changed),) = found.tables[0].rows
+    assert (kind, calls) == ("dark_spot", "3")
+    assert 0 < float(masked.rstrip("%")) < 10
+    assert float(changed[0]) > 5
+    assert changed[1:] == ["0.0", "0.0"]
+    (picture,) = found.pictures
+    # The artifact, CycleGAN, four steps, and both results.
+    assert picture.image.shape == (128, 8 * 128, 3)

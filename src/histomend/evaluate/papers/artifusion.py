@@ -13,6 +13,7 @@ import numpy as np
 from histomend.api import denoise, restore
 from histomend.baselines import classical
 from histomend.evaluate.harness.cases import Case, damaged_cases
+from histomend.evaluate.harness.datasets import about_slides
 from histomend.evaluate.harness.experiment import Experiment
 from histomend.evaluate.harness.goals import between, report_goals
 from histomend.evaluate.harness.rows import FunctionRow, MethodRow, left_alone
@@ -201,9 +202,10 @@ def fig4(setting: Setting) -> Reproduced:
     """Restore real artifacts, and show the state at four steps on the way."""
     generator = cyclegan(setting)
     shown, lines = [], []
-    for kind, file, mask_file in real_artifacts(
-        setting.dataset("he_artifacts"), 5 if not setting.is_tiny else 1
-    ):
+    folder = setting.dataset("he_artifacts")
+    listed = real_artifacts(folder, 1 if setting.is_tiny else 5)
+    slides = about_slides(folder, [str(file.relative_to(folder)) for _, file, _ in listed])
+    for kind, file, mask_file in listed:
         image = read_image(file)
         mask = load_mask(mask_file, image.pixels.shape[:2]).mask
         pixels, mask = _around(np.asarray(image.pixels), mask, 256)
@@ -219,19 +221,20 @@ def fig4(setting: Setting) -> Reproduced:
         )
         exemplar = restore(pixels, mask, mpp=0.5, device=setting.device)
         translated = np.asarray(denoise(pixels, model=generator, method="cyclegan").pixels)
-        changed = np.abs(translated.astype(int) - pixels)[~mask].mean()
         path = [fitted(states[t], pixels.shape[0]) for t in _four(states)]
-        columns = [pixels, translated, *path, np.asarray(whole.pixels), np.asarray(exemplar.pixels)]
+        made = [translated, np.asarray(whole.pixels), np.asarray(exemplar.pixels)]
+        changed = [np.abs(image.astype(int) - pixels)[~mask].mean() for image in made]
+        columns = [pixels, translated, *path, *made[1:]]
         shown.append(Picture(
-            f"{kind}: artifact, CycleGAN, ArtiFusion at t = "
+            f"{kind}: artifact, CycleGAN, ArtiFusion's window at t = "
             f"{', '.join(map(str, _four(states)))}, its result, and the preset exemplar",
             np.concatenate(columns, axis=1),
         ))  # fmt: skip
         lines.append(
-            (kind, f"{mask.mean():.1%}", str(whole.record.nfe), f"{changed:.1f}", "0.0", "0.0")
+            (kind, f"{mask.mean():.1%}", str(whole.record.nfe), *(f"{c:.1f}" for c in changed))
         )
     table = Table(
-        "**Real artifacts**: what each method changes outside the mask, as the mean absolute "
+        f"**Real artifacts** of {slides}: what each method changes outside the mask, as the mean absolute "
         "difference of 255 levels. CycleGAN has no mask, and changes every pixel: the paper's "
         "“stain style mistransfer”.",
         command("artifusion-fig4", setting),

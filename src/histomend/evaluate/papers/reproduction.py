@@ -24,8 +24,8 @@ INTERVALS = (
     "of processor time, one image at a time."
 )
 TESTS = (
-    "Mean difference to {reference} with its 95 % interval; of ratios (→ 1) that of their distance "
-    "|ln| to 1. r: matched-pairs rank-biserial correlation (1 or −1: so in every tile). p: "
+    "Mean difference to “{reference}” with its 95 % interval; of ratios (→ 1) that of their "
+    "distance |ln| to 1. r: matched-pairs rank-biserial correlation (1 or −1: so in every tile). p: "
     "Wilcoxon signed-rank over tiles, corrected over the rows of a column (Holm)."
 )
 NOTHING = (
@@ -173,7 +173,7 @@ def against_each(
     if least > 0.05:
         notes.append(f"With so few tiles for so many rows no p can be under {least:.2f}.")
     return Table(
-        f"**Every row against {reference}**, on the same images.",
+        f"**Every row against “{reference}”**, on the same images.",
         line,
         ("", *(c.header for c in columns)),
         rows,
