@@ -234,9 +234,9 @@ def fig4(setting: Setting) -> Reproduced:
             (kind, f"{mask.mean():.1%}", str(whole.record.nfe), *(f"{c:.1f}" for c in changed))
         )
     table = Table(
-        f"**Real artifacts** of {slides}: what each method changes outside the mask, as the mean absolute "
-        "difference of 255 levels. CycleGAN has no mask, and changes every pixel: the paper's "
-        "“stain style mistransfer”.",
+        f"**Real artifacts** of {slides}: what each method changes outside the mask, as the mean "
+        "absolute difference of 255 levels. CycleGAN has no mask, and changes every pixel: the "
+        "paper's “stain style mistransfer”.",
         command("artifusion-fig4", setting),
         ("artifact", "masked", "network calls", "CycleGAN", "ArtiFusion, paper", "exemplar"),
         tuple(lines),

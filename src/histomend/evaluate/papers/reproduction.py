@@ -25,8 +25,8 @@ INTERVALS = (
 )
 TESTS = (
     "Mean difference to “{reference}” with its 95 % interval; of ratios (→ 1) that of their "
-    "distance |ln| to 1. r: matched-pairs rank-biserial correlation (1 or −1: so in every tile). p: "
-    "Wilcoxon signed-rank over tiles, corrected over the rows of a column (Holm)."
+    "distance |ln| to 1. r: matched-pairs rank-biserial correlation (1 or −1: so in every tile). "
+    "p: Wilcoxon signed-rank over tiles, corrected over the rows of a column (Holm)."
 )
 NOTHING = (
     "**Scale `tiny`: figures say that the command runs, and nothing of any method.** Networks had "
