@@ -25,7 +25,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test lint attack wheel-smoke changes bench site clean
+.PHONY: help setup setup-dev demo test lint reproduce attack wheel-smoke changes bench site clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -47,9 +47,13 @@ lint: $(DEV_STAMP) ## Check style, types and the floors
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-attack: $(DEV_STAMP) ## Damaged files for all readers, and hostile command lines, for hours
+reproduce: $(CORE_STAMP) ## Every table and figure of the papers at the scale tiny, on drawn tissue
+	$(ONE_THREAD) $(BIN)/histomend reproduce all --scale tiny --data made-up -o reproduced $(ARGS)
+
+attack: $(DEV_STAMP) ## Damaged files, hostile command lines, kills and full disks, for hours
 	$(ONE_THREAD) $(BIN)/python tests/attack/fuzz_readers.py $(ARGS)
 	$(ONE_THREAD) $(BIN)/python tests/attack/attack_lines.py $(ARGS)
+	$(ONE_THREAD) $(BIN)/python tests/attack/over_results.py
 
 wheel-smoke: ## Build the wheel, install it into a new environment, do the main job with it
 	PYTHON='$(PYTHON)' TORCH='$(TORCH)' .ci/wheel-smoke
@@ -64,7 +68,7 @@ site: $(SITE_STAMP) ## Build the documentation as a site that needs no server, i
 	$(BIN)/mkdocs build
 
 clean: ## Remove the environment and the demo's output
-	rm -rf $(VENV) demo site
+	rm -rf $(VENV) demo reproduced site
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         restore_slide,
         upscale_slide,
     )
+    from histomend.curate.adapting import adapt
     from histomend.damage.artifacts import KINDS, Damaged, simulate
     from histomend.detect.threshold import Thresholds
     from histomend.errors import (
@@ -49,10 +50,12 @@ if TYPE_CHECKING:
         ValueRangeError,
         WeightsError,
     )
+    from histomend.evaluate.audit.audit import audit
     from histomend.image import Image, read_image, write_image
     from histomend.image.stack_files import read_stack, write_stack
     from histomend.image.stacks import Stack
     from histomend.jobs.job import Job
+    from histomend.jobs.ray_engine import RayEngine
     from histomend.jobs.run import Result, execute
     from histomend.jobs.slide_run import SlideResult
     from histomend.ledger import Record, Verification, undo, verify
@@ -82,6 +85,7 @@ __all__ = [
     "ModelNotFoundError",
     "OutputError",
     "PixelSizeError",
+    "RayEngine",
     "Record",
     "RegionError",
     "ResourceError",
@@ -98,6 +102,8 @@ __all__ = [
     "Verification",
     "WeightsError",
     "__version__",
+    "adapt",
+    "audit",
     "decide",
     "denoise",
     "denoise_slide",
@@ -125,12 +131,15 @@ __all__ = [
 _HOMES = {
     "histomend.api": ("denoise", "detect", "find_artifacts", "restore", "upscale"),
     "histomend.api_slides": ("denoise_slide", "detect_slide", "restore_slide", "upscale_slide"),
+    "histomend.curate.adapting": ("adapt",),
     "histomend.damage.artifacts": ("KINDS", "Damaged", "simulate"),
     "histomend.detect.threshold": ("Thresholds",),
+    "histomend.evaluate.audit.audit": ("audit",),
     "histomend.image": ("Image", "read_image", "write_image"),
     "histomend.image.stack_files": ("read_stack", "write_stack"),
     "histomend.image.stacks": ("Stack",),
     "histomend.jobs.job": ("Job",),
+    "histomend.jobs.ray_engine": ("RayEngine",),
     "histomend.jobs.run": ("Result", "execute"),
     "histomend.jobs.slide_run": ("SlideResult",),
     "histomend.ledger": ("Record", "Verification", "undo", "verify"),

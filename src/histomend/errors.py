@@ -31,6 +31,7 @@ Every message says what, where (file, level, x, y), why, and what to do next.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 
@@ -134,8 +135,13 @@ def display_name(name: object) -> str:
     Bytes that are not UTF-8 become U+FFFD, and control characters but line breaks and tabs their
     escapes, so that no name moves the cursor of a terminal.
     """
-    text = str(name).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    text = utf8(name).decode("utf-8")
     return "".join(
         repr(char)[1:-1] if unicodedata.category(char) == "Cc" and char not in "\n\t" else char
         for char in text
     )
+
+
+def utf8(text: object) -> bytes:
+    """Return a text with names in it as UTF-8; bytes of a name that are none become U+FFFD."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", str(text)).encode("utf-8")

@@ -12,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from histomend.cli.app import app
+from histomend.image import write_image
 from histomend.train.data import Tiles
 
 NEVER_MIND = ("--artifacts", "0.9", "--validation-share", "0")
@@ -252,6 +253,16 @@ def aperio(path: Path, pixels: np.ndarray, mpp: float) -> Path:
                 description=f"Aperio Image Library v11\n|AppMag = 40|MPP = {mpp}",
             )  # fmt: skip
     return path
+
+
+def test_a_refused_slide_leaves_nothing(tmp_path: Path) -> None:
+    write_image(tmp_path / "glass.png", np.full((128, 128, 3), 250, np.uint8), mpp=0.5)
+    (tmp_path / "empty").mkdir()
+    for out in (tmp_path / "new" / "T", tmp_path / "empty"):
+        result = run("tiles", tmp_path / "glass.png", "-o", out, "--mpp", 0.5, "--size", 64)
+        assert result.exit_code == 2
+        assert "no tissue was found" in result.stderr
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty", "glass.png"]
 
 
 def test_slides_are_read_from_the_level_that_fits(tmp_path: Path) -> None:

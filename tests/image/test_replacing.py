@@ -138,10 +138,16 @@ def test_where_files_cannot_have_two_names_the_earlier_ones_are_put_back(
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in places(tmp_path)}
 
 
-def test_messages_name_the_place_and_not_the_folder_of_preparation(tmp_path: Path) -> None:
+def test_messages_name_the_place_and_not_the_folder_of_preparation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(SettingError) as caught, FileSet(force=False) as files:
         raise SettingError(f"{files.place(tmp_path / 'new' / 'a.png')}: no")
     assert str(caught.value) == f"{tmp_path / 'new' / 'a.png'}: no"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingError) as caught, FileSet(force=False) as files:
+        raise SettingError(f"{[files.place(Path(name)) for name in ('a.json', 'a.png')][1]}: no")
+    assert str(caught.value) == "a.png: no"
     assert not (tmp_path / "new").exists()
 
 

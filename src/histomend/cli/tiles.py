@@ -74,6 +74,7 @@ def tiles(
                     report = made.cut(name, reports, advance)
         except HistomendError as error:
             if len(made.slides) == 1:
+                made.forget()
                 raise
             say(str(error), title="Error", style="bold red")
             failed[name] = str(error)

@@ -7,17 +7,17 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from histomend.curate.cutting import Advance, cut_slide
 from histomend.curate.settings import TileSettings
-from histomend.errors import InputError, OutputError, SettingError
+from histomend.errors import HistomendError, InputError, OutputError, SettingError, display_name
 from histomend.image import make_folder, write_text
-from histomend.image.reading import file_sha256
+from histomend.image.reading import SLIDE_FILES, file_sha256
 from histomend.image.regular_files import MOST_MANIFEST, check_regular_file, read_text
-from histomend.image.scans import SLIDE_FILES
 from histomend.jobs.inputs import IMAGE_SUFFIXES, folder_name, list_images
 
 COLUMNS = (
@@ -41,12 +41,14 @@ class Collection:
     slides : the file of each slide, by its name.
     splits : "train" or "val" for each name.
     settings : what tiles are wanted.
+    begun : what was made for it: folders, and the list of what is wanted.
     """
 
     folder: Path
     slides: dict[str, Path]
     splits: dict[str, str]
     settings: TileSettings
+    begun: tuple[Path, ...] = ()
 
     @classmethod
     def begin(
@@ -74,7 +76,7 @@ class Collection:
         """
         slides = _named(list_images(inputs, (*IMAGE_SUFFIXES, *SLIDE_FILES)))
         splits = split_slides(list(slides), settings.validation_share, settings.seed)
-        made = cls(folder, slides, splits, settings)
+        begun: list[Path] = []
         wanted = json.loads(json.dumps({"settings": asdict(settings), "slides": splits}))
         record = folder / _WANTED
         if folder.exists() and not folder.is_dir():
@@ -87,9 +89,16 @@ class Collection:
                 )
             _check_same(record, wanted)
         else:
-            make_folder(folder)
+            begun = [*make_folder(folder), record]
             write_text(record, json.dumps(wanted, indent=2) + "\n", force=True)
-        return made
+        return cls(folder, slides, splits, settings, tuple(begun))
+
+    def forget(self) -> None:
+        """Remove what `begin` made, unless something lies in it."""
+        if _without_tiles(self.folder):
+            for path in reversed(self.begun):
+                with suppress(OSError):
+                    path.rmdir() if path.is_dir() else path.unlink()
 
     def done(self, name: str) -> Report | None:
         """Return the report of a slide that an earlier call finished, or None."""
@@ -134,11 +143,17 @@ class Collection:
                 "Leave one of them out."
             )
         folder = self.folder / name
-        make_folder(folder)
-        found = cut_slide(path, name, folder, self.settings, advance)
+        made = make_folder(folder)
+        try:
+            found = cut_slide(path, name, folder, self.settings, advance, sha256=sha256)
+        except HistomendError:
+            for place in reversed(made):
+                with suppress(OSError):  # tiles that were cut stay
+                    place.rmdir()
+            raise
         report = {
             "slide": name,
-            "source": path.name,
+            "source": display_name(path.name),
             "source_sha256": sha256,
             "split": self.splits[name],
             "tiles": len(found.tiles),
@@ -180,9 +195,10 @@ class Collection:
         table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         table.writeheader()
         for one in reports:
+            # A tile may be held out by itself, where there is one slide only.
             shared = {k: one[k] for k in ("slide", "source", "source_sha256", "split")}
             for row in one["rows"]:
-                table.writerow({**row, **shared, "file": f"{one['slide']}/{row['file']}"})
+                table.writerow({**shared, **row, "file": f"{one['slide']}/{row['file']}"})
         write_text(self.folder / _MANIFEST, text.getvalue(), force=True)
         return summary
 
@@ -210,7 +226,8 @@ def _named(paths: Sequence[Path]) -> dict[str, Path]:
     slides: dict[str, Path] = {}
     for path in paths:
         # Tiles of two files must not share a folder, also where case makes no difference.
-        name = folder_name(path).removesuffix(".ome")
+        # What is not UTF-8 is shown as such: manifests and states are text.
+        name = display_name(folder_name(path)).removesuffix(".ome")
         clash = next((other for other in slides if other.lower() == name.lower()), None)
         if clash is not None:
             raise SettingError(

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -18,7 +17,14 @@ from histomend.damage.artifacts import simulate
 from histomend.demo.page import Best, Field, Measure, build_page, draw_picture
 from histomend.detect.threshold import Thresholds, detect
 from histomend.evaluate.restoration import measure
-from histomend.image import check_target, make_folder, read_image, write_atomically, write_image
+from histomend.image import (
+    check_target,
+    make_folder,
+    read_image,
+    write_atomically,
+    write_image,
+    write_text,
+)
 from histomend.jobs.outputs import Output
 from histomend.jobs.run import Result
 from histomend.ledger import verify
@@ -127,11 +133,11 @@ def run(
         "on more of them, and where it fails, is in its card: `histomend models "
         f"{loaded.name}`.",
     )
-    _write_text(page, text)
+    write_text(page, text, force=True)
     figures = {
         field.name: {row.name: dict(row.values) for row in field.measures} for field in fields
     }
-    _write_text(out / "figures.json", json.dumps(figures, indent=2) + "\n")
+    write_text(out / "figures.json", json.dumps(figures, indent=2) + "\n", force=True)
     return page
 
 
@@ -234,10 +240,3 @@ def _changes(result: Result, output: Path) -> list[tuple[str, str]]:
         rows.append(("Mean change there", f"{totals['mean_change']:.1f} of 255"))
     rows.append(("Pixels changed elsewhere", "none, verified" if proven.ok else "NOT VERIFIED"))
     return rows
-
-
-def _write_text(path: Path, text: str) -> None:
-    def encode(file: BinaryIO) -> None:
-        file.write(text.encode("utf-8"))
-
-    write_atomically(path, encode)

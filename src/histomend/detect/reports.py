@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ import PIL.Image
 
 from histomend.detect.found import Found
 from histomend.errors import SettingError
-from histomend.image import write_atomically
+from histomend.image import write_atomically, write_text
 from histomend.masks.artifact_classes import ARTIFACTS
 from histomend.masks.geojson import Annotation, annotations_to_geojson
 
@@ -122,7 +122,7 @@ def overview(pixels: Pixels, found: Found, longest_px: int = OVERVIEW_PX) -> Pix
 def write_annotations(path: Path, content: Mapping[str, Any]) -> None:
     """Write GeoJSON."""
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
-    write_atomically(path, lambda file: _put(file, text.encode("utf-8")))
+    write_text(path, text, force=True)
 
 
 def write_picture(path: Path, values: Pixels) -> None:
@@ -155,8 +155,4 @@ def write_summary(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writeheader()
         writer.writerows(rows)
         text = table.getvalue()
-    write_atomically(path, lambda file: _put(file, text.encode("utf-8")))
-
-
-def _put(file: BinaryIO, data: bytes) -> None:
-    file.write(data)
+    write_text(path, text, force=True)

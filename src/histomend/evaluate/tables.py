@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from histomend.errors import InputError, OutputError
+from histomend.errors import InputError, OutputError, utf8
 from histomend.image import write_atomically
 
 
@@ -204,7 +204,7 @@ def write_section(path: Path, name: str, text: str) -> None:
         after = f"{before.rstrip()}\n\n{section}\n".lstrip()
 
     def encode(file: BinaryIO) -> None:
-        file.write(after.encode())
+        file.write(utf8(after))
 
     write_atomically(path, encode)
 

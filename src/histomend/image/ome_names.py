@@ -13,7 +13,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 import tifffile
 
-from histomend.errors import display_name
+from histomend.errors import display_name, utf8
 from histomend.image.pixels import Pixels
 
 _NAMESPACE = uuid.UUID("6f2a5f0e-7f43-5e0b-9a53-3d1f0c6d7b11")
@@ -56,7 +56,7 @@ def renamed_ome(xml: bytes, name: str, fresh: str, places: Mapping[int, int]) ->
     places : the new number of each page, by its old one.
     """
     identity = fresh.encode("ascii")
-    shown = quoteattr(display_name(name)).encode("utf-8")
+    shown = utf8(quoteattr(display_name(name)))
 
     def of_plane(found: re.Match[bytes]) -> bytes:
         opened, inside, closed = found.groups()

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from histomend.errors import MissingDependencyError, UnreadableImageError
+from histomend.errors import MissingDependencyError, UnreadableImageError, utf8
 from histomend.image.pixels import Pixels, bands
 
 _PAETH = 4
@@ -64,7 +64,7 @@ def encode_png(
     if exif:
         _chunk(file, b"eXIf", exif)
     for keyword, value in (text or {}).items():
-        _chunk(file, b"iTXt", keyword.encode("latin-1") + b"\0\0\0\0\0" + value.encode("utf-8"))
+        _chunk(file, b"iTXt", keyword.encode("latin-1") + b"\0\0\0\0\0" + utf8(value))
     stride = samples * depth // 8
     above: npt.NDArray[np.uint8] = np.zeros((1, width * stride), np.uint8)
     deflate = zlib.compressobj(6)

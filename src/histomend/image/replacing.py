@@ -95,16 +95,26 @@ class FileSet:
                 text = str(error)
                 for target in self._targets:
                     text = text.replace(str(self._new(target)), str(target))
-                    text = text.replace(str(self._new(target).parent), str(target.parent))
+                for folder in self._held:
+                    new = folder / STAGES / self._token / _NEW
+                    text = text.replace(str(new), str(folder))
                 if text != str(error):
                     raise type(error)(text) from error
         finally:
-            for folder, held in self._held.items():
-                _end(folder / STAGES / self._token, held)
+            self._end_stages(done=done)
             if not done:
                 for folder in reversed(self._made):
                     with suppress(OSError):
                         folder.rmdir()
+
+    def _end_stages(self, *, done: bool) -> None:
+        """Clear up, the folder with the journal last: it leads whoever comes after a kill."""
+        last = self._targets[-1].parent if self._targets else None
+        if not done and last is not None:  # what it says must not be followed
+            with suppress(OSError):
+                (last / STAGES / self._token / _JOURNAL).unlink(missing_ok=True)
+        for folder in sorted(self._held, key=lambda folder: folder == last):
+            _end(folder / STAGES / self._token, self._held[folder])
 
     def _new(self, target: Path) -> Path:
         return target.parent / STAGES / self._token / _NEW / target.name
@@ -286,8 +296,6 @@ def _stage(folder: Path, token: str) -> int | None:
 
 
 def _end(stage: Path, held: int | None) -> None:
-    with suppress(OSError):  # first: a part of what it says must not be followed
-        (stage / _JOURNAL).unlink(missing_ok=True)
     shutil.rmtree(stage, ignore_errors=True)
     with suppress(OSError):  # others are at work in it
         stage.parent.rmdir()
@@ -341,24 +349,30 @@ def _clear(folder: Path) -> None:
             continue
         if held is not None:
             with suppress(OSError):
-                _follow(stage, folder)
+                for other in _follow(stage, folder):
+                    _end(other, None)
                 _end(stage, None)
             os.close(held)
     with suppress(OSError):
         (folder / STAGES).rmdir()
 
 
-def _follow(stage: Path, folder: Path) -> None:
-    """Move what a journal says and was not moved yet, out of stages of the same name."""
+def _follow(stage: Path, folder: Path) -> list[Path]:
+    """Move what a journal says and was not moved yet; return stages that are done elsewhere."""
     try:
         targets = json.loads((stage / _JOURNAL).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        return
+        return []
+    others: list[Path] = []
     for name in targets if isinstance(targets, list) else []:
         target = folder / str(name)
-        new = target.parent / STAGES / stage.name / _NEW / target.name
+        there = target.parent / STAGES / stage.name
+        new = there / _NEW / target.name
         if new.is_file():
             new.replace(target)
+        if target.parent != folder and there.is_dir():
+            others.append(there)
+    return others
 
 
 def _keep(target: Path, old: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 import tifffile
 
-from histomend.errors import OutputError, SettingError, UnsupportedImageError
+from histomend.errors import OutputError, SettingError, UnsupportedImageError, utf8
 from histomend.image.ome_names import ome_of
 from histomend.image.pixels import Pixels, check_mpp, check_rgb
 from histomend.image.png import encode_png
@@ -181,7 +181,7 @@ def write_text(path: Path | str, text: str, *, force: bool) -> None:
     check_target(path, force=force)
 
     def encode(file: BinaryIO) -> None:
-        file.write(text.encode("utf-8"))
+        file.write(utf8(text))
 
     write_atomically(path, encode)
 
@@ -242,7 +242,7 @@ def _encode_tiff(
     big = height * width * samples * pixels.dtype.itemsize > BIG_TIFF
     per_cm = None if mpp is None else (10_000 / mpp, 10_000 / mpp)
     taken = {tag[0] for tag in tags}
-    text = None if note is None or ome else note.encode("utf-8")
+    text = None if note is None or ome else utf8(note)
     with tifffile.TiffWriter(file, bigtiff=big, byteorder="<", ome=ome is not None) as writer:
         writer.write(
             _tiles(pixels, alpha),
@@ -297,7 +297,7 @@ def _encode_jpeg(
     picture = PIL.Image.fromarray(np.ascontiguousarray(pixels))
     more = {"exif": b"Exif\0\0" + exif} if exif else {}
     picture.save(
-        file, "JPEG", quality=95, subsampling=0, comment=(note or "").encode(), icc_profile=icc,
+        file, "JPEG", quality=95, subsampling=0, comment=utf8(note or ""), icc_profile=icc,
         **more,
     )  # fmt: skip
     density = 0 if mpp is None else round(10_000 / mpp)

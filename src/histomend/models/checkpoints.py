@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from histomend.errors import UnsafeWeightsError, WeightsError
-from histomend.models.weights import is_pickle
+from histomend.models.weights import is_pickle, read_tensors
 
 # Classes that a whole module of the authors may name: everything from these modules ...
 _KNOWN_MODULES = ("torch.nn.modules.", "transformers.models.resnet.")
@@ -55,10 +53,7 @@ def tensors_in(path: Path) -> dict[str, Tensor]:
         If it is missing or damaged, or holds no tensors.
     """
     if not is_pickle(path):
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise _damaged(path, error) from error
+        return read_tensors(path)
     tensors = _opened(path)
     if isinstance(tensors, dict):
         tensors = next((tensors[name] for name in _WRAPPERS if name in tensors), tensors)

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from histomend.diffusion.denoiser import PredictionType
@@ -22,7 +21,7 @@ from histomend.image.regular_files import MOST_SETTINGS, read_text
 from histomend.models.hub import download, is_hub_name
 from histomend.models.part import CONFIG
 from histomend.models.vae import VAE, WEIGHT_FILE, load_vae, vae_facts
-from histomend.models.weights import weights_sha256
+from histomend.models.weights import read_tensors, weights_sha256
 from histomend.networks.stable_diffusion import (
     ControlledStableDiffusion,
     controlnet_for,
@@ -188,8 +187,8 @@ def blank_prompt(place: Path) -> Tensor:
     stored = place / PROMPT
     if stored.is_file():
         try:
-            return load_file(stored)["prompt"].float()
-        except (SafetensorError, OSError, KeyError) as error:
+            return read_tensors(stored)["prompt"].float()
+        except (WeightsError, KeyError) as error:
             raise WeightsError(
                 f"{stored} holds no text embedding ({error}). Copy it again."
             ) from error

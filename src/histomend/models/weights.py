@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from torch import Tensor, nn
 
-from histomend.errors import OutputError, UnsafeWeightsError, WeightsError
+from histomend.errors import OutputError, UnsafeWeightsError, WeightsError, utf8
 from histomend.image.regular_files import check_regular_file
 
 WEIGHTS_FILE = "model.safetensors"
@@ -130,13 +131,26 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
     """
     tensors: dict[str, Tensor] = {}
     for path in shards(folder):
-        try:
-            tensors |= load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(
-                f"{path} is damaged or not a safetensors file ({error}). Copy or download it again."
-            ) from error
+        tensors |= read_tensors(path)
     return tensors
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file.
+
+    Raises
+    ------
+    WeightsError
+        If it is damaged, or cannot be read.
+    """
+    try:
+        if os.fsencode(path) == utf8(path):
+            return load_file(path)
+        return load(path.read_bytes())  # the library opens no other names
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is damaged or not a safetensors file ({error}). Copy or download it again."
+        ) from error
 
 
 def fill(network: nn.Module, tensors: dict[str, Tensor], source: str) -> None:

@@ -12,7 +12,7 @@ import re
 import uuid
 from xml.sax.saxutils import escape, quoteattr
 
-from histomend.errors import SettingError
+from histomend.errors import SettingError, display_name, utf8
 
 MARK = "Restored, not for diagnosis"
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://histomend.org/restored")
@@ -100,8 +100,8 @@ def _renamed(xml: bytes, fresh: bytes, source: str, target: str) -> bytes:
     """Give the document a UUID of its own, and its own name where it states the file's."""
     root = re.search(rb"<(?:\w+:)?OME[\s>][^>]*", xml)
     found = re.search(rb'UUID="(urn:uuid:[^"]*)"', root[0] if root else b"")
-    name = quoteattr(target)[1:-1].encode("utf-8")
-    old_name = quoteattr(source)[1:-1].encode("utf-8")
+    name = utf8(quoteattr(display_name(target))[1:-1])
+    old_name = utf8(quoteattr(source)[1:-1])
 
     def renamed(match: re.Match[bytes]) -> bytes:
         own = found is not None and match[3].strip() == found[1]

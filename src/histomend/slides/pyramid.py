@@ -22,7 +22,13 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from histomend.errors import ImageSizeError, SettingError, UnsupportedImageError
+from histomend.errors import (
+    ImageSizeError,
+    SettingError,
+    UnsupportedImageError,
+    display_name,
+    utf8,
+)
 from histomend.image.pixels import Pixels, check_mpp
 from histomend.image.replacing import write_atomically
 from histomend.image.writing import check_target
@@ -286,11 +292,11 @@ def _ome_xml(
         '<?xml version="1.0" encoding="UTF-8"?>'
         f'<OME xmlns="{space}" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
         f'xsi:schemaLocation="{space} {space}/ome.xsd" Creator="Histomend">'
-        f'<Image ID="Image:0" Name={quoteattr(name)}>'
+        f'<Image ID="Image:0" Name={quoteattr(display_name(name))}>'
         f'<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="{dtype}" SizeX="{size[0]}" '
         f'SizeY="{size[1]}" SizeC="{samples}" SizeZ="1" SizeT="1" BigEndian="false" '
         f'Interleaved="true"{physical}>'
         f'<Channel ID="Channel:0:0" SamplesPerPixel="{samples}"/>'
         '<TiffData IFD="0" PlaneCount="1"/></Pixels></Image></OME>'
     )
-    return xml.encode("utf-8")
+    return utf8(xml)

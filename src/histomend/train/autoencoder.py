@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from histomend.damage.shapes import random_mask
-from histomend.errors import SettingError, TrainingError, WeightsError
+from histomend.errors import SettingError, TrainingError
 from histomend.models import vae_facts
 from histomend.models.hub import is_hub_name
 from histomend.models.vae import WEIGHT_FILE, vae_folder
+from histomend.models.weights import read_tensors
 from histomend.networks.autoencoder import VAE_ARCHS, Autoencoding, Pass, build_vae
 from histomend.train.adversarial import adversarial_loss
 from histomend.train.data import Crops, open_sources
@@ -110,13 +109,7 @@ class VaeTrainee:
                 f"There is no {WEIGHT_FILE} in {init}. Name a folder that `histomend train vae` "
                 "wrote (RUN/model), or an autoencoder in diffusers' format."
             )
-        try:
-            tensors = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(
-                f"{path} is damaged or not a safetensors file ({error}). Copy or download it again."
-            ) from error
-        first = {f"vae.{name}": tensor for name, tensor in tensors.items()}
+        first = {f"vae.{name}": tensor for name, tensor in read_tensors(path).items()}
         fresh = self.network().state_dict()
         for name, tensor in fresh.items():
             if name.startswith("critic.") or (

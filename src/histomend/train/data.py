@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -86,7 +87,9 @@ class Tiles:
             )
         self.files = files
         kind = ["grey"] if grey else []
-        key = hashlib.sha256("\n".join([*map(_identity, files), *kind]).encode()).hexdigest()[:12]
+        key = hashlib.sha256(os.fsencode("\n".join([*map(_identity, files), *kind]))).hexdigest()[
+            :12
+        ]
         self.key = key
         packed = cache / f"tiles-{key}.npy"
         if not packed.exists():

@@ -112,9 +112,14 @@ def _train(run: Run, report: Report | None, interrupt: _Interrupt) -> bool:
         loss = _loss(run)
         value = float(loss.detach())
         if not math.isfinite(value):
+            kept = run.out / "last"
             raise TrainingError(
-                f"The loss is {value} at step {run.step}. The last good state is in "
-                f"{run.out / 'last'}: resume from it with a smaller --lr."
+                f"The loss is {value} at step {run.step}. "
+                + (
+                    f"The last good state is in {kept}: resume from it with a smaller --lr."
+                    if kept.is_dir()
+                    else "No state was kept before: begin again with a smaller --lr."
+                )
             )
         run.accelerator.backward(loss)
         run.accelerator.clip_grad_norm_(run.network.parameters(), lesson.optimiser.clip)

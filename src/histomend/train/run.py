@@ -11,15 +11,16 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import histomend
 from histomend.diffusion.device import has_fast_bf16, torch_device
-from histomend.errors import OutputError, TrainingError
+from histomend.errors import OutputError, TrainingError, WeightsError
 from histomend.image import make_folder
 from histomend.image.regular_files import MOST_SETTINGS, read_text
 from histomend.models import fill
+from histomend.models.weights import read_tensors
 from histomend.train.card import CARD, model_card
 from histomend.train.lesson import Lesson
 from histomend.train.optimisers import make_optimiser
@@ -106,11 +107,11 @@ class Run:
             theirs = {"optimiser": "adamw", "stabilised": False} | state["identity"]
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
             self.figures = dict(state.get("figures", {}))
-            weights = load_file(last / "network.safetensors")
-            self.average = load_file(last / "average.safetensors")
-            moments = load_file(last / "optimiser.safetensors")
+            weights = read_tensors(last / "network.safetensors")
+            self.average = read_tensors(last / "average.safetensors")
+            moments = read_tensors(last / "optimiser.safetensors")
         except (
-            OSError, ValueError, SafetensorError, TypeError, KeyError, AttributeError,
+            OSError, ValueError, WeightsError, TypeError, KeyError, AttributeError,
             RecursionError, TrainingError,
         ) as error:  # fmt: skip
             raise TrainingError(

@@ -178,7 +178,8 @@ class TrainingOptions:
         float, Option("How often figures and pictures are made.", low=0, group="Run")
     ] = 10.0
     seed: Annotated[
-        int, Option("The same seed gives the same weights.", low=0, group="Machine")
+        int,
+        Option("The same seed gives the same weights.", low=0, high=2**63 - 1, group="Machine"),
     ] = 0
     device: Annotated[str, Option("auto, cpu, cuda, cuda:1 or mps.", group="Machine")] = "auto"
     compiled: Annotated[
