@@ -103,8 +103,8 @@ def table2(setting: Setting) -> Reproduced:
                 *caveats(setting),
                 "Times are of other machines (the paper: a GPU), so only their ratio can be "
                 f"compared: the paper's is {PAPER_RATIO}. Of the quality figures SSIM is in the "
-                "paper's definition; L2 and FSIM cannot be compared, nor can tissue and artifacts. Human "
-                "equivalence is asked by `histomend rate`.",
+                "paper's definition; L2 and FSIM cannot be compared, nor can tissue and artifacts. "
+                "Human equivalence is asked by `histomend rate`.",
             ]
         ),
         (*behind, *lost),
