@@ -25,7 +25,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test lint reproduce attack wheel-smoke changes bench site clean
+.PHONY: help setup setup-dev demo test lint reproduce attack wheel-smoke changes bench gallery site clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -63,6 +63,9 @@ changes: ## What is new since the last release, for CHANGELOG.md
 
 bench: $(CORE_STAMP) ## Measure speed on this machine, as ratios
 	$(BIN)/python benchmarks/speed.py $(ARGS)
+
+gallery: $(CORE_STAMP) ## Make the gallery of the site anew, docs/gallery.md
+	$(BIN)/python benchmarks/gallery.py -o docs --pictures docs/images/gallery $(ARGS)
 
 site: $(SITE_STAMP) ## Build the documentation as a site that needs no server, into site/
 	$(BIN)/mkdocs build
