@@ -109,6 +109,7 @@ def reproduce(
 def _setting(
     scale: str, data: Path | None, cache: Path, device: str, weights: list[str]
 ) -> Setting:
+    from histomend.diffusion.device import torch_device
     from histomend.evaluate.columns import MEASURES
     from histomend.evaluate.harness.datasets import Data
     from histomend.evaluate.papers.setting import SCALES, Setting
@@ -123,7 +124,7 @@ def _setting(
                 f"--weights {text!r}: give MEASURE=PATH, with one of {', '.join(MEASURES)}."
             )
         places[name] = place
-    return Setting(SCALES[scale], Data(data), cache, device, places, tell=say)
+    return Setting(SCALES[scale], Data(data), cache, str(torch_device(device)), places, tell=say)
 
 
 def _show(done: Reproduced) -> None:

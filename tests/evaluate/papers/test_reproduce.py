@@ -248,6 +248,7 @@ def test_the_verb_lists_runs_and_refuses(tmp_path: Path, monkeypatch: pytest.Mon
         (["rscd-fig8", "--scale", "huge"], "There are tiny, small, paper"),
         (["rscd-fig8", "--weights", "lpips"], "give MEASURE=PATH"),
         (["rscd-fig8"], "neither --data nor HISTOMEND_DATA"),
+        (["rscd-fig8", "--device", "abacus"], "abacus"),
     ):
         found = run(app, ["reproduce", *words, "-o", str(tmp_path)])
         assert found.exit_code == 2
