@@ -3,7 +3,7 @@
     python benchmarks/tiles_memory.py [--sizes 5000 20000] [--tiles 20]
 
 Slides of made-up tissue are written to a temporary folder (a 20,000 px one has 0.3 GB there), as a
-scanner's pyramid (SVS) and as an ordinary TIFF, of which only the finest level is read. The verb
+scanner's pyramid (SVS) and as an ordinary TIFF with the same levels. The verb
 runs in a process of its own, of which the system tells the most memory that was resident at a time.
 """
 
@@ -24,7 +24,7 @@ import tifffile
 MPP, TILE_PX, LEVELS = 0.5, 256, (1, 4, 16)
 KINDS = {
     "SVS, a pyramid": (f"Aperio made up|AppMag = 20|MPP = {MPP}", ".svs"),
-    "TIFF, read at its finest level": ("made up", ".tif"),
+    "an ordinary TIFF, a pyramid": ("made up", ".tif"),
 }
 
 

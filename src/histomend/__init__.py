@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from histomend.image.stack_files import read_stack, write_stack
     from histomend.image.stacks import Stack
     from histomend.jobs.job import Job
+    from histomend.jobs.ray_engine import RayEngine
     from histomend.jobs.run import Result, execute
     from histomend.jobs.slide_run import SlideResult
     from histomend.ledger import Record, Verification, undo, verify
@@ -82,6 +83,7 @@ __all__ = [
     "ModelNotFoundError",
     "OutputError",
     "PixelSizeError",
+    "RayEngine",
     "Record",
     "RegionError",
     "ResourceError",
@@ -131,6 +133,7 @@ _HOMES = {
     "histomend.image.stack_files": ("read_stack", "write_stack"),
     "histomend.image.stacks": ("Stack",),
     "histomend.jobs.job": ("Job",),
+    "histomend.jobs.ray_engine": ("RayEngine",),
     "histomend.jobs.run": ("Result", "execute"),
     "histomend.jobs.slide_run": ("SlideResult",),
     "histomend.ledger": ("Record", "Verification", "undo", "verify"),

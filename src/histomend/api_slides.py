@@ -12,6 +12,7 @@ from histomend.detect.threshold import Thresholds
 from histomend.errors import SettingError
 from histomend.image import check_target
 from histomend.jobs.run import Progress, displayed
+from histomend.jobs.slide_engine import SlideEngine
 from histomend.jobs.slide_fields import execute_slide_field
 from histomend.jobs.slide_run import SlideResult, execute_slide
 from histomend.masks.artifact_classes import chosen_classes
@@ -47,6 +48,7 @@ def restore_slide(
     lossy: bool = False,
     force: bool = False,
     progress: Progress | None = None,
+    engine: SlideEngine | None = None,
 ) -> SlideResult:
     """Restore the masked parts of a whole slide into a new slide; nothing else changes.
 
@@ -79,6 +81,9 @@ def restore_slide(
         An existing output may be replaced.
     progress : True, or a function of (masked pixels done, masked pixels in all), optional
         True shows a bar on standard error, or a line every ten seconds without a terminal.
+    engine : SlideEngine, optional
+        Who works on the slide, such as `histomend.RayEngine`; this process unless given. The slide
+        has the same bytes.
 
     Returns
     -------
@@ -97,7 +102,7 @@ def restore_slide(
         sampler=sampler, seed=seed, samples=samples, mpp=mpp, device=device, batch=batch,
         compact=compact, no_label=no_label, lossy=lossy, force=force,
     )  # fmt: skip
-    return execute_slide(job, progress=progress)
+    return execute_slide(job, progress=progress, engine=engine)
 
 
 def detect_slide(
@@ -169,6 +174,7 @@ def denoise_slide(
     lossy: bool = False,
     force: bool = False,
     progress: Progress | None = None,
+    engine: SlideEngine | None = None,
     **options: Any,
 ) -> SlideResult:
     """Denoise all of a whole slide into a new pyramid, block by block.
@@ -185,6 +191,8 @@ def denoise_slide(
     lossy, force
         As of `restore_slide`.
     progress : True, or a function of (blocks done, blocks in all), optional
+    engine : SlideEngine, optional
+        As of `restore_slide`.
     options
         Further ones of `histomend.denoise`.
 
@@ -196,7 +204,7 @@ def denoise_slide(
         "denoise", slide, output, method=method, model=model, seed=seed, mpp=mpp, device=device,
         lossy=lossy, force=force, **options,
     )  # fmt: skip
-    return execute_slide_field(job, progress=progress)
+    return execute_slide_field(job, progress=progress, engine=engine)
 
 
 def upscale_slide(
@@ -212,6 +220,7 @@ def upscale_slide(
     lossy: bool = False,
     force: bool = False,
     progress: Progress | None = None,
+    engine: SlideEngine | None = None,
     **options: Any,
 ) -> SlideResult:
     """Enlarge a whole slide into a new pyramid, block by block.
@@ -220,7 +229,7 @@ def upscale_slide(
     ----------
     scale : int
         A whole number from 2 to 8.
-    slide, output, seed, mpp, device, lossy, force, progress
+    slide, output, seed, mpp, device, lossy, force, progress, engine
         As of `denoise_slide`.
     method, model, options
         As of `histomend.upscale`.
@@ -233,4 +242,4 @@ def upscale_slide(
         "upscale", slide, output, scale=scale, method=method, model=model, seed=seed, mpp=mpp,
         device=device, lossy=lossy, force=force, **options,
     )  # fmt: skip
-    return execute_slide_field(job, progress=progress)
+    return execute_slide_field(job, progress=progress, engine=engine)

@@ -32,10 +32,10 @@ from seeds import SHAPE, seeds
 
 from histomend.errors import HistomendError, ResourceError
 from histomend.image import read_image
-from histomend.image.scans import open_scan
 from histomend.image.stack_reading import read_stack
 from histomend.image.tile_reading import read_tile
 from histomend.masks import load_mask
+from histomend.slides.scans import open_scan
 
 SECONDS = 20.0
 MEGABYTES = 1500

@@ -12,10 +12,10 @@ import pytest
 from histomend.errors import HistomendError, LedgerError, MaskError, UnreadableImageError
 from histomend.image import read_image
 from histomend.image.regular_files import check_regular_file, read_at_most
-from histomend.image.scans import open_scan
 from histomend.image.stack_files import read_stack
 from histomend.image.tile_reading import read_tile
 from histomend.masks import load_mask, masks_beside
+from histomend.slides.scans import open_scan
 
 
 def scan(path):

@@ -10,9 +10,9 @@ import tifffile
 from histomend.errors import RegionError, UnreadableImageError
 from histomend.image import read_image
 from histomend.image.pixels import Frame
-from histomend.image.scans import open_scan
 from histomend.image.slides import background_colour, slide_frame, stated_mpp, unscanned
 from histomend.masks import load_mask
+from histomend.slides.scans import open_scan
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
 

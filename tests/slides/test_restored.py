@@ -29,6 +29,7 @@ from histomend.exemplar.provenance import Provenance
 from histomend.image.pixels import Frame
 from histomend.jobs import slide_run
 from histomend.jobs.journal import journal_of
+from histomend.jobs.slide_parts import covered
 from histomend.ledger import Record
 from histomend.masks import write_mask
 from histomend.masks.slide_masks import PictureMask
@@ -406,10 +407,10 @@ def test_other_artifacts_are_covered_with_the_colours_around_them() -> None:
     hidden = np.zeros((200, 300), bool)
     hidden[40:90, 30:80] = hidden[150:163, 250:291] = True
     soiled = np.where(hidden[..., None], np.uint8(0), pixels)
-    covered = slide_run._covered(soiled, hidden)
-    assert (covered[~hidden] == pixels[~hidden]).all()
-    assert np.abs(covered.astype(int) - pixels).max() <= 2
-    assert slide_run._covered(pixels, np.zeros_like(hidden)) is pixels
+    found = covered(soiled, hidden)
+    assert (found[~hidden] == pixels[~hidden]).all()
+    assert np.abs(found.astype(int) - pixels).max() <= 2
+    assert covered(pixels, np.zeros_like(hidden)) is pixels
 
 
 def test_verify_tells_what_was_changed_afterwards(work: Path, model: Model) -> None:

@@ -13,12 +13,14 @@ from histomend.cli.options import (
     Batch,
     Device,
     DryRun,
+    Engine,
     Force,
     Inputs,
     Lossy,
     Model,
     Mpp,
     Out,
+    RayAddress,
     Region,
     Sampler,
     Seed,
@@ -30,7 +32,7 @@ from histomend.cli.options import (
     preset_of,
 )
 from histomend.cli.per_file import Files, carry_out
-from histomend.cli.slides import WholeSlides
+from histomend.cli.slides import whole_slides
 
 CAMERA = "Camera"
 """A panel of the help."""
@@ -82,6 +84,8 @@ def denoise(
     region: Region = None,
     device: Device = "auto",
     batch: Batch = 8,
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
     lossy: Lossy = False,
     force: Force = False,
     dry_run: DryRun = False,
@@ -95,6 +99,7 @@ def denoise(
 
     Example: histomend denoise noisy.tif -o clean.tif
     """
+    from histomend.jobs.inputs import IMAGE_SUFFIXES, WITH_SLIDES
     from histomend.jobs.outputs import plan_outputs
 
     options: dict[str, Any] = {
@@ -115,14 +120,19 @@ def denoise(
         "batch": batch,
     }
     part = parse_region(region)
-    slides = None
-    if part is None:
-        slides = WholeSlides("denoise", {**options, "lossy": lossy, "force": force})
+    taken = WITH_SLIDES if part is None else IMAGE_SUFFIXES
+    slides = whole_slides(
+        "denoise",
+        {**options, "lossy": lossy, "force": force},
+        region=part,
+        engine=engine,
+        ray_address=ray_address,
+    )
     carry_out(
         "denoise",
         Files(
             inputs,
-            plan_outputs(inputs, out, t_map=t_map),
+            plan_outputs(inputs, out, t_map=t_map, taken=taken),
             ("t_map",),
             force=force,
             lossy=lossy,

@@ -76,6 +76,23 @@ Batch = Annotated[
     int,
     option("Windows or groups of tiles at a time; does not change the result.", MACHINE, min=1),
 ]
+Engine = Annotated[
+    str,
+    one_of(
+        lambda: ("local", "ray"),
+        "Who works on whole slides: {}. The result is the same; see docs/guides/clusters.md.",
+        MACHINE,
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    option(
+        "A Ray cluster, such as head:6379, or auto; else Ray is started on this machine.",
+        MACHINE,
+        "--ray-address",
+        metavar="ADDRESS",
+    ),
+]
 Lossy = Annotated[bool, option("Allow a .jpg output.", FILES, "--lossy")]
 Force = Annotated[bool, option("Replace outputs that exist.", FILES, "--force")]
 DryRun = Annotated[bool, option("Say what would be done, and do nothing.", MACHINE, "--dry-run")]

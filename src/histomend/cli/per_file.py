@@ -123,11 +123,11 @@ class Files:
         return is_alone(self.inputs)
 
 
-def say_passed_over(inputs: Sequence[Path]) -> None:
+def say_passed_over(inputs: Sequence[Path], *, slides: bool = False) -> None:
     """Tell what is in the folders that were named and is not worked on."""
-    from histomend.jobs.inputs import passed_over
+    from histomend.jobs.inputs import IMAGE_SUFFIXES, WITH_SLIDES, passed_over
 
-    for said in passed_over(inputs):
+    for said in passed_over(inputs, WITH_SLIDES if slides else IMAGE_SUFFIXES):
         say(said, title="Notice")
 
 
@@ -157,7 +157,7 @@ def carry_out(
     from histomend.jobs.companions import check_apart
 
     run = PerFile([output.source for output in files.outputs], alone=files.alone)
-    say_passed_over(files.inputs)
+    say_passed_over(files.inputs, slides=slides is not None)
     outputs = list(files.outputs)
     check_apart(
         (output.source for output in outputs),

@@ -13,12 +13,14 @@ from histomend.cli.options import (
     Batch,
     Device,
     DryRun,
+    Engine,
     Force,
     Inputs,
     Lossy,
     Model,
     Mpp,
     Out,
+    RayAddress,
     Region,
     Sampler,
     Seed,
@@ -30,7 +32,7 @@ from histomend.cli.options import (
 )
 from histomend.cli.per_file import Files, carry_out
 from histomend.cli.screen import say
-from histomend.cli.slides import WholeSlides
+from histomend.cli.slides import whole_slides
 from histomend.errors import SettingError
 from histomend.methods import MAX_SHARE
 
@@ -82,6 +84,8 @@ def restore(
     region: Region = None,
     device: Device = "auto",
     batch: Batch = 8,
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
     trace: Annotated[
         Path | None, option("Folder for the states on the way, as PNG.", FILES)
     ] = None,
@@ -109,19 +113,21 @@ def restore(
 
     Example: histomend restore tissue.png --mask mask.png -o restored.png
     """
+    from histomend.jobs.inputs import IMAGE_SUFFIXES, WITH_SLIDES
     from histomend.jobs.outputs import plan_outputs, trace_to
 
-    beside = {} if detect or mask is not None else _masks_beside(inputs)
+    part = parse_region(region)
+    taken = WITH_SLIDES if part is None else IMAGE_SUFFIXES
+    beside = {} if detect or mask is not None else _masks_beside(inputs, taken)
     if (mask is not None or any(beside.values())) == detect:
         raise SettingError(
             f"{'Both --mask and --detect were given' if detect else 'No mask was given'}. "
             "Say where the artifacts are: either --mask FILE (white is restored), or --detect to "
             "have them found."
         )
-    outputs = plan_outputs(inputs, out, masks=mask)
+    outputs = plan_outputs(inputs, out, masks=mask, taken=taken)
     if beside:
         outputs = [replace(o, mask=beside[o.source]) for o in outputs if o.source in beside]
-    part = parse_region(region)
     maps = [*(["mask"] if detect else []), *(["uncertainty"] if samples > 1 else [])]
 
     from histomend.jobs.inputs import folder_name
@@ -148,12 +154,15 @@ def restore(
         "device": device,
         "batch": batch,
     }
-    slides = None
-    if part is not None and (compact or no_label):
-        raise SettingError("--compact and --no-label are for whole slides. Leave --region away.")
-    if part is None:
-        of_slides = {"compact": compact, "no_label": no_label, "lossy": lossy, "force": force}
-        slides = WholeSlides("restore", {**options, **of_slides}, traced=trace is not None)
+    of_slides = {"compact": compact, "no_label": no_label, "lossy": lossy, "force": force}
+    slides = whole_slides(
+        "restore",
+        {**options, **of_slides},
+        region=part,
+        engine=engine,
+        ray_address=ray_address,
+        traced=trace is not None,
+    )
     carry_out(
         "restore",
         Files(
@@ -172,11 +181,11 @@ def restore(
     )
 
 
-def _masks_beside(inputs: list[Path]) -> dict[Path, Path | None]:
+def _masks_beside(inputs: list[Path], taken: tuple[str, ...]) -> dict[Path, Path | None]:
     """Return the mask beside each image, and say which are used."""
     from histomend.jobs.inputs import list_images, with_masks
 
-    found = with_masks(list_images(inputs))
+    found = with_masks(list_images(inputs, taken))
     masks = [str(mask) for mask in found.values() if mask is not None]
     if masks:
         more = f" and {len(masks) - 1} more" if len(masks) > 1 else ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from histomend.jobs.progress import ProgressDisplay
 if TYPE_CHECKING:
     from histomend.cli.per_file import Files, PerFile
     from histomend.jobs.outputs import Output
+    from histomend.jobs.ray_engine import RayEngine
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,17 @@ class WholeSlides:
     task : "restore", "denoise" or "upscale"
     options : dict
         Of `histomend.methods.slides.decide_slide` or `decide_slide_field`, apart from files.
+    engine : "local" or "ray"
+    ray_address : str or None
+        Of a cluster.
     traced : bool
         Whether the states on the way are asked for, which only images have.
     """
 
     task: str
     options: dict[str, Any]
+    engine: str = "local"
+    ray_address: str | None = None
     traced: bool = False
 
     def takes(self, output: Output, run: PerFile) -> bool:
@@ -45,6 +53,7 @@ class WholeSlides:
             nonlocal found
             found = is_slide(output.source)
             asked = [name for name in ("compact", "no_label") if self.options.get(name)]
+            asked += ["engine ray"] if self.engine == "ray" else []
             if asked and not found:
                 name = asked[0].replace("_", "-")
                 raise SettingError(f"{output.source}: is no whole slide. Leave --{name} away.")
@@ -56,18 +65,45 @@ class WholeSlides:
         return not run.attempt(output.source, look) or found
 
     def carry_out(self, outputs: Sequence[Output], run: PerFile, files: Files) -> None:
-        """Restore slides, one after the other."""
+        """Work on slides, one after the other, or all by the same workers."""
         unit = "masked px" if self.task == "restore" else "blocks"
         display = ProgressDisplay(len(outputs), unit)
-        for output in outputs:
-            if "error" in run.records[output.source]:
-                continue
-            step = partial(self._work, _named(output), run, files, display)
-            if run.attempt(output.source, step) and not files.as_json:
-                facts(run.records[output.source].items())
+        wanted = [output for output in outputs if "error" not in run.records[output.source]]
+        with ExitStack() as stack, self._workers(wanted, files) as engine:
+
+            def work(output: Output) -> bool:
+                step = partial(self._work, _named(output), run, files, display, engine)
+                return run.attempt(output.source, step)
+
+            worked: Iterable[bool] = map(work, wanted)
+            if engine is not None and len(wanted) > 1:
+                # Slides share the workers, so that none waits while a slide is put together.
+                pool = ThreadPoolExecutor(engine.workers + 1)
+                stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+                worked = pool.map(work, wanted)
+            for number, (output, done) in enumerate(zip(wanted, worked, strict=True), 1):
+                if engine is not None:
+                    display.finished(number)
+                if done and not files.as_json:
+                    facts(run.records[output.source].items())
+
+    @contextmanager
+    def _workers(self, outputs: Sequence[Output], files: Files) -> Iterator[RayEngine | None]:
+        if self.engine != "ray" or files.dry_run or not outputs:
+            yield None
+            return
+        from histomend.jobs.ray_engine import RayEngine
+
+        with RayEngine(self.ray_address, self.options["device"]) as engine:
+            yield engine
 
     def _work(
-        self, output: Output, run: PerFile, files: Files, display: ProgressDisplay
+        self,
+        output: Output,
+        run: PerFile,
+        files: Files,
+        display: ProgressDisplay,
+        engine: RayEngine | None,
     ) -> dict[str, Any]:
         from histomend.image.replacing import make_folder
         from histomend.jobs.slide_fields import execute_slide_field
@@ -80,14 +116,16 @@ class WholeSlides:
         paths = output.source, output.image
         if self.task == "restore":
             job = decide_slide(*paths, output.mask, **self.options)
-            work = partial(execute_slide, job)
+            work = partial(execute_slide, job, engine=engine)
         else:
             field = decide_slide_field(self.task, *paths, **self.options)
-            work = partial(execute_slide_field, field)
+            work = partial(execute_slide_field, field, engine=engine)
         if files.dry_run:
             described = job.describe() if self.task == "restore" else field.describe()
             return {"output": str(output.image), **described}
-        with display.file(output.source.name) as advance:
+        # Of slides that are worked on side by side it is told how many are done.
+        alone = engine is None or display.files == 1
+        with display.file(output.source.name) if alone else nullcontext() as advance:
             result = work(progress=advance)
         for notice in result.record.notices:
             run.notice(output.source, notice)
@@ -105,3 +143,30 @@ def _named(output: Output) -> Output:
         return output
     suffix = ".svs" if output.source.suffix.lower() == ".svs" else ".tif"
     return replace(output, image=output.image.with_suffix(suffix))
+
+
+def whole_slides(
+    task: str,
+    options: dict[str, Any],
+    *,
+    region: object,
+    engine: str,
+    ray_address: str | None,
+    traced: bool = False,
+) -> WholeSlides | None:
+    """Return what works on whole slides; None where a region of each is an image.
+
+    Raises
+    ------
+    SettingError
+        What is only for whole slides was asked for with a region, or an address without Ray.
+    """
+    if ray_address is not None and engine != "ray":
+        raise SettingError("--ray-address is for --engine ray. Add it, or leave the address away.")
+    if region is None:
+        return WholeSlides(task, options, engine, ray_address, traced)
+    if options.get("compact") or options.get("no_label"):
+        raise SettingError("--compact and --no-label are for whole slides. Leave --region away.")
+    if engine == "ray":
+        raise SettingError("--engine ray is for whole slides. Leave --region away, or the engine.")
+    return None

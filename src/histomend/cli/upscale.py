@@ -12,12 +12,14 @@ from histomend.cli.options import (
     Batch,
     Device,
     DryRun,
+    Engine,
     Force,
     Inputs,
     Lossy,
     Model,
     Mpp,
     Out,
+    RayAddress,
     Region,
     Sampler,
     Seed,
@@ -29,7 +31,7 @@ from histomend.cli.options import (
     preset_of,
 )
 from histomend.cli.per_file import Files, carry_out
-from histomend.cli.slides import WholeSlides
+from histomend.cli.slides import whole_slides
 
 COLOURS = ("difference", "wavelet", "adain", "none")
 """Those of `histomend.methods.colour`."""
@@ -70,6 +72,8 @@ def upscale(
     region: Region = None,
     device: Device = "auto",
     batch: Batch = 8,
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
     lossy: Lossy = False,
     force: Force = False,
     dry_run: DryRun = False,
@@ -82,6 +86,7 @@ def upscale(
 
     Example: histomend upscale scan.png -o large.png --scale 4
     """
+    from histomend.jobs.inputs import IMAGE_SUFFIXES, WITH_SLIDES
     from histomend.jobs.outputs import plan_outputs
 
     options: dict[str, Any] = {
@@ -100,14 +105,19 @@ def upscale(
         "batch": batch,
     }
     part = parse_region(region)
-    slides = None
-    if part is None:
-        slides = WholeSlides("upscale", {**options, "lossy": lossy, "force": force})
+    taken = WITH_SLIDES if part is None else IMAGE_SUFFIXES
+    slides = whole_slides(
+        "upscale",
+        {**options, "lossy": lossy, "force": force},
+        region=part,
+        engine=engine,
+        ray_address=ray_address,
+    )
     carry_out(
         "upscale",
         Files(
             inputs,
-            plan_outputs(inputs, out, control=control_out),
+            plan_outputs(inputs, out, control=control_out, taken=taken),
             () if control_out is None else ("control",),
             force=force,
             lossy=lossy,

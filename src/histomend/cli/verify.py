@@ -41,7 +41,7 @@ def undo(
     from histomend.jobs.companions import check_apart, record_of
     from histomend.jobs.outputs import pair_outputs
     from histomend.ledger import undo as original_pixels
-    from histomend.slides.trailer import is_appended
+    from histomend.slides.undo import holds_source
     from histomend.slides.undo import undo as original_slide
 
     pairs = pair_outputs(restored, out)
@@ -50,9 +50,9 @@ def undo(
 
     def step(source: Path, _: PerFile) -> dict[str, Any]:
         output = pairs[source]
-        if is_appended(source):
-            if source.suffix.lower() == ".svs" and output.suffix == ".png":
-                output = output.with_suffix(".svs")  # in a folder of outputs
+        if holds_source(source):
+            if source.suffix.lower() in (".svs", ".dcm") and output.suffix == ".png":
+                output = output.with_suffix(source.suffix.lower())  # in a folder of outputs
             sha256 = original_slide(source, output, force=force)
             return {"output": str(output), "sha256": sha256}
         check_format(output, lossy=False)
@@ -137,9 +137,9 @@ def verify(
 def _record_or_slide(image: Path, ledger: Path | None, images: int) -> Record | None:
     """Return the record of an output; None of a slide that was copied without it."""
     from histomend.jobs.companions import record_of
-    from histomend.slides.trailer import is_appended
+    from histomend.slides.undo import holds_source
 
-    if ledger is None and not record_of(image).exists() and is_appended(image):
+    if ledger is None and not record_of(image).exists() and holds_source(image):
         return None
     return _record(image, ledger, images)
 

@@ -51,7 +51,7 @@ def view(
     Example: histomend view restored.png
     """
     require_web()
-    from histomend.image.scans import SLIDE_FILES
+    from histomend.image.reading import SLIDE_FILES
     from histomend.jobs.inputs import IMAGE_SUFFIXES, list_images
     from histomend.web.desk import Desk
     from histomend.web.server import serve, view_app

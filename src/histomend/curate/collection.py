@@ -16,9 +16,8 @@ from histomend.curate.cutting import Advance, cut_slide
 from histomend.curate.settings import TileSettings
 from histomend.errors import HistomendError, InputError, OutputError, SettingError, display_name
 from histomend.image import make_folder, write_text
-from histomend.image.reading import file_sha256
+from histomend.image.reading import SLIDE_FILES, file_sha256
 from histomend.image.regular_files import MOST_MANIFEST, check_regular_file, read_text
-from histomend.image.scans import SLIDE_FILES
 from histomend.jobs.inputs import IMAGE_SUFFIXES, folder_name, list_images
 
 COLUMNS = (
@@ -146,7 +145,7 @@ class Collection:
         folder = self.folder / name
         made = make_folder(folder)
         try:
-            found = cut_slide(path, name, folder, self.settings, advance)
+            found = cut_slide(path, name, folder, self.settings, advance, sha256=sha256)
         except HistomendError:
             for place in reversed(made):
                 with suppress(OSError):  # tiles that were cut stay

@@ -17,7 +17,7 @@ from histomend.curate.settings import TileSettings
 from histomend.detect.features import measure
 from histomend.errors import ImageSizeError, InputError
 from histomend.image import write_image
-from histomend.image.scans import Scan, open_scan
+from histomend.slides.scans import Scan, open_scan
 
 Advance = Callable[[int, int], None]
 
@@ -52,7 +52,13 @@ class CutSlide:
 
 
 def cut_slide(
-    path: Path, name: str, folder: Path, settings: TileSettings, advance: Advance | None = None
+    path: Path,
+    name: str,
+    folder: Path,
+    settings: TileSettings,
+    advance: Advance | None = None,
+    *,
+    sha256: str | None = None,
 ) -> CutSlide:
     """Write the good tiles of a slide into a folder that exists.
 
@@ -65,6 +71,7 @@ def cut_slide(
     folder : tiles become x{x}_y{y}.png there, after their corner at level 0.
     settings : what is wanted.
     advance : told (places looked at, of all that show tissue).
+    sha256 : of the slide, if it is known already.
 
     Raises
     ------
@@ -73,7 +80,7 @@ def cut_slide(
         tissue.
     OutputError
     """
-    with open_scan(path, source_mpp=settings.source_mpp) as scan:
+    with open_scan(path, source_mpp=settings.source_mpp, sha256=sha256) as scan:
         mpp = scan.mpp_near(settings.mpp)
         places, count = _tissue_places(scan, mpp, settings)
         digest = hashlib.sha256(name.encode()).digest()

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from histomend.detect.features import find_tissue
 from histomend.errors import UnsupportedImageError
-from histomend.image.scans import Scan, area_average
+from histomend.slides.scans import Scan, area_average
 
 Places = npt.NDArray[np.intp]
 Shares = npt.NDArray[np.float64]

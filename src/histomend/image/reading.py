@@ -54,6 +54,8 @@ SLIDE_SUFFIXES = {
     ".dcm": "DICOM",
     ".czi": "Zeiss CZI",
 }
+SLIDE_FILES = (".svs", ".ndpi", ".scn", ".bif", *SLIDE_SUFFIXES)
+"""Suffixes of whole slides, beside those of images."""
 EQUAL_COLOURS = (
     "red, green and blue are equal everywhere: the image is grey, and the models restore the "
     "colours of a stain"

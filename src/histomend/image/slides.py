@@ -20,6 +20,7 @@ from histomend.errors import (
 )
 from histomend.image.inner_headers import check_frames, check_storage, check_tiles
 from histomend.image.pixels import (
+    MAX_MPP,
     Frame,
     Image,
     Pixels,
@@ -30,6 +31,8 @@ from histomend.image.pixels import (
 )
 from histomend.image.tiff_open import TIFF_MAGIC, open_tiff
 
+OVERVIEW = "which is no pixel size of tissue in detail but of an overview"
+"""How a notice ends of a slide whose pixels are too large."""
 _READERS = ("openslide", "tiffslide")
 _log = logging.getLogger(__name__)
 
@@ -154,7 +157,9 @@ def _read_region(slide: Any, where: str, region: Region) -> Image:
     mpp = plausible_mpp(stated)
     notices = canvas_notice(frame) + _bare_notice(bare / (w * h))
     if mpp != stated and mpp is None:
-        notices += (f"the slide says {stated:g} um/px, which is no pixel size of tissue in detail",)
+        large = stated is not None and stated > MAX_MPP
+        of = OVERVIEW if large else "which is no pixel size of tissue in detail"
+        notices += (f"the slide says {stated:g} um/px, {of}",)
     return Image(pixels, mpp, notices=notices, lossy=True, icc=_icc(slide), frame=frame)
 
 

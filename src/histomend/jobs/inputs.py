@@ -7,11 +7,13 @@ from pathlib import Path
 
 from histomend.errors import InputError, MaskError
 from histomend.image import settle
-from histomend.image.scans import SLIDE_FILES
+from histomend.image.reading import SLIDE_FILES
 from histomend.masks import masks_beside
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".avif", ".webp")
 """What is taken from a folder; a file named one by one may be of any kind that can be read."""
+WITH_SLIDES = (*IMAGE_SUFFIXES, *(suffix for suffix in SLIDE_FILES if suffix != ".dcm"))
+"""The same for verbs that take whole slides; of a folder of DICOM, each file is but a level."""
 MAPS = {
     "mask": "mask.png",
     "uncertainty": "uncertainty.png",

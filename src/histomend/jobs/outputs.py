@@ -149,12 +149,17 @@ def _write_map(name: str, path: Path, result: Result, *, lossy: bool) -> None:
         write_image(path, result.control, lossy=lossy, **about)  # type: ignore[arg-type]
 
 
-def pair_outputs(inputs: Sequence[Path], out: Path, suffix: str | None = None) -> dict[Path, Path]:
+def pair_outputs(
+    inputs: Sequence[Path],
+    out: Path,
+    suffix: str | None = None,
+    taken: Sequence[str] = IMAGE_SUFFIXES,
+) -> dict[Path, Path]:
     """Give each input file its output file.
 
     `out` is a file for one input file, and a folder otherwise or if it is one already. In a
     folder outputs keep the stem of their input, and end in `suffix`, or without one in .tif for
-    TIFF input and .png for the rest.
+    TIFF input and .png for the rest. Of folders files that end in `taken` are inputs.
 
     Raises
     ------
@@ -163,7 +168,7 @@ def pair_outputs(inputs: Sequence[Path], out: Path, suffix: str | None = None) -
     SettingError
         If several inputs would go into one file.
     """
-    sources = list_images(inputs)
+    sources = list_images(inputs, taken)
     if len(inputs) == 1 and not inputs[0].is_dir() and out.suffix and not out.is_dir():
         return {sources[0]: out}
     if out.suffix.lower() in (*IMAGE_SUFFIXES, ".geojson") and not out.is_dir():
@@ -174,7 +179,7 @@ def pair_outputs(inputs: Sequence[Path], out: Path, suffix: str | None = None) -
     for source in sources:
         ending = suffix or (".tif" if source.suffix.lower() in (".tif", ".tiff") else ".png")
         output = out / (source.stem + ending)
-        clash = next((other for other, taken in pairs.items() if taken == output), None)
+        clash = next((other for other, place in pairs.items() if place == output), None)
         if clash is not None:
             raise SettingError(
                 f"{clash} and {source} would both be written to {output}. "
@@ -191,6 +196,7 @@ def plan_outputs(
     masks: Path | None = None,
     t_map: Path | None = None,
     control: Path | None = None,
+    taken: Sequence[str] = IMAGE_SUFFIXES,
 ) -> list[Output]:
     """Return what is to be made, with masks and outputs.
 
@@ -202,6 +208,7 @@ def plan_outputs(
         (suffixes may differ).
     t_map, control : a file for one input file, otherwise a folder; by default the maps of t lie
         beside the outputs.
+    taken : suffixes of the inputs in folders.
 
     Raises
     ------
@@ -210,7 +217,7 @@ def plan_outputs(
     MaskError
         If one mask file is given for several images.
     """
-    pairs = pair_outputs(inputs, out)
+    pairs = pair_outputs(inputs, out, taken=taken)
     if masks is not None and not masks.is_dir() and len(pairs) > 1:
         raise MaskError(
             f"--mask {masks} is one file, and there are {len(pairs)} images. "

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from histomend.jobs.engines import given_threads
 from histomend.jobs.job import Job, Pixels
 from histomend.jobs.journal import Journal, journal_of
 from histomend.jobs.run import Progress, displayed, execute
+from histomend.jobs.slide_engine import Earlier, Finished, SlideEngine, in_order
 from histomend.jobs.slide_job import Writing
 from histomend.jobs.slide_run import SlideResult, check_free
 from histomend.ledger import NOTES, OutputRecord, Record, SourceRecord
@@ -125,12 +128,16 @@ class SlideFieldJob:
         }
 
 
-def execute_slide_field(job: SlideFieldJob, *, progress: Progress | None = None) -> SlideResult:
+def execute_slide_field(
+    job: SlideFieldJob, *, progress: Progress | None = None, engine: SlideEngine | None = None
+) -> SlideResult:
     """Carry out a job, or go on with it where it was killed.
 
     Parameters
     ----------
     progress : function of (blocks done, blocks in all), or True, optional
+    engine : SlideEngine or None
+        Who works on the blocks; this process unless given. The slide has the same bytes.
 
     Raises
     ------
@@ -151,13 +158,9 @@ def execute_slide_field(job: SlideFieldJob, *, progress: Progress | None = None)
                 f"{free / 1e9:.1f} GB are free. Free some space, or choose another folder."
             )
         nfe, notices = 0, dict.fromkeys(job.notices)
-        for done, block in enumerate(blocks, 1):
-            found = journal.get(block.key)
-            if found is None:
-                found = _worked_on(job, slide, block)
-                journal.put(block.key, *found)
-            nfe += found[1]["nfe"]
-            notices |= dict.fromkeys(found[1]["notices"])
+        for done, report in enumerate(_blocks(job, slide, journal, blocks, engine), 1):
+            nfe += report["nfe"]
+            notices |= dict.fromkeys(report["notices"])
             if advance is not None:
                 advance(done, len(blocks))
         journal.begin_writing()
@@ -168,9 +171,47 @@ def execute_slide_field(job: SlideFieldJob, *, progress: Progress | None = None)
     return SlideResult(target, record)
 
 
-def _worked_on(
-    job: SlideFieldJob, slide: Slide, block: Block
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _blocks(
+    job: SlideFieldJob,
+    slide: Slide,
+    journal: Journal,
+    blocks: Sequence[Block],
+    engine: SlideEngine | None,
+) -> Iterator[dict[str, Any]]:
+    """Work on all blocks that are not finished; give the report of each, in their order."""
+    keeping = threading.Lock()
+
+    def keep(block: Block, found: Finished) -> None:
+        with keeping:
+            journal.put(block.key, *found)
+
+    def here(block: Block) -> Callable[[], Finished]:
+        def finish() -> Finished:
+            found = _worked_on(job, slide, block)
+            keep(block, found)
+            return found
+
+        return finish
+
+    if engine is None:
+        for _, report in in_order(blocks, journal, here, 1):
+            yield report
+        return
+    with engine.serving(job, _work_on_block) as begin:
+
+        def there(block: Block) -> Callable[[], Finished]:
+            return begin(block, None, partial(keep, block)).result
+
+        for _, report in in_order(blocks, journal, there, engine.ahead):
+            yield report
+
+
+def _work_on_block(job: SlideFieldJob, slide: Slide, block: Block, earlier: Earlier) -> Finished:
+    """Work on a block, which depends on no other."""
+    return _worked_on(job, slide, block)
+
+
+def _worked_on(job: SlideFieldJob, slide: Slide, block: Block) -> Finished:
     image = replace(slide.part(block.read), region=None)
     result = execute(job.decide(image, job.seed))
     pixels = np.asarray(result.pixels)

@@ -18,7 +18,7 @@ from histomend.jobs.engines import given_threads
 from histomend.jobs.job import Job, Mask, RestoreOptions
 from histomend.jobs.run import execute
 from histomend.masks.slide_masks import SlideMask
-from histomend.slides.slide_sink import APPENDED, COMPACT, PYRAMID
+from histomend.slides.slide_sink import APPENDED, COMPACT, DICOM, PYRAMID
 from histomend.slides.source import ArraySource
 from histomend.tiles.slide_plan import SlidePart, SlidePlan
 
@@ -184,7 +184,7 @@ class SlideJob:
             "seconds_about": round(len(self.plan.parts) * self.part_seconds(), 1),
             "disk_bytes": self.disk_bytes(),
             "memory_bytes": self.memory_bytes(),
-            "undo": self.container == APPENDED,
+            "undo": self.container in (APPENDED, DICOM),
             "notices": list(self.notices),
         }
 

@@ -9,36 +9,38 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass, replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
-import numpy as np
 import torch
 
 import histomend
 from histomend.errors import JobError, OutputError
-from histomend.image import Image, Intensity, check_target, write_atomically
+from histomend.image import Image, check_target, write_atomically
 from histomend.jobs.companions import record_of
 from histomend.jobs.engines import given_threads
-from histomend.jobs.job import Mask, Pixels
+from histomend.jobs.job import Mask
 from histomend.jobs.journal import Journal, begun_writing, journal_of
 from histomend.jobs.progress import Advance
-from histomend.jobs.run import Progress, displayed, execute
+from histomend.jobs.run import Progress, displayed
+from histomend.jobs.slide_engine import Earlier, Finished, SlideEngine, in_order
 from histomend.jobs.slide_job import SlideJob, found_beside
+from histomend.jobs.slide_parts import read_part, restore_part, work_on_part
 from histomend.ledger import Record
-from histomend.ledger.slides import SlideAccount, part_report
-from histomend.slides.slide_sink import PYRAMID, AppendedSink, PyramidSink, SlideSink
-from histomend.slides.source import ArraySource
+from histomend.ledger.slides import SlideAccount
+from histomend.slides.dicom_sink import DicomSink
+from histomend.slides.slide_sink import DICOM, PYRAMID, AppendedSink, PyramidSink, SlideSink
 from histomend.slides.whole import Slide, open_slide
-from histomend.tiles.seams import bare_notice, fill_smoothly
+from histomend.tiles.seams import bare_notice
 from histomend.tiles.slide_plan import SlidePart
 
 _log = logging.getLogger(__name__)
-# Other artifacts are covered with colours of their surroundings, which need no detail.
-_COARSE = 8
+_Start: TypeAlias = "Callable[[SlidePart], Callable[[], Finished]]"
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,15 @@ class SlideResult:
     record: Record
 
 
-def execute_slide(job: SlideJob, *, progress: Progress | None = None) -> SlideResult:
+def execute_slide(
+    job: SlideJob, *, progress: Progress | None = None, engine: SlideEngine | None = None
+) -> SlideResult:
     """Carry out a job, or go on with it where it was killed.
 
     Parameters
     ----------
+    engine : SlideEngine or None
+        Who restores the parts; this process unless given. The slide has the same bytes.
     progress : function of (masked pixels done, masked pixels in all), or True, optional
         True shows a bar on standard error, or a line every ten seconds without a terminal.
 
@@ -89,7 +95,7 @@ def execute_slide(job: SlideJob, *, progress: Progress | None = None) -> SlideRe
             _write_found(job.found, target, journal.folder)
         account = SlideAccount(job.source, job.size)
         with closing(_sink(job, slide, again=begun_writing(journal.folder))) as sink:
-            _SlideRun(job, slide, sink, journal, advance or _nothing).parts(account)
+            _SlideRun(job, slide, sink, journal, advance or _nothing, engine).parts(account)
             journal.begin_writing()
             written = sink.finish(_fields(job), journal.folder)
         bare = sum(window["bare_glass"] for window in account.windows)
@@ -163,6 +169,8 @@ def _sink(job: SlideJob, slide: Slide, *, again: bool) -> SlideSink:
             lossless=not writing.lossy,
             force=force,
         )
+    if job.container == DICOM:
+        return DicomSink(job.path, writing.target, sha256=job.source.sha256 or "", force=force)
     return AppendedSink(
         job.path,
         writing.target,
@@ -191,49 +199,81 @@ class _SlideRun:
     """The parts of one slide on their way."""
 
     def __init__(
-        self, job: SlideJob, slide: Slide, sink: SlideSink, journal: Journal, advance: Advance
+        self,
+        job: SlideJob,
+        slide: Slide,
+        sink: SlideSink,
+        journal: Journal,
+        advance: Advance,
+        engine: SlideEngine | None,
     ) -> None:
         self._job, self._slide, self._sink = job, slide, sink
-        self._journal, self._advance = journal, advance
+        self._journal, self._advance, self._engine = journal, advance, engine
         self._done_px = 0
 
     def parts(self, account: SlideAccount) -> None:
         """Restore all parts that are not finished, and hand all of them to the sink."""
-        parts = self._job.plan.parts
-        finished = [self._journal.has(part.key) for part in parts]
-        if any(finished):
-            _log.info(
-                "%s: goes on with %d of %d parts done", self._job.path, sum(finished), len(parts)
-            )
-        with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing:
-            todo = [part for part, done in zip(parts, finished, strict=True) if not done]
-            ahead: dict[str, Future[tuple[Image, Mask]]] = {}
-            writes: list[Future[None]] = []
-            for part, row in zip(parts, self._job.plan.rows_done(), strict=True):
-                found = self._journal.get(part.key)
-                if found is None:
-                    for each in todo[:2]:
-                        if each.key not in ahead:
-                            ahead[each.key] = reading.submit(self._read, each)
-                    read = ahead.pop(part.key, None) or reading.submit(self._read, part)
-                    earlier = None
-                    if part.after:
-                        earlier = writing.submit(self._sink.composed, part.region).result()
-                    found = self._restored(part, *read.result(), earlier)
-                    writing.submit(self._journal.put, part.key, *found).result()
-                todo = [each for each in todo if each is not part]
-                arrays, report = found
-                account.add(report)
-                for write in writes:  # at most one part waits to be written
-                    write.result()
-                writes = [writing.submit(self._put, part, arrays, row)]
-                self._done_px += part.masked_px
-                self._advance(self._done_px, self._job.plan.masked_px)
-            for write in writes:
-                write.result()
+        with (
+            ThreadPoolExecutor(1) as self._reading,
+            ThreadPoolExecutor(1) as self._writing,
+            self._starts() as start,
+        ):
+            self._all(account, start)
 
-    def _read(self, part: SlidePart) -> tuple[Image, Mask]:
-        return self._slide.part(part.region), self._job.mask.read(part.region)
+    def _all(self, account: SlideAccount, start: _Start) -> None:
+        plan = self._job.plan
+        finished = sum(self._journal.has(part.key) for part in plan.parts)
+        if finished:
+            said = self._job.path, finished, len(plan.parts)
+            _log.info("%s: goes on with %d of %d parts done", *said)
+        ahead = 2 if self._engine is None else self._engine.ahead
+        put: set[str] = set()
+        writes: list[Future[None]] = []
+
+        def ready(part: SlidePart) -> bool:
+            return put.issuperset(part.after)
+
+        done = in_order(plan.parts, self._journal, start, ahead, ready)
+        for part, row, found in zip(plan.parts, plan.rows_done(), done, strict=True):
+            arrays, report = found
+            account.add(report)
+            for write in writes:  # at most one part waits to be written
+                write.result()
+            writes = [self._writing.submit(self._put, part, arrays, row)]
+            put.add(part.key)
+            self._done_px += part.masked_px
+            self._advance(self._done_px, plan.masked_px)
+        for write in writes:
+            write.result()
+
+    @contextmanager
+    def _starts(self) -> Iterator[_Start]:
+        """Give what begins a part: here, or by the engine; both keep it when it is finished."""
+        if self._engine is None:
+            yield self._begun_here
+            return
+        with self._engine.serving(self._job, work_on_part) as begin:
+            yield lambda part: begin(part, self._earlier(part), partial(self._keep, part)).result
+
+    def _begun_here(self, part: SlidePart) -> Callable[[], Finished]:
+        earlier = self._earlier(part)
+        read = self._reading.submit(read_part, self._job, self._slide, part)
+
+        def finish() -> Finished:
+            found = self._restored(part, *read.result(), earlier)
+            self._keep(part, found)
+            return found
+
+        return finish
+
+    def _keep(self, part: SlidePart, found: Finished) -> None:
+        self._writing.submit(self._journal.put, part.key, *found).result()
+
+    def _earlier(self, part: SlidePart) -> Earlier:
+        """Return what became of the parts that one comes after."""
+        if not part.after:
+            return None
+        return self._writing.submit(self._sink.composed, part.region).result()
 
     def _put(self, part: SlidePart, arrays: dict[str, Any], row: int) -> None:
         pixels, mask = arrays["pixels"], arrays["mask"]
@@ -245,60 +285,9 @@ class _SlideRun:
         self._sink.put(part.core, pixels, mask)
         self._sink.settle(row)
 
-    def _restored(
-        self, part: SlidePart, image: Image, mask: Mask, earlier: tuple[Pixels, Mask] | None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Restore a part; return its core with the mask, and what is to be said of it."""
-        own, done = part.own(mask), part.finished(mask)
-        avoid = mask & ~own
-        pixels = image.pixels
-        if earlier is not None:
-            put = done & earlier[1]
-            pixels = np.where(put[..., None], earlier[0], pixels)
-            done = put
-        else:
-            done = np.zeros_like(mask)
-        pixels = _covered(pixels, avoid & ~done)
-        source = ArraySource(replace(image, pixels=pixels))
-        options = replace(
-            self._job.options,
-            seed=part.seed(self._job.options.seed),
-            avoid=avoid if avoid.any() else None,
-        )
-        decided = self._job.decide(source, own, options)
-
+    def _restored(self, part: SlidePart, image: Image, mask: Mask, earlier: Earlier) -> Finished:
         def advance(parts: int, of: int) -> None:
             share = parts / max(of, 1)
             self._advance(self._done_px + int(share * part.masked_px), self._job.plan.masked_px)
 
-        result = execute(decided, progress=advance)
-        report = part_report(result.record, part.region)
-        # Of all windows of the slide it is said at the end.
-        bare = sum(window["bare_glass"] for window in report["windows"])
-        own_notice = bare_notice(bare, len(report["windows"]))
-        report["notices"] = [text for text in report["notices"] if text != own_notice]
-        x, y, w, h = part.core
-        left, top = x - part.region[0], y - part.region[1]
-        place = np.s_[top : top + h, left : left + w]
-        within = own[place]
-        kept = np.where(within[..., None], result.pixels[place], 0)
-        return {"pixels": kept.astype(image.pixels.dtype), "mask": within}, report
-
-
-def _covered(pixels: Pixels, hidden: Mask) -> Pixels:
-    """Return pixels where other artifacts are covered with the colours around them.
-
-    They are neither tissue to be seen by a network nor restored here.
-    """
-    if not hidden.any():
-        return pixels
-    intensity = Intensity.for_dtype(pixels.dtype)
-    few = np.s_[_COARSE // 2 :: _COARSE, _COARSE // 2 :: _COARSE]
-    values = np.asarray(intensity.encode(pixels[few]), np.float32)
-    smooth = fill_smoothly(values, hidden[few])
-    rows, columns = np.nonzero(hidden)
-    there = np.minimum(rows // _COARSE, smooth.shape[0] - 1)
-    across = np.minimum(columns // _COARSE, smooth.shape[1] - 1)
-    out = pixels.copy()
-    out[rows, columns] = intensity.decode(smooth[there, across].clip(-1, 1), pixels.dtype)
-    return out
+        return restore_part(self._job, part, image, mask, earlier, advance)

@@ -27,7 +27,7 @@ from histomend.ledger.build import totals
 from histomend.ledger.proof import Check, Verification
 from histomend.ledger.records import NOTES, Change, OutputRecord, Record, SourceRecord
 from histomend.ledger.schema import plain
-from histomend.slides.slide_sink import APPENDED, Written
+from histomend.slides.slide_sink import APPENDED, DICOM, Written
 from histomend.slides.undo import verify as verify_bytes
 
 Mask = npt.NDArray[np.bool_]
@@ -193,7 +193,7 @@ def verify_slide(
     ----------
     restored : Path
     record : Record or None
-        None proves of an appended slide what can be proven from it alone.
+        None proves of a slide that holds its source what can be proven from it alone.
     source : Path or None
         What it was made from, if it is at hand.
 
@@ -202,7 +202,7 @@ def verify_slide(
     UnreadableImageError, UnsupportedImageError
         The slide is damaged so that it cannot be examined.
     """
-    if record is not None and record.output.container != APPENDED:
+    if record is not None and record.output.container not in (APPENDED, DICOM):
         return _verify_file(restored, record, source)
     proof = verify_bytes(restored, source)
     problems = "; ".join(proof.problems)
@@ -224,7 +224,8 @@ def verify_slide(
             ),
         )
         written = proof.appended_sha256 == record.output.file_sha256
-        message = "what was appended is what was written" if written else "was changed afterwards"
+        what = "what was appended" if record.output.container == APPENDED else "the file"
+        message = f"{what} is what was written" if written else "was changed afterwards"
         checks.insert(1, Check("output", written, message))
         if same and proof.ok:
             checks.append(_check_mask(record, proof.changes))

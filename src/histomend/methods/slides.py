@@ -15,7 +15,7 @@ from typing import Any
 from histomend.detect.slides import encoded, find_on_slide, search_slide, slide_features
 from histomend.errors import MaskError, OutputError, SettingError
 from histomend.image import Image, check_target
-from histomend.image.reading import file_sha256
+from histomend.image.reading import content_kind, file_sha256
 from histomend.jobs.job import Job, Mask, RestoreOptions
 from histomend.jobs.journal import journal_of
 from histomend.jobs.slide_fields import SlideFieldJob
@@ -28,7 +28,8 @@ from histomend.methods.loading import ModelLike, model_for
 from histomend.methods.where import LEARNED, THRESHOLD, Where
 from histomend.models import Model
 from histomend.slides.compact import check_compactable
-from histomend.slides.slide_sink import APPENDED, COMPACT, PYRAMID
+from histomend.slides.dicom_frames import check_one_instance
+from histomend.slides.slide_sink import APPENDED, COMPACT, DICOM, PYRAMID
 from histomend.slides.source import ArraySource
 from histomend.slides.whole import Slide, open_slide
 from histomend.tiles.slide_plan import plan_slide
@@ -38,6 +39,7 @@ _SUFFIXES: dict[str, tuple[str, ...]] = {
     APPENDED: (".svs", ".tif", ".tiff"),
     COMPACT: (".svs", ".tif", ".tiff"),
     PYRAMID: (".tif", ".tiff"),
+    DICOM: (".dcm",),
 }
 LABELS = ("label", "macro")
 """What is left out without the label: the macro image often shows it too."""
@@ -211,6 +213,15 @@ def _decided(
 
 def _container(slide: Slide, writing: Writing) -> tuple[str, tuple[str, ...]]:
     """Return how a slide is written, and what is to be said of it."""
+    if writing.target.suffix.lower() == ".dcm" and content_kind(slide.path) == "DICOM":
+        if writing.compact or writing.lossy:
+            raise SettingError(
+                f"{writing.target}: a DICOM slide is written frame by frame, with what was "
+                "replaced in it. Leave --compact, --no-label and --lossy away, or write a pyramid: "
+                "-o NAME.tif."
+            )
+        check_one_instance(slide.path, len(slide.reader.levels))
+        return DICOM, ()
     if not slide.appendable:
         if writing.drop:
             raise SettingError(

@@ -18,7 +18,7 @@ from histomend.slides.jpeg_edit import Mask
 from histomend.slides.patches import Patches
 from histomend.slides.pyramid import write_pyramid
 
-APPENDED, COMPACT, PYRAMID = "appended", "compact", "pyramid"
+APPENDED, COMPACT, PYRAMID, DICOM = "appended", "compact", "pyramid", "dicom"
 """Kinds of output."""
 
 
@@ -29,9 +29,9 @@ class Written:
     Parameters
     ----------
     kind : str
-        `APPENDED`, `COMPACT` or `PYRAMID`.
+        `APPENDED`, `COMPACT`, `PYRAMID` or `DICOM`.
     sha256 : str
-        Of what was appended, else of the whole file.
+        Of what was appended to a TIFF, else of the whole file.
     tiles : int
         Tiles of all levels that have new pixels; 0 where all were written anew.
     never_scanned : tuple of (x, y, w, h)

@@ -125,6 +125,36 @@ class Trailer:
         return packed + _TAIL.pack(len(packed), zlib.crc32(packed)) + _END
 
 
+@dataclass(frozen=True)
+class Proof:
+    """What a check of a restored slide found.
+
+    Parameters
+    ----------
+    problems : tuple of str
+        What is not as it has to be; empty if all is.
+    sha256 : str
+        Of the source, as the file states it.
+    tiles : int
+        Tiles, strips or frames that were compared, all but the changed ones without decoding them.
+    changes : tuple of TileChange
+        The tiles that were changed.
+    appended_sha256 : str
+        Of all bytes behind those of the source, as they are; of a DICOM slide, of the file.
+    """
+
+    problems: tuple[str, ...]
+    sha256: str
+    tiles: int
+    changes: tuple[TileChange, ...]
+    appended_sha256: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything is as it has to be."""
+        return not self.problems
+
+
 def is_appended(path: Path) -> bool:
     """Tell whether a file ends as an appended slide does."""
     try:

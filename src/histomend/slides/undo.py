@@ -1,6 +1,6 @@
-"""The source back out of an appended slide, and the proof that nothing else was changed.
+"""The source back out of a restored slide, and the proof that nothing else was changed.
 
-Both need the appended file alone.
+Both need the restored file alone, a TIFF that was appended to or a DICOM instance.
 
 >>> undo(restored, original)           # the source, byte for byte
 >>> proof = verify(restored)
@@ -9,7 +9,6 @@ Both need the appended file alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,46 +23,23 @@ from histomend.slides.copying import (
     copy_bytes,
     open_slide_file,
 )
+from histomend.slides.dicom_trailer import is_restored_dicom
+from histomend.slides.dicom_undo import undo_dicom, verify_dicom
 from histomend.slides.tiff_levels import STRIP_TAGS, TILE_TAGS, LevelPixels, pyramid_levels
 from histomend.slides.tiff_structure import CHILD_TAGS, Directory, TiffStructure
-from histomend.slides.trailer import TileChange, Trailer, read_trailer
+from histomend.slides.trailer import Proof, Trailer, is_appended, read_trailer
 
 _NOTES = (270, 305)
 _FREE_LISTS = (288, 289)
 
 
-@dataclass(frozen=True)
-class Proof:
-    """What a check of an appended slide found.
-
-    Parameters
-    ----------
-    problems : tuple of str
-        What is not as it has to be; empty if all is.
-    sha256 : str
-        Of the source, as the file states it.
-    tiles : int
-        Tiles and strips that were compared, all but the changed ones without decoding them.
-    changes : tuple of TileChange
-        The tiles that were changed.
-    appended_sha256 : str
-        Of all bytes behind those of the source, as they are.
-    """
-
-    problems: tuple[str, ...]
-    sha256: str
-    tiles: int
-    changes: tuple[TileChange, ...]
-    appended_sha256: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether everything is as it has to be."""
-        return not self.problems
+def holds_source(path: Path) -> bool:
+    """Tell whether a file holds the slide that it was made from."""
+    return is_appended(path) or is_restored_dicom(path)
 
 
 def undo(restored: Path | str, target: Path | str, *, force: bool = False) -> str:
-    """Write the source of an appended slide, byte for byte; return its SHA-256.
+    """Write the source of a restored slide, byte for byte; return its SHA-256.
 
     Raises
     ------
@@ -76,6 +52,8 @@ def undo(restored: Path | str, target: Path | str, *, force: bool = False) -> st
     """
     restored, target = Path(restored), Path(target)
     check_slide_target(restored, target, force=force)
+    if is_restored_dicom(restored):
+        return undo_dicom(restored, target)
     with open_slide_file(restored) as source:
         trailer = read_trailer(source, str(restored))
 
@@ -96,7 +74,7 @@ def undo(restored: Path | str, target: Path | str, *, force: bool = False) -> st
 
 
 def verify(restored: Path | str, source: Path | str | None = None) -> Proof:
-    """Prove that an appended slide differs from its source only where it says so.
+    """Prove that a restored slide differs from its source only where it says so.
 
     The bytes of the source are compared by their hash, the places of all tiles with those in the
     source, and of the changed tiles the pixels outside of what may have changed.
@@ -115,6 +93,8 @@ def verify(restored: Path | str, source: Path | str | None = None) -> Proof:
         It is damaged so that it cannot be examined.
     """
     restored = Path(restored)
+    if is_restored_dicom(restored):
+        return verify_dicom(restored, None if source is None else Path(source))
     problems: list[str] = []
     with open_slide_file(restored) as file:
         trailer = read_trailer(file, str(restored))

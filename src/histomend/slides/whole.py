@@ -43,10 +43,14 @@ class Reader(Protocol):
     ----------
     levels : list of (width, height)
         Level 0 first.
+    factors : list of float
+        How many pixels of level 0 lie along the side of one of each.
     """
 
     @property
     def levels(self) -> list[tuple[int, int]]: ...
+    @property
+    def factors(self) -> list[float]: ...
 
     def read(self, region: Region, level: int = 0) -> Pixels:
         """Return (h, w, 3) of a region (x, y, w, h), in pixels of its level."""
@@ -234,6 +238,7 @@ class _StoredReader:
     def __init__(self, pixels: list[LevelPixels]) -> None:
         self._pixels = pixels
         self.levels = [(each.level.width, each.level.height) for each in pixels]
+        self.factors = [float(each.level.factor) for each in pixels]
 
     def read(self, region: Region, level: int = 0) -> Pixels:
         """Return (h, w, 3) of a region."""
@@ -248,7 +253,7 @@ class _TiffReader:
 
     def __init__(self, path: Path, size: tuple[int, int]) -> None:
         self._path = path
-        self.levels = [size]
+        self.levels, self.factors = [size], [1.0]
 
     def read(self, region: Region, level: int = 0) -> Pixels:
         """Return (h, w, 3) of a region."""
@@ -262,9 +267,9 @@ class _ScannedReader:
         self._slide, self._path = slide, path
         self._frame = slide_frame(slide)
         self._background = np.array(background_colour(slide), np.uint8)
-        self._factors = [float(factor) for factor in slide.level_downsamples]
+        self.factors = [float(factor) for factor in slide.level_downsamples]
         size = self._frame.width, self._frame.height
-        self.levels = [size, *(self._size(size, factor) for factor in self._factors[1:])]
+        self.levels = [size, *(self._size(size, factor) for factor in self.factors[1:])]
 
     def _size(self, size: tuple[int, int], factor: float) -> tuple[int, int]:
         return max(1, int(size[0] / factor)), max(1, int(size[1] / factor))
@@ -272,7 +277,7 @@ class _ScannedReader:
     def read(self, region: Region, level: int = 0) -> Pixels:
         """Return (h, w, 3) of a region."""
         x, y, w, h = region
-        factor = self._factors[level]
+        factor = self.factors[level]
         left, top = round(x * factor) + self._frame.offset[0], round(y * factor)
         corner = left, top + self._frame.offset[1]
         try:

@@ -6,39 +6,23 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from histomend.errors import PixelSizeError, UnreadableImageError
-from histomend.image.pixels import (
-    MAX_MPP,
-    MIN_SIDE,
-    Frame,
-    Pixels,
-    Region,
-    check_mpp,
-    plausible_mpp,
-)
-from histomend.image.reading import SLIDE_SUFFIXES, content_kind, read_image
-from histomend.image.slides import (
-    background_colour,
-    openers,
-    slide_frame,
-    stated_mpp,
-    unscanned,
-)
-from histomend.image.tiff import read_tiff, slide_scanner
+from histomend.errors import PixelSizeError
+from histomend.image.pixels import MIN_SIDE, Pixels, Region, check_mpp
+from histomend.image.reading import content_kind, read_image
+from histomend.image.slides import OVERVIEW
+from histomend.image.tiff import read_tiff
 from histomend.image.tiff_open import open_tiff
+from histomend.slides.whole import Reader, Slide, is_whole_slide, open_slide
 
 SAME_MPP = 0.01
 """Pixel sizes that differ by less are one: scanners are calibrated no better, and averaging
 pixels over slightly larger ones blurs them in bands."""
-
-SLIDE_FILES = (".svs", ".ndpi", ".scn", ".bif", *SLIDE_SUFFIXES)
-"""Suffixes of whole slides, beside those of images."""
 
 # Pixels of a level that are decoded at a time; averaging them takes 70 bytes each.
 _BLOCK_PX = 1 << 21
@@ -201,7 +185,9 @@ def _covered(first: int, count: int, step: float, length: int) -> tuple[int, int
 
 
 @contextmanager
-def open_scan(path: Path, *, source_mpp: float | None = None) -> Iterator[Scan]:
+def open_scan(
+    path: Path, *, source_mpp: float | None = None, sha256: str | None = None
+) -> Iterator[Scan]:
     """Open a whole slide, or any image that `read_image` takes, without decoding it.
 
     PNG, JPEG, AVIF and WebP cannot be read in part and are held in memory.
@@ -211,6 +197,8 @@ def open_scan(path: Path, *, source_mpp: float | None = None) -> Iterator[Scan]:
     path : Path
     source_mpp : float or None
         Micrometres per pixel of level 0, if the file does not say.
+    sha256 : str or None
+        Of the file, if it is known already.
 
     Raises
     ------
@@ -220,24 +208,15 @@ def open_scan(path: Path, *, source_mpp: float | None = None) -> Iterator[Scan]:
     PixelSizeError
         If the pixel size is not known.
     """
-    kind = content_kind(path)
-    scanner = kind if kind in SLIDE_SUFFIXES.values() else None
-    if kind == "TIFF":
-        found = slide_scanner(path)
-        scanner = found[0] if found else None
-    if scanner is not None:
-        with _opened(path, scanner) as slide:
-            frame = slide_frame(slide)
-            levels = tuple(
-                _level(round(float(factor), 9), int(width), int(height), frame)
-                for factor, (width, height) in zip(
-                    slide.level_downsamples, slide.level_dimensions, strict=True
-                )
-            )
-            mpp = _known_mpp(path, stated_mpp(slide.properties), source_mpp)
-            yield Scan(path, mpp, levels, _slide_reader(path, slide, levels, frame))
+    if is_whole_slide(path):
+        with open_slide(path, sha256=sha256) as slide:
+            for notice in slide.about.notices:
+                if notice.endswith(OVERVIEW):
+                    raise PixelSizeError(f"{path}: {notice}. Leave it out.")
+            mpp = _known_mpp(path, slide.about.mpp, source_mpp)
+            yield Scan(path, mpp, _levels(slide), partial(_read_level, slide.reader))
         return
-    if kind == "TIFF":
+    if content_kind(path) == "TIFF":
         width, height = _tiff_size(path)
         corner = read_tiff(path, (0, 0, min(width, MIN_SIDE), min(height, MIN_SIDE)))
         mpp = _known_mpp(path, corner.mpp, source_mpp)
@@ -254,69 +233,27 @@ def open_scan(path: Path, *, source_mpp: float | None = None) -> Iterator[Scan]:
     )
 
 
+def _levels(slide: Slide) -> tuple[Level, ...]:
+    reader = slide.reader
+    return tuple(
+        Level(round(factor, 9), *size)
+        for factor, size in zip(reader.factors, reader.levels, strict=True)
+    )
+
+
+def _read_level(reader: Reader, level: int, region: Region) -> Pixels:
+    return reader.read(region, level)
+
+
 def _known_mpp(path: Path, stated: float | None, given: float | None) -> float:
-    mpp = plausible_mpp(stated)
-    if mpp is not None:
-        return mpp
-    if stated is not None and stated > MAX_MPP:
-        raise PixelSizeError(
-            f"{path}: says that its pixels are {stated:g} um large: it is an overview, and shows "
-            "no tissue in detail. Leave it out."
-        )
+    if stated is not None:
+        return stated
     if given is not None:
         return check_mpp(given, "--source-mpp")
     raise PixelSizeError(
         f"{path}: does not say how large its pixels are. Tell it with --source-mpp (20x objective: "
         "about 0.5; 40x: about 0.25), or leave the file out."
     )
-
-
-@contextmanager
-def _opened(path: Path, scanner: str) -> Iterator[Any]:
-    problems: list[str] = []
-    for opener in openers(path, scanner):
-        try:
-            slide = opener(str(path))
-            # Some libraries open what they cannot describe.
-            _ = slide.level_downsamples, slide.level_dimensions, slide_frame(slide)
-        except Exception as error:  # each library has its own tree of errors
-            problems.append(str(error) or type(error).__name__)
-            continue
-        with slide:
-            yield slide
-        return
-    raise UnreadableImageError(
-        f"{path}: the {scanner} file cannot be opened ({'; '.join(problems)}). It may be damaged, "
-        "or lack the files that belong beside it. Copy or export it again."
-    )
-
-
-def _level(factor: float, width: int, height: int, frame: Frame) -> Level:
-    """Return a level, cut to what was scanned where that lies on a larger canvas."""
-    if frame.canvas is None:
-        return Level(factor, width, height)
-    return Level(factor, max(1, int(frame.width / factor)), max(1, int(frame.height / factor)))
-
-
-def _slide_reader(path: Path, slide: Any, levels: tuple[Level, ...], frame: Frame) -> _Read:
-    background = np.array(background_colour(slide), np.uint8)
-
-    def read(level: int, region: Region) -> Pixels:
-        x, y, w, h = region
-        factor = levels[level].factor
-        try:
-            corner = (round(x * factor) + frame.offset[0], round(y * factor) + frame.offset[1])
-            values = np.asarray(slide.read_region(corner, level, (w, h)))
-            pixels = values[..., :3].reshape(h, w, 3).copy()  # theirs may be read-only
-            pixels[unscanned(values, frame)] = background
-        except Exception as error:  # each library has its own tree of errors
-            raise UnreadableImageError(
-                f"{path}: level {level} cannot be decoded at x={x}, y={y} ({error}). Copy or "
-                "export the file again, or leave it out."
-            ) from error
-        return pixels
-
-    return read
 
 
 def _tiff_size(path: Path) -> tuple[int, int]:
