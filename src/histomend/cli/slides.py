@@ -105,7 +105,7 @@ class WholeSlides:
         display: ProgressDisplay,
         engine: RayEngine | None,
     ) -> dict[str, Any]:
-        from histomend.image.replacing import make_folder
+        from histomend.image.places import make_folder
         from histomend.jobs.slide_fields import execute_slide_field
         from histomend.jobs.slide_run import check_free, execute_slide
         from histomend.methods.slides import decide_slide, decide_slide_field
