@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from histomend.cli.app import app
 from histomend.image import read_image, write_image

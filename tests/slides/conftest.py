@@ -23,7 +23,7 @@ OME = (
     "urn:uuid:00000000-0000-0000-0000-000000000001</UUID></TiffData></Pixels></Image></OME>"
 )
 APERIO = "Aperio Image Library v11.2.1 \r\n500x420 [0,0 500x420] (64x64) JPEG/RGB Q=70|MPP = 0.5"
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "aperio": {},
     "ome": {},
     "jpeg-420": {"compression": "jpeg", "compressionargs": {"level": 75}, "subsampling": (2, 2)},
@@ -227,7 +227,7 @@ def _libtiff(path: Path) -> list[np.ndarray]:
     return [imagecodecs.tiff_decode(data, index=i) for i in range(len(kinds))]
 
 
-READERS = {
+READERS: dict[str, Callable[[Path], list[np.ndarray]]] = {
     "openslide": _openslide,
     "tiffslide": _tiffslide,
     "tifffile": _tifffile,
