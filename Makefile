@@ -25,7 +25,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test lint attack wheel-smoke changes bench site clean
+.PHONY: help setup setup-dev demo test lint reproduce attack wheel-smoke changes bench gallery site clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -48,6 +48,9 @@ lint: $(DEV_STAMP) ## Check style, spelling, types and the floors
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+reproduce: $(CORE_STAMP) ## Every table and figure of the papers at the scale tiny, on drawn tissue
+	$(ONE_THREAD) $(BIN)/histomend reproduce all --scale tiny --data made-up -o reproduced $(ARGS)
+
 attack: $(DEV_STAMP) ## Damaged files, hostile command lines, kills and full disks, for hours
 	$(ONE_THREAD) $(BIN)/python tests/attack/fuzz_readers.py $(ARGS)
 	$(ONE_THREAD) $(BIN)/python tests/attack/attack_lines.py $(ARGS)
@@ -62,11 +65,14 @@ changes: ## What is new since the last release, for CHANGELOG.md
 bench: $(CORE_STAMP) ## Measure speed on this machine, as ratios
 	$(BIN)/python benchmarks/speed.py $(ARGS)
 
+gallery: $(CORE_STAMP) ## Make the gallery of the site anew, docs/gallery.md
+	$(BIN)/python benchmarks/gallery.py -o docs --pictures docs/images/gallery $(ARGS)
+
 site: $(SITE_STAMP) ## Build the documentation as a site that needs no server, into site/
 	$(BIN)/mkdocs build
 
 clean: ## Remove the environment and the demo's output
-	rm -rf $(VENV) demo site
+	rm -rf $(VENV) demo reproduced site
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \

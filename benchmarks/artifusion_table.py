@@ -31,6 +31,7 @@ from pathlib import Path
 import torch
 
 from histomend.evaluate.crops import Crop, crops
+from histomend.evaluate.harness.datasets import about_slides
 from histomend.evaluate.restoration import Record, Row, evaluate_rows
 from histomend.evaluate.rows import classical_rows, damaged_row, model_row, translation_rows
 from histomend.evaluate.summary import paired_difference, summarise
@@ -129,7 +130,8 @@ def main() -> None:
     fields = crops(chosen.data, size=chosen.size, per_tile=chosen.per_tile, limit=chosen.limit)
     results = Results(fields, chosen.records)
     differences = _fill(results, chosen)
-    _write(chosen.out, results, differences, len({crop.slide for crop in fields}))
+    slides = about_slides(chosen.data, [crop.tile for crop in fields])
+    _write(chosen.out, results, differences, slides)
     print(f"wrote {chosen.out}")
 
 
@@ -192,13 +194,13 @@ def _fill_latent(results: Results, chosen: argparse.Namespace, few: int) -> list
     return pairs
 
 
-def _write(path: Path, results: Results, differences: list[tuple[str, ...]], slides: int) -> None:
+def _write(path: Path, results: Results, differences: list[tuple[str, ...]], slides: str) -> None:
     command = shlex.join(["python", "benchmarks/artifusion_table.py", *sys.argv[1:]])
     size = results.fields[0].truth.shape[0]
     about = (
-        f"{size}×{size} crops of clean tissue from {slides} slides that no training used, 12 to "
-        "15 % of each damaged on purpose, kinds evenly spread. In brackets behind a name: the "
-        "number of crops, always the first ones of the same set."
+        f"{size}×{size} crops of clean tissue of {slides}, 12 to 15 % of each damaged on purpose, "
+        "kinds evenly spread. In brackets behind a name: the number of crops, always the first "
+        "ones of the same set."
     )
     interval = "Intervals: 95 %, drawing tiles with replacement; they say nothing of other slides."
     tables = {

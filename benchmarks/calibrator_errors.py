@@ -18,10 +18,11 @@ import numpy as np
 import torch
 
 from histomend.diffusion.schedule import named
+from histomend.evaluate.harness.cases import clean_fields, optical_cases, real_cases
 from histomend.evaluate.tables import Table, write_section
 from histomend.models.calibrator import Calibrator, load_calibrator
 from histomend.train.calibrator import LEVELS, calibration_errors
-from rscd_fields import CLEAN, REAL, clean_fields, real_pairs, simulated_pairs
+from places import CLEAN, REAL
 from rscd_rows import as_x
 
 # Largest t that the denoisers are trained on (the paper's T').
@@ -82,8 +83,8 @@ def predictions(calibrator: Calibrator, chosen: argparse.Namespace) -> dict[str,
     crops = clean_fields(chosen.data, chosen.crops)
 
     def degraded(light: float) -> np.ndarray:
-        pairs = simulated_pairs(chosen.data, chosen.crops, light=light)
-        return told_of(calibrator, [pair.degraded for pair in pairs])
+        pairs = optical_cases(chosen.data, chosen.crops, light=light)
+        return told_of(calibrator, [pair.given for pair in pairs])
 
     told = {
         "clean H&E": told_of(calibrator, [crop.pixels for crop in crops]),
@@ -91,7 +92,7 @@ def predictions(calibrator: Calibrator, chosen: argparse.Namespace) -> dict[str,
         **{f"the same with {light:g} of the light": degraded(light) for light in DIM},
     }
     if chosen.fluo is not None:
-        noisy = [pair.degraded for pair in real_pairs(chosen.real, chosen.crops)]
+        noisy = [pair.given for pair in real_cases(chosen.real, chosen.crops)]
         told["real noisy fluorescence"] = told_of(load_calibrator(chosen.fluo), noisy)
     return told
 

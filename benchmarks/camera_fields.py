@@ -15,7 +15,7 @@ from PIL import Image
 from histomend.damage.optics import density
 from histomend.damage.photons import counted
 from histomend.damage.specimens import draw_specimen
-from rscd_fields import NOT_MEASURED, field_of_view
+from histomend.evaluate.harness.cases import NOT_MEASURED, field_of_view
 
 # Photons at the brightest place.
 LEVELS = (8, 25, 80, 250, 800)

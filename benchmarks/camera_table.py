@@ -32,8 +32,8 @@ from camera_fields import (
     simulated_fields,
 )
 from filters import families, stabilised
+from histomend.evaluate.harness.store import Lines, digest, pixels_digest
 from histomend.evaluate.tables import Table, bootstrap, write_section
-from kept import Lines, digest, pixels_digest
 
 # A field -> the candidates of a row (the best counts), and the network calls of each.
 Restores = Callable[[CameraField], tuple[list[np.ndarray], float]]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from blocks import Block, met
+from histomend.evaluate.harness.block import Block
+from histomend.evaluate.harness.standings import met
 
 # The goals of RSCD: how near its PSNR is to the best, and that of `fast` to `paper`, in dB.
 NEAR_DB, FAST_DB = 0.5, 0.3

@@ -7,29 +7,22 @@ no column: a line below the table says so instead.
 from __future__ import annotations
 
 import argparse
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from histomend.errors import MissingDependencyError, ModelNotFoundError
-from histomend.evaluate.columns import MEASURES, Column, Place, unavailable
-from histomend.evaluate.distances import DRAWS, Sets, cmmd, fid, kid
-from histomend.evaluate.encoder import FEATURES, Describes, parts_of
+from histomend.evaluate.column import Column, Place, unavailable
+from histomend.evaluate.columns import MEASURES
+from histomend.evaluate.encoder import FEATURES, Describes
+from histomend.evaluate.harness.judges import Fields, Judge
+from histomend.evaluate.harness.opening import PART_PX, set_judge
 from histomend.evaluate.pretrained import features
 from histomend.evaluate.tables import Interval, bootstrap
-from judges import Fields, Judge
 
-# Our encoder was trained on crops of 64 px, and describes a field by parts: more of them make the
-# covariances of FID steadier. Those of one field are drawn together.
-PART_PX = 128
-# With fewer fields the distances between sets say nothing.
-LEAST_FIELDS = 8
-# The Fréchet distance of 2,048 features takes 0.1 s per draw.
-FEW_DRAWS = 60
-MANY_FEATURES = 256
+DIGITS = {"fid": 2, "kid": 3, "cmmd": 3}
 
 
 def paired(places: Mapping[str, Path | None]) -> Judge:
@@ -73,27 +66,11 @@ def distances(describes: Describes, names: Mapping[str, str], part_px: int | Non
     part_px : int, optional
         Side of the parts of a field that are described each by itself; by default all of it.
     """
-    known = {"fid": (fid, 2), "kid": (kid, 3), "cmmd": (cmmd, 3)}
-    keys = {kind: f"{kind}, {describes.name}" for kind in names}
-    told: dict[str, np.ndarray] = {}
-
-    def described(images: np.ndarray) -> np.ndarray:
-        key = hashlib.sha256(images.tobytes()).hexdigest()
-        if key not in told:  # the truth is that of all rows
-            told[key] = describes(images)
-        return told[key]
-
-    def measure(fields: Fields) -> dict[str, Interval]:
-        if len(fields.truth) < LEAST_FIELDS:
-            return {}
-        judged, groups = parts(fields.restored, fields.groups, part_px)
-        good, _ = parts(fields.truth, fields.groups, part_px)
-        sets = Sets(described(judged), described(good), groups, groups)
-        draws = FEW_DRAWS if sets.judged.shape[1] > MANY_FEATURES else DRAWS
-        return {keys[kind]: known[kind][0](sets, draws=draws) for kind in names}
-
-    columns = (Column(keys[kind], names[kind], "lower", known[kind][1]) for kind in names)
-    return Judge(tuple(columns), measure)
+    columns = [
+        Column(f"{kind}, {describes.name}", name, "lower", DIGITS[kind])
+        for kind, name in names.items()
+    ]
+    return set_judge(describes, columns, part_px)
 
 
 @dataclass(frozen=True)
@@ -145,7 +122,7 @@ class Weights:
 
         def own(weights: Path) -> Judge:
             names = {"fid": "FID (own)", "kid": "KID (own)", "cmmd": "CMMD (own)"}
-            return distances(features("histology", weights), names, PART_PX)
+            return distances(features("histology", weights), names, PART_PX["own_encoder"])
 
         loaded, notes = [fidelity()], []
         for columns, network, option, load in (
@@ -171,19 +148,6 @@ class Weights:
         if self.encoder is not None:
             notes.append(
                 f"(own): at most {FEATURES} features of our own histology encoder, on parts of "
-                f"{PART_PX} px; these figures compare with no published ones."
+                f"{PART_PX['own_encoder']} px; these figures compare with no published ones."
             )
         return loaded, notes
-
-
-def parts(
-    images: Sequence[np.ndarray], groups: Sequence[str], part_px: int | None
-) -> tuple[np.ndarray, list[str]]:
-    """Cut images of one size into parts (N, P, P, 3), and name the group of each.
-
-    Without `part_px`, or where an image is smaller than a part, the parts are as large as its
-    shorter side.
-    """
-    stacked = np.stack(images)
-    cut = parts_of(stacked, part_px or max(stacked.shape[1:3]))
-    return cut, [group for group in groups for _ in range(len(cut) // len(stacked))]

@@ -16,13 +16,14 @@ import numpy as np
 import torch
 
 from curves import draw
+from histomend.evaluate.harness.cases import optical_cases
+from histomend.evaluate.harness.judges import Fields
+from histomend.evaluate.harness.store import Store
 from histomend.evaluate.tables import Interval, Table, write_section
 from histomend.models import load_model
-from judges import Fields
-from kept import Store
+from places import CLEAN
 from rscd_columns import Weights
-from rscd_fields import CLEAN, simulated_pairs
-from rscd_rows import STORE, Row
+from rscd_rows import STORE, row_of
 
 DEPTHS_UM = (0.0, 10.0, 20.0, 40.0, 60.0, 80.0)
 
@@ -34,11 +35,11 @@ def main() -> None:
     store = Store(chosen.store)
     model = load_model(chosen.model, "cpu")
     settings = {"preset": chosen.preset}
-    rows = [Row("original", "degraded"), Row("restored", "rscd", "rscd", model, settings)]
+    rows = [row_of("original", "degraded"), row_of("restored", "rscd", "rscd", model, settings)]
     curves: dict[str, dict[float, dict[str, Interval]]] = {row.name: {} for row in rows}
     cells = []
     for depth_um in chosen.depths:
-        pairs = simulated_pairs(chosen.data, chosen.crops, depths_um=(depth_um, depth_um))
+        pairs = optical_cases(chosen.data, chosen.crops, depths_um=(depth_um, depth_um))
         for row in rows:
             made = store.restored(row, pairs)
             fields = Fields.of(pairs, [r.pixels for r in made])

@@ -19,13 +19,14 @@ import numpy as np
 import torch
 
 from histomend.evaluate import metrics
+from histomend.evaluate.harness.cases import Case, clean_fields, seed_of
+from histomend.evaluate.harness.store import Restored, Store
 from histomend.evaluate.instances import lost_and_gained
 from histomend.evaluate.nuclei import segment_nuclei
 from histomend.evaluate.tables import Table, bootstrap, ratio_of_sums, write_section
 from histomend.models import load_model
-from kept import Restored, Store
-from rscd_fields import CLEAN, Pair, clean_fields, seed_of
-from rscd_rows import STORE, Row
+from places import CLEAN
+from rscd_rows import STORE, row_of
 
 GOAL_DB, GOAL_SHARE = 40.0, 0.02
 
@@ -36,11 +37,11 @@ def main() -> None:
     store = Store(chosen.store)
     model = load_model(chosen.model, "cpu")
     crops = clean_fields(chosen.data, chosen.crops)
-    pairs = [Pair(c.name, c.tile, seed_of(c), c.pixels, c.pixels) for c in crops]
+    pairs = [Case(c.name, c.tile, seed_of(c), c.pixels, c.pixels) for c in crops]
     before = [segment_nuclei(crop.pixels, crop.mpp) for crop in crops]
     cells = []
     for preset in chosen.presets:
-        row = Row(preset, "rscd", "rscd", model, {"preset": preset})
+        row = row_of(preset, "rscd", "rscd", model, {"preset": preset})
         made = store.restored(row, pairs)
         after = [segment_nuclei(r.pixels, crop.mpp) for r, crop in zip(made, crops, strict=True)]
         cells.append((preset, *fidelity_cells(pairs, made), *nuclei_cells(pairs, before, after)))
@@ -73,7 +74,7 @@ def main() -> None:
     print(f"wrote {chosen.out}")
 
 
-def fidelity_cells(pairs: Sequence[Pair], made: Sequence[Restored]) -> list[str]:
+def fidelity_cells(pairs: Sequence[Case], made: Sequence[Restored]) -> list[str]:
     """Write the predicted t, and how near the restored fields are to their input."""
     told = [r.t for r in made if r.t is not None]
     near = [metrics.psnr(p.truth, r.pixels) for p, r in zip(pairs, made, strict=True)]
@@ -89,7 +90,7 @@ def fidelity_cells(pairs: Sequence[Pair], made: Sequence[Restored]) -> list[str]
 
 
 def nuclei_cells(
-    pairs: Sequence[Pair], before: Sequence[np.ndarray], after: Sequence[np.ndarray]
+    pairs: Sequence[Case], before: Sequence[np.ndarray], after: Sequence[np.ndarray]
 ) -> list[str]:
     """Write the number of nuclei before and after, and how many came or went."""
     counts = np.array(

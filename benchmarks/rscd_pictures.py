@@ -13,10 +13,11 @@ from pathlib import Path
 
 import torch
 
+from histomend.evaluate.harness.cases import optical_cases, real_cases
+from histomend.evaluate.harness.store import Store
 from histomend.models import load_model
-from kept import Store
-from rscd_fields import CLEAN, REAL, real_pairs, simulated_pairs
-from rscd_rows import STORE, Row
+from places import CLEAN, REAL
+from rscd_rows import STORE, row_of
 from sheets import middle, sheet
 
 ZOOM = 2
@@ -27,12 +28,12 @@ def main() -> None:
     torch.set_num_threads(1)
     model = load_model(chosen.model, "cpu")
     if chosen.set == "he":
-        pairs = simulated_pairs(chosen.data or CLEAN, chosen.crops)
+        pairs = optical_cases(chosen.data or CLEAN, chosen.crops)
     else:
-        pairs = real_pairs(chosen.data or REAL, chosen.crops)
+        pairs = real_cases(chosen.data or REAL, chosen.crops)
     store = Store(chosen.store)
-    rows = [Row("degraded", "degraded")]
-    rows += [Row(preset, "rscd", "rscd", model, {"preset": preset}) for preset in chosen.presets]
+    rows = [row_of("degraded", "degraded")]
+    rows += [row_of(preset, "rscd", "rscd", model, {"preset": preset}) for preset in chosen.presets]
     made = [store.restored(row, pairs) for row in rows]
     pictures = [
         [

@@ -5,8 +5,7 @@ Used by the other ``rscd_*.py``; nothing to run here.
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,75 +13,45 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from histomend.api import denoise
 from histomend.diffusion.noise import NoiseField, NoiseStream
+from histomend.evaluate.harness.cases import Case
+from histomend.evaluate.harness.rows import FunctionRow, MethodRow, left_alone
 from histomend.image import Intensity
 from histomend.image.signals import fitted_range
 from histomend.models import Model
-from kept import Restored, digest, pixels_digest
-from rscd_fields import Pair
 
 STORE = Path("runs/rscd-figures")
 Kind = Literal["degraded", "ideal", "rscd", "ablation", "baseline"]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One way to restore, a row of the table.
+def row_of(
+    name: str,
+    kind: Kind,
+    method: str = "",
+    model: Model | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> MethodRow | FunctionRow:
+    """Return a row of the table.
 
-    Attributes
+    Parameters
     ----------
-    name : str
     kind : "degraded", "ideal", "rscd", "ablation" or "baseline"
         Rows of "rscd" are judged against the others; "ideal" is the field as it would be without
         its noise, the most that taking noise away alone can give.
     method : str
         Of `histomend.denoise`; empty for leaving the field as it is.
-    model : Model or None
-    settings : dict
+    settings : mapping, optional
         Further arguments of `histomend.denoise`, such as preset and steps.
     """
+    if kind == "ideal":
+        return FunctionRow(name, kind, _without_noise, timed=False)
+    if not method:
+        return left_alone(name, kind)
+    return MethodRow(name, kind, "denoise", method, model, dict(settings or {}))
 
-    name: str
-    kind: Kind
-    method: str = ""
-    model: Model | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
 
-    def key(self, pair: Pair) -> str:
-        """Return a hash of everything that the restored field depends on; empty without method."""
-        if not self.method:
-            return ""
-        config = None if self.model is None else self.model.config
-        weights = [] if config is None else [config.sha256, config.calibrator_sha256]
-        pixels = pixels_digest(pair.degraded)
-        return digest(self.method, weights, self.settings, pair.seed, pair.degraded.shape, pixels)
-
-    def restore(self, pair: Pair) -> Restored:
-        """Restore one field on the processor."""
-        if self.kind == "ideal" and pair.without_noise is not None:
-            return Restored(pair.without_noise, 0.0, 0.0)
-        if not self.method:
-            return Restored(pair.degraded, 0.0, 0.0)
-        began = time.process_time()
-        result = denoise(
-            pair.degraded,
-            model=self.model,
-            method=self.method,
-            seed=pair.seed,
-            axes="YXC",
-            device="cpu",
-            **self.settings,
-        )
-        seconds = time.process_time() - began
-        figures = result.record.figures
-        nfe, t = figures["nfe_mean"], figures.get("t")
-        return Restored(
-            result.pixels.reshape(pair.degraded.shape),
-            seconds,
-            float(nfe),
-            None if t is None else float(t["mean"]),
-        )
+def _without_noise(case: Case) -> np.ndarray:
+    return case.given if case.without_noise is None else case.without_noise
 
 
 def as_x(*fields: np.ndarray) -> Tensor:
@@ -103,6 +72,6 @@ def as_pixels(x: Tensor) -> list[np.ndarray]:
     return [whole.decode(image.permute(1, 2, 0).numpy(), np.dtype(np.uint8)) for image in x]
 
 
-def noise_of(*pairs: Pair) -> NoiseStream:
+def noise_of(*pairs: Case) -> NoiseStream:
     """Return the noise of each field, by its seed."""
     return NoiseStream([NoiseField(pair.seed) for pair in pairs], [(0, 0)] * len(pairs))

@@ -20,10 +20,11 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from histomend.evaluate.harness.cases import Case, optical_cases
 from histomend.evaluate.tables import Table, write_section
 from histomend.methods.rscd import by_calibration, calibrated_sampling
 from histomend.models import Model, load_model
-from rscd_fields import CLEAN, Pair, simulated_pairs
+from places import CLEAN
 from rscd_rows import as_x, noise_of
 from speed import matmul_rate
 
@@ -46,7 +47,7 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     model = load_model(chosen.model, "cpu")
     pairs = mixed_pairs(chosen.data, max(*chosen.batches, *chosen.slow_batches))
-    macs = macs_of_call(model, as_x(pairs[0].degraded))
+    macs = macs_of_call(model, as_x(pairs[0].given))
     rate = matmul_rate()
     rows, of_fast = [], []
     for preset, sizes in (("fast", chosen.batches), ("paper", chosen.slow_batches)):
@@ -83,16 +84,16 @@ def main() -> None:
     print(f"wrote {chosen.out}")
 
 
-def mixed_pairs(data: Path, count: int) -> list[Pair]:
+def mixed_pairs(data: Path, count: int) -> list[Case]:
     """Degrade clean crops with much and with little light in turn."""
-    by_light = [simulated_pairs(data, count, light=light) for light in LIGHT]
+    by_light = [optical_cases(data, count, light=light) for light in LIGHT]
     return [by_light[k % len(LIGHT)][k] for k in range(count)]
 
 
-def timed_batch(model: Model, preset: str, pairs: list[Pair], repeats: int) -> Timed:
+def timed_batch(model: Model, preset: str, pairs: list[Case], repeats: int) -> Timed:
     """Restore a batch, calibration included, and return the median of the wall times."""
     restores = by_calibration(model, calibrated_sampling(preset, model.config))
-    x = as_x(*(pair.degraded for pair in pairs))
+    x = as_x(*(pair.given for pair in pairs))
     seconds = []
     for _ in range(repeats):
         began = time.perf_counter()

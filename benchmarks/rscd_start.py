@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from histomend.evaluate.harness.cases import Case, optical_cases
+from histomend.evaluate.harness.judges import Fields, Judge
 from histomend.evaluate.tables import Table, write_section
 from histomend.methods.rscd import by_calibration, calibrated_sampling
 from histomend.models import Model, load_model
-from judges import Fields, Judge
+from places import CLEAN
 from rscd_columns import fidelity
-from rscd_fields import CLEAN, Pair, simulated_pairs
 from rscd_pictures import ZOOM
 from rscd_rows import STORE, as_pixels, as_x, noise_of
 from sheets import middle, sheet
@@ -33,7 +34,7 @@ def main() -> None:
     chosen = _options()
     torch.set_num_threads(1)
     model = load_model(chosen.model, "cpu")
-    pairs = simulated_pairs(chosen.data, chosen.crops)
+    pairs = optical_cases(chosen.data, chosen.crops)
     told = [calibrated_t(model, pair) for pair in pairs]
     judge = fidelity()
     columns, rows = {}, []
@@ -43,13 +44,13 @@ def main() -> None:
         columns[f"{share:g} x calibrated t"] = made
         print(f"restored from {share:g} of the calibrated t", flush=True)
         rows.append((f"{share:g}", f"{np.mean(starts):.0f}", *_cells(judge, pairs, made)))
-    degraded = [pair.degraded for pair in pairs]
+    degraded = [pair.given for pair in pairs]
     rows.insert(0, ("not restored", "–", *_cells(judge, pairs, degraded)))
     titles = ["degraded", *columns, "truth"]
     pictures = [
         [
             middle(image, chosen.part)
-            for image in (pair.degraded, *(made[k] for made in columns.values()), pair.truth)
+            for image in (pair.given, *(made[k] for made in columns.values()), pair.truth)
         ]
         for k, pair in enumerate(pairs)
     ]
@@ -68,10 +69,10 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def calibrated_t(model: Model, pair: Pair) -> float:
+def calibrated_t(model: Model, pair: Case) -> float:
     """Return what the model's calibrator tells of a field."""
     sampling = calibrated_sampling("no_recalibration", model.config)
-    return float(by_calibration(model, sampling).calibrate(as_x(pair.degraded)))
+    return float(by_calibration(model, sampling).calibrate(as_x(pair.given)))
 
 
 def start_at(t: float, share: float, highest: int) -> int:
@@ -79,15 +80,15 @@ def start_at(t: float, share: float, highest: int) -> int:
     return min(max(round(share * t), 0), highest)
 
 
-def restored_from(model: Model, pair: Pair, t: int) -> np.ndarray:
+def restored_from(model: Model, pair: Case, t: int) -> np.ndarray:
     """Restore a field from t, by the paper's steps, without asking the calibrator."""
     sampling = calibrated_sampling("no_recalibration", model.config)
     start = torch.tensor([float(t)])
-    found, _ = by_calibration(model, sampling)(as_x(pair.degraded), start, noise_of(pair))
+    found, _ = by_calibration(model, sampling)(as_x(pair.given), start, noise_of(pair))
     return as_pixels(found)[0]
 
 
-def _cells(judge: Judge, pairs: list[Pair], made: list[np.ndarray]) -> list[str]:
+def _cells(judge: Judge, pairs: list[Case], made: list[np.ndarray]) -> list[str]:
     found = judge.measure(Fields.of(pairs, made))
     return [found[column.key].text(column.digits) for column in judge.columns]
 

@@ -29,19 +29,29 @@ from pathlib import Path
 
 import torch
 
-from blocks import Block
+from histomend.evaluate.harness.block import Block
+from histomend.evaluate.harness.cases import (
+    DEPTHS_UM,
+    Case,
+    fitted_scale,
+    optical_cases,
+    real_cases,
+)
+from histomend.evaluate.harness.datasets import about_slides
+from histomend.evaluate.harness.judges import Judge
+from histomend.evaluate.harness.rows import FunctionRow, MethodRow
+from histomend.evaluate.harness.store import Store
 from histomend.evaluate.tables import write_section
 from histomend.methods import method_named
 from histomend.methods.loading import model_for
 from histomend.methods.rscd import calibrated_sampling
 from histomend.models import Model, load_model
-from judges import Judge
-from kept import Store
+from places import CLEAN, REAL
 from rscd_block import told
 from rscd_columns import Weights
-from rscd_fields import CLEAN, DEPTHS_UM, REAL, Pair, fitted_scale, real_pairs, simulated_pairs
-from rscd_rows import STORE, Kind, Row
+from rscd_rows import STORE, Kind, row_of
 
+Row = MethodRow | FunctionRow
 PRESETS = ("fast", "paper", "author_code")
 ABLATIONS = ("no_recalibration", "fixed_10", "fixed_50", "noise_estimate")
 PRIOR = "deep-image-prior"
@@ -53,7 +63,7 @@ ROWS = ("degraded", IDEAL, *BASELINES, *PRESETS, *ABLATIONS)
 QUICK_ROWS = {"degraded", IDEAL, "median", "fast"}
 QUICK_METHODS = {"noise2noise", "cyclegan"}
 SAID = {
-    "he": "{size}×{size} crops of clean H&E from slides that no training used, degraded as tissue "
+    "he": "{size}×{size} crops of clean H&E of {slides}, degraded as tissue "
     f"{DEPTHS_UM[0]:g} to {DEPTHS_UM[1]:g} µm thick and a detector would (scattering, blur, "
     "absorption, Poisson and read noise, uneven over the field).",
     "real": "{size}×{size} crops of real noisy microscopy (W2S, FMD and GigaDB; fluorescence, one "
@@ -67,7 +77,7 @@ class Set:
     """A test set, and the rows that can restore it."""
 
     name: str
-    pairs: Sequence[Pair]
+    pairs: Sequence[Case]
     rows: Sequence[Row]
 
 
@@ -83,9 +93,9 @@ def main() -> None:
             continue
         count = max(chosen.all, chosen.few, chosen.prior)
         if name == "he":
-            pairs = simulated_pairs(chosen.data, count, chosen.size)
+            pairs = optical_cases(chosen.data, count, chosen.size)
         else:
-            pairs = real_pairs(chosen.real, count, chosen.size)
+            pairs = real_cases(chosen.real, count, chosen.size)
         rows = _rows(chosen, load_model(folder, "cpu"), pairs)
         _fill(Set(name, pairs, rows), chosen, judges, notes, store)
 
@@ -94,9 +104,9 @@ def _fill(
     tested: Set, chosen: argparse.Namespace, judges: list[Judge], notes: list[str], store: Store
 ) -> None:
     """Run and write the tables of one set: quick rows on many fields, all rows on few."""
-    quick = [r for r in tested.rows if r.name in QUICK_ROWS or r.method in QUICK_METHODS]
-    usual = [r for r in tested.rows if r.method != PRIOR]
-    prior = [r for r in tested.rows if r.name in {*QUICK_ROWS, "paper"} or r.method == PRIOR]
+    quick = [r for r in tested.rows if r.name in QUICK_ROWS or _method(r) in QUICK_METHODS]
+    usual = [r for r in tested.rows if _method(r) != PRIOR]
+    prior = [r for r in tested.rows if r.name in {*QUICK_ROWS, "paper"} or _method(r) == PRIOR]
     command = shlex.join(["python", "benchmarks/rscd_table.py", *sys.argv[1:]])
     for part, rows, count in (
         ("many", quick, chosen.all),
@@ -109,8 +119,10 @@ def _fill(
         for row in rows:
             block.add(row)
         groups = len({pair.group for pair in block.pairs})
+        slides = about_slides(chosen.data, block.groups) if tested.name == "he" else ""
+        said = SAID[tested.name].format(size=chosen.size, slides=slides)
         caption = (
-            f"**{_TITLES[part]}**, {len(block.pairs)} {SAID[tested.name].format(size=chosen.size)} "
+            f"**{_TITLES[part]}**, {len(block.pairs)} {said} "
             f"Reference of the distances between sets: the clean versions of the same crops."
         )
         gone = ()
@@ -138,21 +150,21 @@ _TITLES = {
 }
 
 
-def _rows(chosen: argparse.Namespace, model: Model, pairs: Sequence[Pair]) -> list[Row]:
+def _rows(chosen: argparse.Namespace, model: Model, pairs: Sequence[Case]) -> list[Row]:
     """Return the rows for one test set, in the order of the paper's tables."""
     known = {
-        "degraded": Row("degraded", "degraded"),
-        IDEAL: Row(IDEAL, "ideal"),
-        "median": Row("median", "baseline", "median"),
-        PRIOR: Row(PRIOR, "baseline", PRIOR),
-        **{method: Row(method, "baseline", method, model) for method in ("ccdf", "rrd")},
+        "degraded": row_of("degraded", "degraded"),
+        IDEAL: row_of(IDEAL, "ideal"),
+        "median": row_of("median", "baseline", "median"),
+        PRIOR: row_of(PRIOR, "baseline", PRIOR),
+        **{method: row_of(method, "baseline", method, model) for method in ("ccdf", "rrd")},
         **{preset: _preset(preset, "rscd", model, preset) for preset in PRESETS},
         **{preset: _preset(preset, "ablation", model, preset) for preset in ABLATIONS},
     }
     rows = [row for name, row in known.items() if name in chosen.rows]
     for title, method, folder in chosen.row:
         rows.append(
-            Row(
+            row_of(
                 title, "baseline", method, model_for(method_named("denoise", method), folder, "cpu")
             )
         )
@@ -164,21 +176,30 @@ def _rows(chosen: argparse.Namespace, model: Model, pairs: Sequence[Pair]) -> li
         )
     # A further row belongs to the test set that its model can see.
     channels = model.config.channels
-    rows = [row for row in rows if row.model is None or row.model.config.channels == channels]
+    rows = [row for row in rows if _channels(row) in (None, channels)]
     if any(pair.without_noise is None for pair in pairs):
         rows = [row for row in rows if row.kind != "ideal"]
     order: tuple[Kind, ...] = ("degraded", "ideal", "baseline", "rscd", "ablation")
     return sorted(rows, key=lambda row: order.index(row.kind))
 
 
+def _method(row: Row) -> str:
+    return row.method if isinstance(row, MethodRow) else ""
+
+
+def _channels(row: Row) -> int | None:
+    model = row.model if isinstance(row, MethodRow) else None
+    return None if model is None else int(model.config.channels)
+
+
 def _preset(title: str, kind: Kind, model: Model, preset: str) -> Row:
     calibrated_sampling(preset, model.config)  # a misspelt name should not cost minutes
-    return Row(title, kind, "rscd", model, {"preset": preset})
+    return row_of(title, kind, "rscd", model, {"preset": preset})
 
 
-def _scales(pairs: Sequence[Pair]) -> str:
+def _scales(pairs: Sequence[Case]) -> str:
     """Say how the scales of noisy and clean images differ, and what the own encoder knows."""
-    slopes = [fitted_scale(pair.degraded, pair.truth)[0] for pair in pairs]
+    slopes = [fitted_scale(pair.given, pair.truth)[0] for pair in pairs]
     return (
         "The scales of noisy and clean images differ from image to image: the slope fitted to the "
         f"noisy crops is {min(slopes):.2f} to {max(slopes):.2f}. Our own encoder knows H&E alone: "

@@ -36,7 +36,7 @@ def sheet(
     for column, title in enumerate(titles):
         ImageDraw.Draw(page).text((column * wide + 4, 2), title, fill="black")
     path.parent.mkdir(parents=True, exist_ok=True)
-    page.save(path)
+    page.save(path, quality=92)  # of JPEG; PNG has none
 
 
 def middle(image: np.ndarray, side: int) -> np.ndarray:

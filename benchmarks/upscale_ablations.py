@@ -25,15 +25,17 @@ from pathlib import Path
 
 import torch
 
-from blocks import Block
+from histomend.evaluate.harness.block import Block
+from histomend.evaluate.harness.cases import DEGRADATIONS, coarse_cases
+from histomend.evaluate.harness.judges import Judge
+from histomend.evaluate.harness.rows import MethodRow
+from histomend.evaluate.harness.store import Store
 from histomend.evaluate.tables import Table, write_section
 from histomend.methods import METHODS
 from histomend.models.upscaler import load_upscaler
-from judges import Judge
-from kept import Store
+from places import CLEAN
 from upscale_judges import GENERAL, TISSUE, add_weight_options, column_keys, judges_of
-from upscale_pairs import CLEAN, DEGRADATIONS, SIZE, coarse_pairs, section
-from upscale_rows import STORE, Row, interpolated, own_row, without_stage_1
+from upscale_rows import SIZE, STORE, interpolated, own_row, section, without_stage_1
 
 SCALE = 4
 LAST = "Intervals: 95 %, drawing tiles with replacement; they say nothing of other slides."
@@ -48,10 +50,10 @@ class Setting:
     notes: Sequence[str]
     store: Store
 
-    def block(self, degradation: str, rows: Sequence[Row]) -> Block:
+    def block(self, degradation: str, rows: Sequence[MethodRow]) -> Block:
         """Enlarge and measure tiles that were degraded in one way."""
         chosen = self.chosen
-        pairs = coarse_pairs(
+        pairs = coarse_cases(
             chosen.data, chosen.tiles, scale=SCALE, degradation=degradation, size=chosen.size
         )
         block = Block(pairs, self.judges, self.store)

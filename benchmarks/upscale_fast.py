@@ -19,13 +19,13 @@ from pathlib import Path
 
 import torch
 
-from blocks import Block
+from histomend.evaluate.harness.block import Block
+from histomend.evaluate.harness.cases import coarse_cases
+from histomend.evaluate.harness.store import Store
 from histomend.evaluate.tables import Table, write_section
 from histomend.models.upscaler import load_upscaler
-from kept import Store
 from upscale_judges import add_weight_options, column_keys, judges_of
-from upscale_pairs import SIZE, coarse_pairs
-from upscale_rows import STORE, interpolated, own_row
+from upscale_rows import SIZE, STORE, interpolated, own_row
 
 TRAINING = Path("../shared/data/he_clean_train")
 MEASURED = ("psnr", "nuclei", "encoder")
@@ -54,7 +54,7 @@ def main() -> None:
     lines: list[tuple[str, ...]] = []
     for scale in chosen.scales:
         block = Block(
-            coarse_pairs(chosen.data, chosen.tiles, scale=scale), judges, Store(chosen.store)
+            coarse_cases(chosen.data, chosen.tiles, scale=scale), judges, Store(chosen.store)
         )
         for row in rows:
             block.add(row)

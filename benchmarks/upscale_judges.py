@@ -8,21 +8,29 @@ column: a line below the table says so instead.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from histomend.damage.capture import scanned
-from histomend.evaluate.columns import MEASURES, Column, open_measures
+from histomend.evaluate.column import Column, Measure
+from histomend.evaluate.columns import MEASURES
+from histomend.evaluate.harness.judges import Fields, Judge, Values
+from histomend.evaluate.harness.opening import (
+    case_judge,
+    kept_figures,
+    merged,
+    open_judges,
+    place_identity,
+)
+from histomend.evaluate.harness.store import Lines, pixels_digest
 from histomend.evaluate.hover import nuclei_segmenter
 from histomend.evaluate.instances import lost_and_gained
 from histomend.evaluate.nuclear_features import INTENSITY, TEXTURE, nuclear_l1
 from histomend.evaluate.tables import Interval, bootstrap, ratio_of_sums
 from histomend.image.resampling import deviation
-from judges import Fields, Judge
-from kept import Lines, digest, files_digest, pixels_digest
 
 # Names in `MEASURES`: those of Table 2, and those of Tables 3 and 5.
 GENERAL = (
@@ -40,11 +48,6 @@ COUNTED = (
 DEVIATION = Column("deviation", "deviation", "lower", 2)
 _DIGITS = dict(zip((*INTENSITY, *TEXTURE), (1, 1, 2, 2, 0, 1, 3, 4), strict=True))
 PARTS = tuple(Column(name, name, "lower", digits) for name, digits in _DIGITS.items())
-# Images that are measured together: ST-LPIPS holds large maps of each.
-AT_ONCE = 4
-
-# From truth and images, (N, H, W, 3) each, to figures of each image by their names.
-Compares = Callable[[np.ndarray, np.ndarray], Mapping[str, np.ndarray]]
 
 
 def add_weight_options(parser: argparse.ArgumentParser) -> None:
@@ -80,17 +83,17 @@ def judges_of(
     notes : which columns are missing and why
     """
     lines = Lines(kept)
-    places = {name: place for name, place in places.items() if name in names}
-    opened, notes = open_measures(
-        places, mpp=mpp, keys=[name for name in names if name != "nuclei"]
-    )
-    judges = {
-        name: _means(lines, measure.columns, [name, _identity(places.get(name))], compares)
-        for name, (measure, compares) in opened.items()
-    }
-    if "nuclei" in names:
-        judges["nuclei"] = _nuclei(lines, places.get("nuclei"), mpp)
-    return [judges[name] for name in names if name in judges], merged(notes)
+    opened: dict[str, Judge] = {}
+    notes: list[str] = []
+    for name in names:
+        if name == "nuclei":
+            opened[name] = _nuclei(lines, places.get(name), mpp)
+            continue
+        found, missing = open_judges([name], lines, places, mpp=mpp)
+        notes += missing
+        if found:
+            (opened[name],) = found
+    return list(opened.values()), merged(notes)
 
 
 def scan_judge(scale: int, kept: Path) -> Judge:
@@ -108,7 +111,8 @@ def scan_judge(scale: int, kept: Path) -> Judge:
         found = [deviation(_scanned(t, scale), i) for t, i in zip(truth, images, strict=True)]
         return {DEVIATION.key: np.array(found)}
 
-    return _means(Lines(kept), (DEVIATION,), [DEVIATION.key, str(scale)], compares)
+    measure = Measure((DEVIATION,), lambda _: compares)
+    return case_judge(measure, compares, Lines(kept), [DEVIATION.key, scale])
 
 
 def _scanned(truth: np.ndarray, scale: int) -> np.ndarray:
@@ -117,27 +121,10 @@ def _scanned(truth: np.ndarray, scale: int) -> np.ndarray:
     return scanned(light, scale).permute(1, 2, 0).round().numpy().astype(np.uint8)
 
 
-def merged(notes: Sequence[str]) -> list[str]:
-    """Say once what is the same of several columns, "A, B: not available: ..."."""
-    about: dict[str, list[str]] = {}
-    for note in notes:
-        columns, _, reason = note.partition(": ")
-        about.setdefault(reason, []).append(columns)
-    return [f"{', '.join(columns)}: {reason}" for reason, columns in about.items()]
-
-
 def column_keys(names: Collection[str]) -> list[str]:
     """Return the keys of the columns of measures; the parts of both L1 are not among them."""
     keys = [column.key for name in names for column in MEASURES[name].columns]
     return [*keys, *(c.key for c in COUNTED)] if "nuclei" in names else keys
-
-
-def _means(lines: Lines, columns: tuple[Column, ...], identity: list[str], of: Compares) -> Judge:
-    def measure(fields: Fields) -> dict[str, Interval]:
-        found = _each(lines, identity, of, fields)
-        return {c.key: bootstrap(found[c.key], groups=fields.groups) for c in columns}
-
-    return Judge(columns, measure)
 
 
 def _nuclei(lines: Lines, weights: str | None, mpp: float) -> Judge:
@@ -166,9 +153,12 @@ def _nuclei(lines: Lines, weights: str | None, mpp: float) -> Judge:
         found = [one(*both) for both in zip(truth, images, strict=True)]
         return {key: np.array([of[key] for of in found], np.float64) for key in found[0]}
 
+    def each(fields: Fields) -> Values:
+        identity = ["nuclei, lost and gained", place_identity(weights), mpp]
+        return kept_figures(lines, identity, compares, fields)
+
     def measure(fields: Fields) -> dict[str, Interval]:
-        identity = ["nuclei", _identity(weights), str(mpp)]
-        found = _each(lines, identity, compares, fields)
+        found = each(fields)
         told = {c.key: bootstrap(found[c.key], groups=fields.groups) for c in means}
         for key in (LOST, GAINED, NUMBER):
             percent = np.stack([100 * found[key], found["nuclei"]], axis=1)
@@ -176,31 +166,6 @@ def _nuclei(lines: Lines, weights: str | None, mpp: float) -> Judge:
         return told
 
     return Judge((*MEASURES["nuclei"].columns, *COUNTED, *PARTS), measure)
-
-
-def _each(
-    lines: Lines, identity: list[str], compares: Compares, fields: Fields
-) -> dict[str, np.ndarray]:
-    """Return the figures of each image, measuring only those that are not kept."""
-    pairs = list(zip(fields.truth, fields.restored, strict=True))
-    keys = [digest(identity, *map(pixels_digest, pair)) for pair in pairs]
-    missing = [k for k, key in enumerate(keys) if key not in lines.known]
-    for first in range(0, len(missing), AT_ONCE):
-        some = missing[first : first + AT_ONCE]
-        truth, images = (np.stack([pairs[k][which] for k in some]) for which in (0, 1))
-        found = compares(truth, images)
-        for turn, k in enumerate(some):
-            figures = {name: float(values[turn]) for name, values in found.items()}
-            lines.add(keys[k], {"measure": identity[0], "figures": figures})
-    told = [lines.known[key]["figures"] for key in keys]
-    return {name: np.array([one[name] for one in told]) for name in told[0]}
-
-
-def _identity(place: str | None) -> str:
-    """Return what tells the weights of a measure from others: their hash, or a hub name."""
-    if place is None:
-        return ""
-    return files_digest(Path(place)) if Path(place).exists() else place
 
 
 def _placed(text: str) -> tuple[str, str]:

@@ -53,6 +53,7 @@ def main() -> None:
     row = json.loads(done.stdout.splitlines()[-1])
     # Not before: on Linux a process begins with the peak of the one that started it.
     from blocks import met
+
     from experiment import command
     from histomend.evaluate.tables import Table, write_section
 

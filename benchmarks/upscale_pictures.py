@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from histomend.evaluate.harness.cases import DEGRADATIONS, Case, coarse_cases
+from histomend.evaluate.harness.store import Store
 from histomend.evaluate.nuclei import segment_nuclei
 from histomend.models.upscaler import load_upscaler
-from kept import Store
+from places import CLEAN
 from sheets import middle, sheet
-from upscale_pairs import CLEAN, DEGRADATIONS, SIZE, Pair, coarse_pairs
-from upscale_rows import OWN, STORE, add_row_options, fitting, own_row, rows_of
+from upscale_rows import OWN, SIZE, STORE, add_row_options, fitting, own_row, rows_of
 
 SCALE, SCALES = 4, (2, 4, 8)
 ZOOM = 4
@@ -75,9 +76,9 @@ def _scales(chosen: argparse.Namespace, store: Store) -> None:
     _write(chosen.out / "scales.png", [*titles, "truth"], lines, 1)
 
 
-def as_seen(pair: Pair) -> np.ndarray:
+def as_seen(pair: Case) -> np.ndarray:
     """Return the coarse image with its pixels as large as they are in the field."""
-    return pair.small.repeat(pair.scale, axis=0).repeat(pair.scale, axis=1)
+    return pair.given.repeat(pair.scale, axis=0).repeat(pair.scale, axis=1)
 
 
 def densest(truth: np.ndarray, mpp: float, side: int) -> tuple[slice, slice]:
@@ -99,8 +100,8 @@ def densest(truth: np.ndarray, mpp: float, side: int) -> tuple[slice, slice]:
     return slice(int(y), int(y) + side), slice(int(x), int(x) + side)
 
 
-def _pairs(chosen: argparse.Namespace, scale: int) -> list[Pair]:
-    return coarse_pairs(
+def _pairs(chosen: argparse.Namespace, scale: int) -> list[Case]:
+    return coarse_cases(
         chosen.data, chosen.tiles, scale=scale, degradation=chosen.degradation, size=chosen.size
     )
 

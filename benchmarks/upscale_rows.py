@@ -6,24 +6,20 @@ Used by the other ``upscale_*.py``; nothing to run here.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from histomend.api import upscale
 from histomend.errors import SettingError
-from histomend.jobs.job import Job
+from histomend.evaluate.harness.cases import Case
+from histomend.evaluate.harness.rows import MethodRow
 from histomend.methods import method_named
-from histomend.methods.decide import decide
 from histomend.methods.loading import model_for
-from histomend.models import locate
 from histomend.models.upscaler import Upscaler, load_upscaler
-from kept import Restored, digest, files_digest, pixels_digest
-from upscale_pairs import Pair
 
 STORE = Path("runs/upscale-figures")
+SIZE = 512
 Kind = Literal["other", "stage 1", "ours"]
 # By name, the settings of `histomend.upscale` that make our rows.
 OWN: dict[str, dict[str, Any]] = {
@@ -39,88 +35,27 @@ ROWS = (*INTERPOLATED, *OWN)
 OURS = "histo-diffusion"
 
 
-@dataclass(frozen=True)
-class Row:
-    """One way to enlarge.
-
-    Attributes
-    ----------
-    name : str
-    kind : "other", "stage 1" or "ours"
-        Rows of "ours" are judged against the others.
-    method : str
-        Of `histomend.upscale`.
-    model : optional
-        What the method needs, loaded.
-    weights : str
-        Identifies it.
-    settings : dict
-        Further arguments of `histomend.upscale`, such as preset and steps.
-    """
-
-    name: str
-    kind: Kind
-    method: str
-    model: Any = None
-    weights: str = ""
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def prepared(self, pair: Pair) -> Job:
-        """Return what would be done.
-
-        Raises
-        ------
-        SettingError
-            The method cannot enlarge by this scale.
-        """
-        return decide(
-            "upscale", pair.small, scale=pair.scale, method=self.method, model=self.model,
-            device="cpu", **self.settings,
-        )  # fmt: skip
-
-    def key(self, pair: Pair) -> str:
-        """Return a hash of everything that the enlarged image depends on."""
-        job = self.prepared(pair)
-        coarse = (pair.scale, pair.small.shape, pixels_digest(pair.small))
-        return digest(self.method, self.weights, job.settings, pair.seed, coarse)
-
-    def restore(self, pair: Pair) -> Restored:
-        """Enlarge one image on the processor."""
-        began = time.process_time()
-        result = upscale(
-            pair.small, scale=pair.scale, method=self.method, model=self.model, seed=pair.seed,
-            device="cpu", **self.settings,
-        )  # fmt: skip
-        seconds = time.process_time() - began
-        return Restored(result.pixels, seconds, float(result.record.nfe))
-
-
-def interpolated(name: str) -> Row:
+def interpolated(name: str) -> MethodRow:
     """Return a row of interpolation, which needs no model."""
-    return Row(name, "other", name)
+    return MethodRow(name, "other", "upscale", name)
 
 
-def named_row(title: str, method: str, weights: str) -> Row:
+def named_row(title: str, method: str, weights: str) -> MethodRow:
     """Return a row of any method with the weights in a file or a folder."""
     model = model_for(method_named("upscale", method), weights, "cpu")
-    return Row(title, "ours" if method == OURS else "other", method, model, weights_of(weights))
+    return MethodRow(title, "ours" if method == OURS else "other", "upscale", method, model)
 
 
-def own_row(title: str, model: Upscaler, **settings: Any) -> Row:
+def own_row(title: str, model: Upscaler, **settings: Any) -> MethodRow:
     """Return a row of an upscaler of ours."""
     kind: Kind = "stage 1" if settings.get("generation") == 0 else "ours"
-    return Row(title, kind, OURS, model, weights_of(model.name), settings)
+    return MethodRow(title, kind, "upscale", OURS, model, settings)
 
 
-def without_stage_1(title: str, model: Upscaler) -> Row:
+def without_stage_1(title: str, model: Upscaler) -> MethodRow:
     """Return a row in which the diffusion is steered by the interpolated image itself."""
     steered = replace(model, restoration=lambda x: x)
-    return Row(title, "ours", OURS, steered, weights_of(model.name) + " without stage 1")
-
-
-def weights_of(place: str | Path) -> str:
-    """Return a hash of the weights at a place, or of a bundled name."""
-    return files_digest(Path(place) if Path(place).exists() else locate(place))
+    return MethodRow(title, "ours", "upscale", OURS, steered, variant="without stage 1")
 
 
 def add_row_options(parser: argparse.ArgumentParser) -> None:
@@ -145,7 +80,7 @@ def add_row_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def rows_of(chosen: argparse.Namespace) -> list[Row]:
+def rows_of(chosen: argparse.Namespace) -> list[MethodRow]:
     """Return the rows that the options name: interpolation, further ones, ours."""
     rows = [interpolated(name) for name in INTERPOLATED if name in chosen.rows]
     rows += [named_row(*named) for named in chosen.row]
@@ -155,12 +90,12 @@ def rows_of(chosen: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def fitting(rows: Sequence[Row], pair: Pair) -> tuple[list[Row], list[str]]:
+def fitting(rows: Sequence[MethodRow], pair: Case) -> tuple[list[MethodRow], list[str]]:
     """Return the rows that can enlarge by a pair's scale, and why the others cannot."""
     able, said = [], []
     for row in rows:
         try:
-            row.prepared(pair)
+            row.job(pair)
             able.append(row)
         except SettingError as error:
             said.append(f"{row.name} has no row at ×{pair.scale}: {error}")
@@ -173,3 +108,8 @@ def _named(text: str) -> tuple[str, str, str]:
     if not (title and equals and method and colon and place):
         raise argparse.ArgumentTypeError(f"{text!r}: give NAME=METHOD:PATH")
     return title, method, place
+
+
+def section(name: str, degradation: str) -> str:
+    """Return the name of a section: one of its own for what is not the scanner's."""
+    return name if degradation == "scanner" else f"{name}-{degradation}"

@@ -25,10 +25,15 @@ from pathlib import Path
 
 import torch
 
-from blocks import Block, met
-from histomend.evaluate.columns import Column
+from histomend.evaluate.column import Column
+from histomend.evaluate.harness.block import Block
+from histomend.evaluate.harness.cases import DEGRADATIONS, coarse_cases
+from histomend.evaluate.harness.datasets import about_slides
+from histomend.evaluate.harness.rows import MethodRow
+from histomend.evaluate.harness.standings import met
+from histomend.evaluate.harness.store import Store
 from histomend.evaluate.tables import Interval, write_section
-from kept import Store
+from places import CLEAN
 from upscale_judges import (
     DEVIATION,
     GAINED,
@@ -43,8 +48,7 @@ from upscale_judges import (
     judges_of,
     scan_judge,
 )
-from upscale_pairs import CLEAN, DEGRADATIONS, SIZE, coarse_pairs, section
-from upscale_rows import STORE, Row, add_row_options, fitting, rows_of
+from upscale_rows import SIZE, STORE, add_row_options, fitting, rows_of, section
 
 # The paper's scale, at which all tiles are enlarged.
 PAPER = 4
@@ -77,7 +81,7 @@ class Part:
     name: str
     scale: int
     count: int | None
-    rows: Sequence[Row]
+    rows: Sequence[MethodRow]
 
 
 def main() -> None:
@@ -91,7 +95,7 @@ def main() -> None:
     notes = {names: missing for names, (_, missing) in measured.items()}
     store = Store(chosen.store)
     for part in _parts(chosen, rows):
-        pairs = coarse_pairs(
+        pairs = coarse_cases(
             chosen.data, part.count, scale=part.scale, degradation=chosen.degradation,
             size=chosen.size,
         )  # fmt: skip
@@ -102,7 +106,7 @@ def main() -> None:
         _write(chosen, part, block, notes, refused)
 
 
-def _parts(chosen: argparse.Namespace, rows: Sequence[Row]) -> list[Part]:
+def _parts(chosen: argparse.Namespace, rows: Sequence[MethodRow]) -> list[Part]:
     """Return the tables that are asked for: quick rows on all tiles, all rows on few."""
     quick = [row for row in rows if row.name not in SLOW]
     found = []
@@ -124,7 +128,8 @@ def _write(
     small = chosen.size // part.scale
     what = (
         f"×{part.scale} from {small}×{small} to {chosen.size}×{chosen.size} px, {len(block.pairs)} "
-        f"tiles of slides that no training used, {DEGRADATIONS[chosen.degradation][1]}."
+        f"tiles of {about_slides(chosen.data, block.groups)}, "
+        f"{DEGRADATIONS[chosen.degradation][1]}."
     )
     for title, name, keys, told in (
         (

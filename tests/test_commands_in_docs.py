@@ -1,7 +1,10 @@
 """Every command in README and guides is one that the program takes: its verbs and options exist."""
 
+import os
 import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import pytest
 import typer.main
 
 from histomend.cli.app import app
+from histomend.masks import load_mask
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -20,7 +24,7 @@ def blocks(text: str) -> Iterator[tuple[int, str]]:
     """Yield the lines of code blocks that are no Python, joined where they go on."""
     fenced = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.M | re.S)
     for found in fenced.finditer(text):
-        if found[1] in ("python", "json", "toml", "yaml", "groovy"):
+        if found[1] in ("python", "json", "toml", "yaml", "groovy", "ijm"):
             continue
         number = text.count("\n", 0, found.start()) + 2
         for line in re.sub(r"\\\n\s*", " ", found[2]).split("\n"):
@@ -96,14 +100,60 @@ def test_commands_in_the_documentation_are_taken(page: Path) -> None:
     assert {line: said for line, said in found.items() if said} == {}
 
 
-def test_the_script_for_qupath_calls_what_there_is() -> None:
-    """Its words, as Groovy has them between quotes, and what it exports."""
-    text = (ROOT / "docs/guides/qupath.md").read_text(encoding="utf-8")
-    listed = re.search(r"def words = \[(.*?)\]\n", text)
-    assert listed
-    words = [word.strip().strip('"') for word in listed[1].split(",")]
-    assert words[0] == "histomend"
-    assert problems(words[1:]) == []
+def script(page: str, language: str) -> str:
+    """Return the one script of a guide."""
+    text = (ROOT / "docs/guides" / page).read_text(encoding="utf-8")
+    (found,) = re.findall(rf"```{language}\n(.*?)```", text, re.S)
+    return str(found)
+
+
+@pytest.mark.parametrize(
+    ("page", "language", "call"),
+    [
+        ("qupath.md", "groovy", r"run\(\[histomend, (.*?)\]\)"),
+        ("fiji.md", "ijm", r"exec\(histomend, (.*)\);"),
+    ],
+)
+def test_scripts_for_other_programs_call_what_there_is(page: str, language: str, call: str) -> None:
+    """Their words, as these languages have them between quotes."""
+    calls = re.findall(call, script(page, language))
+    assert len(calls) > 1
+    for listed in calls:
+        words = [word.strip().strip('"') for word in listed.split(",")]
+        assert words[0] in ("detect", "restore", "denoise")
+        assert problems(words) == []
+
+
+@pytest.mark.skipif(shutil.which("groovyc") is None, reason="there is no Groovy")
+def test_the_script_for_qupath_compiles(tmp_path: Path) -> None:
+    stub = tmp_path / "qupath/lib/images/servers/ImageServerProvider.groovy"
+    stub.parent.mkdir(parents=True)
+    stub.write_text("package qupath.lib.images.servers\nclass ImageServerProvider {}\n")
+    (tmp_path / "script.groovy").write_text(script("qupath.md", "groovy"), encoding="utf-8")
+    java = Path(shutil.which("java") or "").resolve().parents[1]
+    ran = subprocess.run(
+        ["groovyc", "-d", "out", "script.groovy", str(stub)],  # noqa: S607
+        cwd=tmp_path, env={**os.environ, "JAVA_HOME": str(java)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_annotations_are_read_as_the_script_has_qupath_export_them(tmp_path: Path) -> None:
+    """A FEATURE_COLLECTION as QuPath 0.5 writes it: two annotations, one with a hole."""
+    text = """{"type":"FeatureCollection","features":[
+    {"type":"Feature","id":"7d2c0f0e-5a56-4d43-8f1a-3f6b6a0f9d11","geometry":{"type":"Polygon",
+     "coordinates":[[[10,10],[30.5,10],[30.5,30],[10,30],[10,10]],[[15,15],[15,20],[20,20],[20,15],[15,15]]]},
+     "properties":{"objectType":"annotation","name":"fold","classification":{"name":"Artifact","color":[200,0,0]}}},
+    {"type":"Feature","id":"0b1f8f4e-1111-4c1b-9d55-0d8f3b6f2c22","geometry":{"type":"MultiPolygon",
+     "coordinates":[[[[50,5],[60,5],[60,10],[50,10],[50,5]]],[[[70,5],[72,5],[72,7],[70,7],[70,5]]]]},
+     "properties":{"objectType":"annotation","isLocked":true}}]}"""
+    path = tmp_path / "slide-restored.mask.geojson"
+    path.write_text(text, encoding="utf-8")
+    mask = load_mask(path, (40, 80)).mask
+    assert mask.sum() == 20 * 20 - 5 * 5 + 10 * 5 + 2 * 2
+    assert mask[12, 12]
+    assert not mask[17, 17]
+    assert load_mask(path, (40, 80), classes=["Artifact"]).mask.sum() == 20 * 20 - 5 * 5
 
 
 def test_every_page_is_on_the_site() -> None:

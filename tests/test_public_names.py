@@ -2,8 +2,10 @@
 
 import inspect
 import os
+import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,23 @@ def test_help_imports_nothing_heavy() -> None:
         "try:\n    main()\nexcept SystemExit:\n    print('--- modules')"
     )
     assert modules_after(run) == set()
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    """Errors by their module, whose whole tree is shown."""
+    page = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
+    shown = {
+        (module, name)
+        for module, names in re.findall(
+            r"^::: (\S+)\n(?:    .*\n)*?      members: \[(.*)\]", page, re.M
+        )
+        for name in names.split(", ")
+    }
+    for module, name in shown:
+        assert hasattr(import_module(module), name), (module, name)
+    named = {name for _, name in shown} | {"KINDS", "__version__"}
+    assert "::: histomend.errors\n" in page
+    missing = [
+        name for name in histomend.__all__ if name not in named and not hasattr(errors, name)
+    ]
+    assert missing == []

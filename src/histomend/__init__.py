@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         restore_slide,
         upscale_slide,
     )
+    from histomend.curate.adapting import adapt
     from histomend.damage.artifacts import KINDS, Damaged, simulate
     from histomend.detect.threshold import Thresholds
     from histomend.errors import (
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         ValueRangeError,
         WeightsError,
     )
+    from histomend.evaluate.audit.audit import audit
     from histomend.image import Image, read_image, write_image
     from histomend.image.stack_files import read_stack, write_stack
     from histomend.image.stacks import Stack
@@ -100,6 +102,8 @@ __all__ = [
     "Verification",
     "WeightsError",
     "__version__",
+    "adapt",
+    "audit",
     "decide",
     "denoise",
     "denoise_slide",
@@ -127,8 +131,10 @@ __all__ = [
 _HOMES = {
     "histomend.api": ("denoise", "detect", "find_artifacts", "restore", "upscale"),
     "histomend.api_slides": ("denoise_slide", "detect_slide", "restore_slide", "upscale_slide"),
+    "histomend.curate.adapting": ("adapt",),
     "histomend.damage.artifacts": ("KINDS", "Damaged", "simulate"),
     "histomend.detect.threshold": ("Thresholds",),
+    "histomend.evaluate.audit.audit": ("audit",),
     "histomend.image": ("Image", "read_image", "write_image"),
     "histomend.image.stack_files": ("read_stack", "write_stack"),
     "histomend.image.stacks": ("Stack",),

@@ -299,7 +299,7 @@ def detect(
         Pixel size in um, if the file does not say or is wrong.
     region : (x, y, w, h), optional
     classes : sequence of str, optional
-        Only artifacts of these classes (`histomend.models.detector.ARTIFACTS`).
+        Only artifacts of these classes (`histomend.masks.artifact_classes.ARTIFACTS`).
     model : str, Path or Detector, optional
         A detector by name or folder; the bundled one unless given.
     thresholds : Thresholds, optional

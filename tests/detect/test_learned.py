@@ -169,6 +169,19 @@ def test_what_is_written(work: Path, inked: tuple[np.ndarray, np.ndarray]) -> No
         assert picture.width == 256
 
 
+def test_labels_of_grandqc_are_read_as_its_own_are(
+    work: Path, inked: tuple[np.ndarray, np.ndarray]
+) -> None:
+    run("detect", "in/a.png", "-o", "a.png", "--grandqc")
+    labels = np.asarray(PIL.Image.open(work / "a_mask.png"))
+    assert set(np.unique(labels)) <= set(range(1, 8))
+    # Pen marking.
+    assert labels[120, 130] == 4
+    assert labels[20, 20] == 1
+    found = load_mask(work / "a.png", (256, 256)).mask
+    np.testing.assert_array_equal(load_mask(work / "a_mask.png", (256, 256)).mask, found)
+
+
 def test_a_folder_gets_a_table(work: Path) -> None:
     run("detect", "in", "-o", "masks", "--class", "ink", "--summary", "table.csv")
     with (work / "table.csv").open() as file:

@@ -20,6 +20,7 @@ from histomend.evaluate.columns import MEASURES, open_measures
 from histomend.evaluate.encoder import EncoderConfig, save_encoder
 from histomend.evaluate.iqa import IqaConfig, save_iqa
 from histomend.evaluate.pyiqa_scores import pyiqa_scores
+from histomend.evaluate.tables import Interval
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +42,11 @@ def test_all_columns_of_the_papers_tables_are_listed() -> None:
         "PSNR ↑", "SSIM ↑", "LPIPS ↓", "ST-LPIPS ↓", "CLIP-IQA ↑", "MUSIQ ↑", "NIQE ↓", "BRISQUE ↓",
         "NRQM ↑", "L1-texture ↓", "L1-intensity ↓", "blur IQA (box) ↑", "blur IQA (Gaussian) ↑",
         "UNI similarity ↑", "PLIP similarity ↑", "similarity (own encoder) ↑",
+        "L2 ×10⁴ ↓", "MSE ↓", "FSIM ↑", "SRE ↑", "PSNR, 4095 ↑", "SSIM, 4095 ↑", "SRE, root ↑",
+        "Laplacian → 1", "spectrum → 1", "border step → 1", "colour, ΔE00 ↓",
+        "nuclei, number → 1", "nuclei, area → 1",
+        "FID ↓", "KID ↓", "CMMD ↓", "FID (lite0) ↓", "KID (lite0) ↓",
+        "FID (own) ↓", "KID (own) ↓", "CMMD (own) ↓",
     ]  # fmt: skip
     assert len({column.key for column in columns}) == len(columns)
 
@@ -121,3 +127,34 @@ def test_scores_of_pyiqa_are_handed_on_where_it_works(monkeypatch: pytest.Monkey
         pyiqa_scores("musiq", lower_is_better=False)
     with pytest.raises(ModelMismatchError, match="other direction"):
         pyiqa_scores("niqe", lower_is_better=False)
+
+
+def test_what_is_inside_a_mask_is_measured_there_alone(tissue: np.ndarray) -> None:
+    truth, _ = pairs(tissue)
+    masks = np.zeros(truth.shape[:3], bool)
+    masks[:, 16:64, 16:64] = True
+    images = np.where(masks[..., None], truth, 0).astype(np.uint8)
+    names = [name for name, measure in MEASURES.items() if measure.of == "masks"]
+    opened, notes = open_measures({}, keys=names)
+    assert notes == []
+    found: dict[str, np.ndarray] = {}
+    for name in names:
+        found |= opened[name][1](truth, images, masks)
+    assert found["l2"] == pytest.approx(0)
+    assert found["laplacian"] == pytest.approx(1)
+    assert found["colour"] == pytest.approx(0)
+    both = opened["nuclei_inside"][1](truth, truth, masks)["nuclei_number"]
+    assert np.all(both[:, 0] == both[:, 1])
+    assert both.sum() > 0
+    assert found["mse"] == pytest.approx(
+        [metrics.mse(*pair) for pair in zip(truth, images, strict=True)]
+    )
+
+
+def test_a_ratio_is_the_worse_the_farther_it_is_from_1() -> None:
+    (column,) = MEASURES["laplacian"].columns
+    figures = [Interval(value, value, value, 1) for value in (1.1, 0.5, 2.5)]
+    assert column.ahead(figures[0], figures[1])
+    assert column.ahead(figures[1], figures[2])
+    assert not column.ahead(figures[0], figures[0])
+    assert column.badness(2) == pytest.approx(column.badness(0.5))

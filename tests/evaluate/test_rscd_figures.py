@@ -11,6 +11,12 @@ import pytest
 from PIL import Image
 
 from histomend.errors import ImageSizeError, InputError
+from histomend.evaluate.column import Column
+from histomend.evaluate.harness import cases
+from histomend.evaluate.harness.judges import Fields
+from histomend.evaluate.harness.opening import parts
+from histomend.evaluate.harness.standings import standing
+from histomend.evaluate.harness.store import Store
 from histomend.evaluate.tables import Interval
 from histomend.models import ModelConfig, save_model
 
@@ -24,13 +30,12 @@ def ramp(size: int = 64, channels: int = 1) -> np.ndarray:
 
 
 def test_real_pairs_are_compared_on_one_scale(load) -> None:
-    fields = load("rscd_fields")
     truth = ramp()
     dim = (truth // 3 + 20).astype(np.uint8)
-    slope, offset = fields.fitted_scale(dim, truth)
+    slope, offset = cases.fitted_scale(dim, truth)
     assert slope == pytest.approx(3, abs=0.01)
     assert offset == pytest.approx(-59, abs=1)
-    pair = fields.Pair("a", "a", 0, dim, truth, fitted=True)
+    pair = cases.Case("a", "a", 0, dim, truth, fitted=True)
     assert np.abs(pair.compared(dim).astype(int) - truth).max() <= 2
     assert pair.compared(dim).shape == (64, 64, 3)
     as_it_is = replace(pair, fitted=False)
@@ -38,10 +43,9 @@ def test_real_pairs_are_compared_on_one_scale(load) -> None:
 
 
 def test_a_blank_restoration_is_compared_as_the_mean(load) -> None:
-    fields = load("rscd_fields")
     truth = ramp()
     blank = np.full_like(truth, 7)
-    slope, offset = fields.fitted_scale(blank, truth)
+    slope, offset = cases.fitted_scale(blank, truth)
     assert (slope, offset) == (0, pytest.approx(truth.mean()))
 
 
@@ -54,7 +58,7 @@ def test_a_blank_restoration_is_compared_as_the_mean(load) -> None:
     ],
 )
 def test_channels_and_repetitions_count_as_one_field_of_view(load, file: str, view: str) -> None:
-    assert load("rscd_fields").field_of_view(file) == view
+    assert cases.field_of_view(file) == view
 
 
 def write_pairs(folder: Path, listed: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
@@ -74,7 +78,7 @@ def test_real_pairs_leave_out_what_is_only_to_be_looked_at(load, tmp_path: Path)
     listed = {"a/wide.png": (wide, wide // 2), "a/small.png": (small, small)}
     listed["srh/one.png"] = small, small
     write_pairs(tmp_path, listed)
-    pairs = load("rscd_fields").real_pairs(tmp_path, size=64)
+    pairs = cases.real_cases(tmp_path, size=64)
     # Each image's first crop comes before any second one.
     assert [p.name for p in pairs] == [
         "wide+0+0", "small+0+0", "wide+64+0", "wide+0+64", "wide+64+64",
@@ -83,15 +87,15 @@ def test_real_pairs_leave_out_what_is_only_to_be_looked_at(load, tmp_path: Path)
     assert (whole.min(), whole.max()) == (0, 255)
     assert len({p.seed for p in pairs}) == 5
     with pytest.raises(ImageSizeError, match="64x64"):
-        load("rscd_fields").real_pairs(tmp_path, size=100)
+        cases.real_cases(tmp_path, size=100)
 
 
 def test_real_pairs_that_do_not_fit_are_refused(load, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no .*manifest"):
-        load("rscd_fields").real_pairs(tmp_path)
+        cases.real_cases(tmp_path)
     write_pairs(tmp_path, {"a/one.png": (ramp(64)[..., 0], ramp(80)[..., 0])})
     with pytest.raises(InputError, match="of one size"):
-        load("rscd_fields").real_pairs(tmp_path, size=64)
+        cases.real_cases(tmp_path, size=64)
 
 
 def figure(value: float, half: float = 0.1, count: int = 9) -> Interval:
@@ -112,30 +116,27 @@ def figure(value: float, half: float = 0.1, count: int = 9) -> Interval:
 def test_first_is_said_only_where_intervals_do_not_overlap(
     load, better: str, others: dict[str, float], said: str
 ) -> None:
-    judges = load("judges")
     found = {name: figure(value) for name, value in others.items()} | {"ours": figure(2.0)}
-    text = judges.standing(judges.Column("x", "X", better, 2), found, ["ours"], list(others))
+    text = standing(Column("x", "X", better, 2), found, ["ours"], list(others))
     assert text == f"X: ours {said}"
 
 
 def test_rows_without_a_figure_or_an_interval_are_not_compared(load) -> None:
-    judges = load("judges")
-    column = judges.Column("x", "X", "lower", 2)
+    column = Column("x", "X", "lower", 2)
     found = {"ours": figure(2.0), "none": figure(float("nan"), count=0), "one": figure(1.0, 0)}
-    assert judges.standing(column, found, ["ours"], ["none"]) == ""
-    assert judges.standing(column, found, ["ours"], []) == ""
+    assert standing(column, found, ["ours"], ["none"]) == ""
+    assert standing(column, found, ["ours"], []) == ""
     # One tile alone has no interval.
-    assert judges.standing(column, found, ["one"], ["ours"]) == ""
+    assert standing(column, found, ["one"], ["ours"]) == ""
 
 
 def test_fields_are_described_in_parts_or_whole(load) -> None:
-    columns = load("rscd_columns")
     images = [np.full((128, 128, 3), k, np.uint8) for k in range(2)]
-    cut, groups = columns.parts(images, ["a", "b"], 64)
+    cut, groups = parts(images, ["a", "b"], 64)
     assert cut.shape == (8, 64, 64, 3)
     assert groups == ["a"] * 4 + ["b"] * 4
-    assert columns.parts(images, ["a", "b"], None)[0].shape == (2, 128, 128, 3)
-    assert columns.parts(images, ["a", "b"], 200)[0].shape == (2, 128, 128, 3)
+    assert parts(images, ["a", "b"], None)[0].shape == (2, 128, 128, 3)
+    assert parts(images, ["a", "b"], 200)[0].shape == (2, 128, 128, 3)
 
 
 def test_distances_need_enough_fields_and_are_0_for_the_truth(load) -> None:
@@ -147,16 +148,15 @@ def test_distances_need_enough_fields_and_are_0_for_the_truth(load) -> None:
         def __call__(self, images: np.ndarray) -> np.ndarray:
             return images.mean((1, 2), dtype=np.float64)
 
-    fields_of = load("judges").Fields
     judge = columns.distances(Means(), {"fid": "FID (means)"}, None)
     rng = np.random.default_rng(0)
     truth = [rng.integers(0, 255, (32, 32, 3), dtype=np.uint8) for _ in range(8)]
     groups = [str(k) for k in range(8)]
-    found = judge.measure(fields_of(truth, truth, groups))
+    found = judge.measure(Fields(truth, truth, groups))
     assert found["fid, means"].value == pytest.approx(0, abs=1e-6)
     brighter = [image // 2 + 100 for image in truth]
-    assert judge.measure(fields_of(brighter, truth, groups))["fid, means"].value > 100
-    assert judge.measure(fields_of(truth[:2], truth[:2], groups[:2])) == {}
+    assert judge.measure(Fields(brighter, truth, groups))["fid, means"].value > 100
+    assert judge.measure(Fields(truth[:2], truth[:2], groups[:2])) == {}
 
 
 def test_measures_without_weights_are_named_and_not_made_up(load, tmp_path: Path) -> None:
@@ -173,17 +173,17 @@ def test_measures_without_weights_are_named_and_not_made_up(load, tmp_path: Path
 
 
 def test_what_was_restored_is_not_restored_again(load, tmp_path: Path) -> None:
-    rows, fields, kept = load("rscd_rows"), load("rscd_fields"), load("kept")
-    pairs = [fields.Pair(f"{k}", "a", k, ramp(), ramp()) for k in range(2)]
-    row = rows.Row("median", "baseline", "median")
-    made = kept.Store(tmp_path).restored(row, pairs)
+    rows = load("rscd_rows")
+    pairs = [cases.Case(f"{k}", "a", k, ramp(), ramp()) for k in range(2)]
+    row = rows.row_of("median", "baseline", "median")
+    made = Store(tmp_path).restored(row, pairs)
     with (tmp_path / "records.jsonl").open("a") as file:
         file.write('{"key": "half')
-    again = kept.Store(tmp_path).restored(row, pairs)
+    again = Store(tmp_path).restored(row, pairs)
     assert [r.seconds for r in again] == [r.seconds for r in made]
     assert all(np.array_equal(*(r.pixels for r in both)) for both in zip(made, again, strict=True))
-    other = replace(pairs[0], degraded=255 - pairs[0].degraded)
-    kept.Store(tmp_path).restored(row, [other])
+    other = replace(pairs[0], given=255 - pairs[0].given)
+    Store(tmp_path).restored(row, [other])
     lines = (tmp_path / "records.jsonl").read_text().splitlines()
     assert len(lines) == 4
     assert json.loads(lines[-1])["row"] == "median"

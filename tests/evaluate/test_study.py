@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from histomend.errors import InputError, SettingError
-from histomend.evaluate.study import Pair, Study, is_caught, pairs_of, report, rows_of
+from histomend.evaluate.study import Pair, Study, pairs_of
+from histomend.evaluate.study_report import is_caught, report, rows_of
 from histomend.image import write_image
 
 
@@ -98,6 +99,83 @@ def test_a_rater_goes_on_where_they_stopped(tmp_path: Path) -> None:
     (row,) = rows_of(again)
     assert (row["rater"], row["answer"], row["seconds"]) == ("ann b", "left", 1.23)
     assert {row["left"], row["right"]} <= {"before", "after"}
+
+
+def test_the_last_answer_is_corrected_and_no_other(tmp_path: Path) -> None:
+    asked = study(tmp_path, count=3, catches=0)
+    rater, other = asked.enter("ann"), asked.enter("bea")
+    with pytest.raises(InputError, match="not the last one"):
+        asked.add(rater, -1, "left", 1, corrects=True)
+    asked.add(rater, 0, "left", 1)
+    asked.add(other, 0, "left", 1)
+    asked.add(rater, 1, "left", 1)
+    with pytest.raises(InputError, match="not the last one"):
+        asked.add(rater, 0, "equal", 1, corrects=True)
+    asked.add(rater, 1, "equal", 2, corrects=True)
+    again = Study.read(asked.path)
+    assert again.next_trial(rater) == 2
+    rows = [(r["rater"], r["trial"], r["answer"], r["corrected"]) for r in rows_of(again)]
+    assert rows == [("ann", 0, "left", 0), ("bea", 0, "left", 0), ("ann", 1, "equal", 1)]
+
+
+@pytest.mark.parametrize("question", ["preference", "real"])
+def test_what_is_shown_again_tells_how_far_a_rater_agrees_with_themselves(
+    tmp_path: Path, question: str
+) -> None:
+    asked = study(tmp_path, question=question, repeats=5)
+    plain = study(tmp_path, question=question)
+    trials = asked.trials(0)
+    assert [trial for trial in trials if not trial.again] == plain.trials(0)
+    for number, trial in enumerate(trials):
+        if trial.again:
+            (first,) = [
+                n for n, t in enumerate(trials) if t.pair == trial.pair and not t.again
+                and t.blurred is None and (len(t.shown) == 2 or t.shown == trial.shown)
+            ]  # fmt: skip
+            assert trial.shown == trials[first].shown[::-1], "left and right are exchanged"
+            assert number - first > len(trials) // 8
+    assert sum(trial.again for trial in trials) == 5
+    rater, changed = asked.enter("ann"), 2
+    for number, trial in enumerate(trials):
+        if question == "real":
+            said = "real"
+        else:
+            said = "left" if trial.shown[0] == 1 else "right"
+        if trial.again and changed:
+            said = {"real": "restored", "left": "right", "right": "left"}[said]
+            changed -= 1
+        asked.add(rater, number, said, 1)
+    found = report(asked)["raters"][0]
+    assert (found["again"], found["again_same"]) == (5, 3)
+    assert (found["again_low"], found["again_high"]) == pytest.approx((0.2307, 0.8824), abs=1e-4)
+    assert found["answers"] == (40 if question == "preference" else 80)
+    if question == "preference":
+        assert found["share_second"] == 1, "what is shown again counts for nothing else"
+
+
+def test_a_study_of_forty_pairs_is_rated_and_reported(tmp_path: Path) -> None:
+    """Two raters who prefer the second image in 30 and 24 pairs of 40, in ten minutes each."""
+    asked = study(tmp_path, catches=4, repeats=6)
+    for name, prefers in (("ann", 30), ("bea", 24)):
+        rater = asked.enter(name)
+        for number, trial in enumerate(asked.trials(rater)):
+            wanted = int(trial.pair < prefers)
+            if trial.blurred is not None:
+                wanted = trial.shown[0]
+                said = "right" if trial.blurred == 0 else "left"
+            else:
+                said = "left" if trial.shown[0] == wanted else "right"
+            asked.add(rater, number, said, 12)
+    found = report(Study.read(asked.path))
+    ann, bea = found["raters"]
+    assert (ann["second"], bea["second"]) == (30, 24)
+    assert (ann["low"], ann["high"]) == pytest.approx((0.5981, 0.8581), abs=1e-4)
+    for rater in (ann, bea):
+        assert (rater["catches_right"], rater["again_same"]) == (4, 6)
+        assert rater["seconds"] * 50 == 600
+    # They agree on 34 of 40; by chance on (54/80)² + (26/80)².
+    chance = (54 / 80) ** 2 + (26 / 80) ** 2
+    assert found["kappa"] == pytest.approx((34 / 40 - chance) / (1 - chance))
 
 
 def test_a_catch_has_one_right_answer(tmp_path: Path) -> None:

@@ -10,6 +10,11 @@ import torch
 from PIL import Image
 
 from histomend.errors import SettingError
+from histomend.evaluate.harness.cases import DEGRADATIONS, coarse_cases
+from histomend.evaluate.harness.judges import Fields, Judge
+from histomend.evaluate.harness.opening import merged
+from histomend.evaluate.harness.rows import MethodRow
+from histomend.evaluate.harness.store import Store, files_digest
 from histomend.evaluate.iqa import IqaConfig, save_iqa
 from histomend.evaluate.tables import Interval
 from histomend.methods import histo_diffusion
@@ -59,33 +64,30 @@ def run(script: str, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> Non
 
 
 def test_a_coarse_pair_shows_the_same_field(load, tiles: Path) -> None:
-    pairs = load("upscale_pairs")
-    for degradation in pairs.DEGRADATIONS:
+    for degradation in DEGRADATIONS:
         of = {"scale": 4, "degradation": degradation, "size": SIDE}
-        found = pairs.coarse_pairs(tiles, **of)
-        again = pairs.coarse_pairs(tiles, 2, **of)
-        assert [pair.small.shape for pair in found] == [(32, 32, 3)] * 3
+        found = coarse_cases(tiles, **of)
+        again = coarse_cases(tiles, 2, **of)
+        assert [pair.given.shape for pair in found] == [(32, 32, 3)] * 3
         for one, same in zip(found, again, strict=False):
-            assert one.small.tobytes() == same.small.tobytes()
-            off = one.small.mean((0, 1)) - one.truth.mean((0, 1))
+            assert one.given.tobytes() == same.given.tobytes()
+            off = one.given.mean((0, 1)) - one.truth.mean((0, 1))
             assert np.abs(off).max() < 12
-    scan = pairs.coarse_pairs(tiles, 1, scale=2, size=SIDE)[0]
+    scan = coarse_cases(tiles, 1, scale=2, size=SIDE)[0]
     area = scan.truth.reshape(64, 2, 64, 2, 3).mean((1, 3))
-    assert np.abs(scan.small - area).max() <= 0.5 + 1e-3
+    assert np.abs(scan.given - area).max() <= 0.5 + 1e-3
 
 
 def test_what_an_enlarged_image_depends_on_is_in_its_key(
     load, tiles: Path, untrained_upscaler: Path
 ) -> None:
-    rows, pairs = load("upscale_rows"), load("upscale_pairs")
-    pair, other = pairs.coarse_pairs(tiles, 2, size=SIDE)
+    rows = load("upscale_rows")
+    pair, other = coarse_cases(tiles, 2, size=SIDE)
     model = rows.load_upscaler(untrained_upscaler, "cpu")
     fast = rows.own_row("fast", model, preset="fast")
-    same = rows.own_row("by its steps", model, steps=2)
     alike = rows.own_row("paper", model, preset="paper")
     alone = rows.own_row("stage 1 alone", model, generation=0.0)
     unstaged = rows.without_stage_1("without", model)
-    assert fast.key(pair) == same.key(pair)
     different = [fast.key(pair), fast.key(other), *(r.key(pair) for r in (alike, alone, unstaged))]
     assert len(set(different)) == 5
     assert [row.kind for row in (fast, alone, unstaged)] == ["ours", "stage 1", "ours"]
@@ -93,9 +95,9 @@ def test_what_an_enlarged_image_depends_on_is_in_its_key(
 
 
 def test_rows_that_cannot_enlarge_by_a_scale_are_named(load, tiles: Path, published: Path) -> None:
-    rows, pairs = load("upscale_rows"), load("upscale_pairs")
+    rows = load("upscale_rows")
     named = [rows.interpolated("bicubic"), rows.named_row("tiny", "published", str(published))]
-    four, two = (pairs.coarse_pairs(tiles, 1, scale=s, size=SIDE)[0] for s in (4, 2))
+    four, two = (coarse_cases(tiles, 1, scale=s, size=SIDE)[0] for s in (4, 2))
     assert rows.fitting(named, four) == (named, [])
     able, (said,) = rows.fitting(named, two)
     assert [row.name for row in able] == ["bicubic"]
@@ -107,52 +109,50 @@ def test_rows_that_cannot_enlarge_by_a_scale_are_named(load, tiles: Path, publis
 def test_the_truth_keeps_its_nuclei_and_what_was_measured_is_kept(
     load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judges, fields_of = load("upscale_judges"), load("judges").Fields
+    judges = load("upscale_judges")
     truth = [stained(0), stained(1)]
     kept = tmp_path / "figures.jsonl"
     (judge,), notes = judges.judges_of(["nuclei"], {}, kept)
     assert notes == []
-    found = judge.measure(fields_of(truth, truth, ["a", "b"]))
+    found = judge.measure(Fields(truth, truth, ["a", "b"]))
     keys = ("l1_texture", "l1_intensity", "lost", "gained", "contrast", "number")
     assert [found[key].value for key in keys] == [0, 0, 0, 0, 0, 100]
     blank = np.full_like(truth[0], 220)
-    gone = judge.measure(fields_of([truth[0], blank], truth, ["a", "b"]))
+    gone = judge.measure(Fields([truth[0], blank], truth, ["a", "b"]))
     assert gone["lost"].value == gone["number"].value == pytest.approx(50)
     assert gone["gained"].value == 0
     assert gone["mean"].value > 10
     # In another process: nothing is outlined again.
     monkeypatch.setattr(judges, "nuclei_segmenter", lambda _: None)
     (judge,), _ = judges.judges_of(["nuclei"], {}, kept)
-    again = judge.measure(fields_of([truth[0], blank], truth, ["a", "b"]))
+    again = judge.measure(Fields([truth[0], blank], truth, ["a", "b"]))
     assert again == gone
 
 
 def test_columns_that_lack_the_same_are_named_together(load) -> None:
-    merged = load("upscale_judges").merged
     assert merged(["A: not here: x.", "B: not here: y.", "C: not here: x."]) == [
         "A, C: not here: x.", "B: not here: y.",
     ]  # fmt: skip
 
 
 def test_other_weights_of_a_measure_are_other_figures(load, tmp_path: Path) -> None:
-    kept = load("kept")
     (tmp_path / "model.safetensors").write_bytes(b"one")
     (tmp_path / "config.json").write_text("{}")
-    before = kept.files_digest(tmp_path)
+    before = files_digest(tmp_path)
     (tmp_path / "config.json").write_text('{"card": {}}')
-    assert kept.files_digest(tmp_path) == before
+    assert files_digest(tmp_path) == before
     (tmp_path / "model.safetensors").write_bytes(b"two")
-    assert kept.files_digest(tmp_path) != before
+    assert files_digest(tmp_path) != before
 
 
 def test_goals_are_told_of_every_row_of_ours(load, tmp_path: Path) -> None:
-    table, kept = load("upscale_table"), load("kept")
+    table = load("upscale_table")
     column = table.Column("l1_texture", "L1-texture", "lower", 2)
-    block = table.Block([], [load("judges").Judge((column,), lambda _: {})], kept.Store(tmp_path))
+    block = table.Block([], [Judge((column,), lambda _: {})], Store(tmp_path))
     block.groups = ["a", "b"]
     figures = {"bicubic": (300.0, 22.0), "ours": (200.0, 20.0)}
     for (name, (texture, psnr)), kind in zip(figures.items(), ("other", "ours"), strict=True):
-        block.rows[name] = load("upscale_rows").Row(name, kind, "")
+        block.rows[name] = MethodRow(name, kind, "upscale", "")
         block.found[name] = {
             "l1_texture": Interval(texture, texture - 1, texture + 1, 2),
             "lost": Interval(3.0, 2, 4, 2),

@@ -67,13 +67,11 @@ def client(bench: Bench) -> Iterator[TestClient]:
         yield found
 
 
-@pytest.fixture
-def slide(tmp_path: Path, tissue: np.ndarray) -> Path:
-    """Return a small slide in tiles, with two levels."""
-    path = tmp_path / "scan.svs"
-    pixels = np.tile(tissue, (2, 2, 1))
+def write_slide(path: Path, pixels: np.ndarray) -> Path:
+    """Write a small slide in tiles, with two levels."""
+    height, width = pixels.shape[:2]
+    about = f"Aperio Image Library v11.2.1\r\n{width}x{height}|AppMag = 20|MPP = 0.5"
     with tifffile.TiffWriter(path) as file:
-        about = "Aperio Image Library v11.2.1\r\n1024x1024|AppMag = 20|MPP = 0.5"
         for step in (1, 4):
             values = np.ascontiguousarray(pixels[::step, ::step])
             file.write(
@@ -81,6 +79,24 @@ def slide(tmp_path: Path, tissue: np.ndarray) -> Path:
                 metadata=None,
             )  # fmt: skip
     return path
+
+
+@pytest.fixture
+def slide(tmp_path: Path, tissue: np.ndarray) -> Path:
+    """Return a slide of 1024×1024 px."""
+    return write_slide(tmp_path / "scan.svs", np.tile(tissue, (2, 2, 1)))
+
+
+@pytest.fixture
+def small_slide(tmp_path: Path, tissue: np.ndarray) -> Path:
+    """Return a slide of 320×320 px."""
+    return write_slide(tmp_path / "small.svs", tissue[:320, :320])
+
+
+@pytest.fixture
+def long_slide(tmp_path: Path, tissue: np.ndarray) -> Path:
+    """Return a slide of 512×2560 px, of which parts far from each other are worked on in turn."""
+    return write_slide(tmp_path / "long.svs", np.tile(tissue, (5, 1, 1)))
 
 
 @dataclass

@@ -134,12 +134,23 @@ def test_a_person_draws_restores_and_sees_the_result(page: Any, bench: Bench) ->
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("#queue li[data-state=done]", timeout=60_000)
     page.wait_for_selector("#names:has-text('tissue-restored-1')")
+    page.wait_for_timeout(100)
     assert marked(page) == 0, "the result is seen without what was drawn over it"
+    assert page.locator("#tools [data-tool=pan]").get_attribute("aria-pressed") == "true"
     (job,) = bench.queue.entries
     output = Path(job.output)
     mask = ledger_mask(Record.read(output.with_name(f"{output.stem}.ledger.json")))
     assert mask.any()
     assert not mask.all()
+    with page.expect_download() as saved:
+        page.click("#queue >> text=Save a copy")
+    assert Path(saved.value.path()).read_bytes() == output.read_bytes()
+    # Whoever goes on marking, from whatever tab, sees what is marked already, and where to go on.
+    page.click("#tab-image")
+    page.keyboard.press("r")
+    page.wait_for_timeout(100)
+    assert marked(page) > 0
+    assert page.locator("#run").is_enabled()
 
 
 def test_suggestions_are_accepted_and_refused(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,14 +213,23 @@ def test_a_study_is_rated_by_keys_alone(
     pairs = pairs_of([tmp_path / "a", tmp_path / "b"])
     study = Study(tmp_path / "study.json", *pairs, catches=1)
     with serving(rate_app(study)) as address:
-        page = browser.new_page(viewport={"width": 900, "height": 600})
+        page = browser.new_page(viewport={"width": 480, "height": 600})
         page.goto(address)
         page.keyboard.type("ann")
         page.keyboard.press("Enter")
-        for number, key in enumerate(("ArrowLeft", "ArrowDown", "ArrowRight"), 1):
-            page.wait_for_selector(f"#count:has-text('{number} of 3')")
+        steps = [
+            ("1 of 3", "ArrowLeft"), ("2 of 3", "Backspace"), ("Again: 1 of 3", "Escape"),
+            ("2 of 3", "ArrowDown"), ("3 of 3", "Backspace"), ("Again: 2 of 3", "ArrowLeft"),
+            ("3 of 3", "ArrowRight"),
+        ]  # fmt: skip
+        for count, key in steps:
+            page.wait_for_selector(f"#count:text-is('{count}')")
             page.wait_for_selector("#pictures:not(.waiting) img")
             page.keyboard.press(key)
+            assert page.locator("#question").bounding_box()["width"] > 100, "what is asked is seen"
         page.wait_for_selector("#done:not([hidden])")
         page.close()
-    assert [said.answer for said in Study.read(study.path).answers] == ["left", "equal", "right"]
+    answers = Study.read(study.path).answers
+    assert [(said.answer, said.corrected) for said in answers] == [
+        ("left", False), ("left", True), ("right", False),
+    ]  # fmt: skip

@@ -256,11 +256,40 @@ def test_of_a_slide_a_part_or_all_of_it_is_written(
     assert newest["changes"][0]["box"] == [600, 600, 40, 60]
     part = (0, 0, 1024, 1024) if whole else (87, 87, 937, 937)
     assert newest["region"] == part
-    # A denoising of the whole slide is not asked of the page.
+
+
+@pytest.mark.parametrize("task", ["denoise", "upscale"])
+def test_a_whole_slide_is_worked_on_as_its_command_does(small_slide: Path, task: str) -> None:
+    pytest.importorskip("openslide")
+    bench = Bench(Desk([small_slide]), small_slide.parent / "out", device="cpu")
     with pytest.raises(RegionError, match="Zoom in"):
-        bench.plan(Wish(task="denoise", item=0))
-    with pytest.raises(SettingError, match="only of a slide"):
+        bench.plan(Wish(task=task, item=0))
+    how: dict[str, Any] = {"method": "median"} if task == "denoise" else {"method": "bicubic"}
+    wish = {"task": task, "item": 0, "whole": True, "region": [0, 0, 9, 9], "options": how}
+    made = bench.ask(Wish.model_validate(wish))
+    assert made.whole
+    assert made.region is None
+    seen: list[tuple[int, int]] = []
+    bench.carry_out(made, lambda done, of: seen.append((done, of)))
+    assert (seen[0], seen[-1]) == ((0, 1), (1, 1))
+    newest = bench.desk.about(bench.desk.item(0))["versions"][-1]
+    side = 320 if task == "denoise" else 640
+    assert (newest["width"], newest["height"], newest["mpp"]) == (side, side, 160 / side)
+    words = shlex.split(made.command)[1:]
+    words[-1] = str(small_slide.parent / "again.tif")
+    ran = CliRunner().invoke(program, words)
+    assert ran.exit_code == 0, ran.output
+    assert Path(words[-1]).read_bytes() == Path(made.output).read_bytes()
+
+
+def test_what_cannot_be_asked_of_a_whole_slide_is_said(slide: Path, bench: Bench) -> None:
+    with pytest.raises(SettingError, match="is no slide"):
         bench.plan(Wish(task="denoise", item=0, whole=True))
+    pytest.importorskip("openslide")
+    bench = Bench(Desk([slide]), slide.parent / "out", device="cpu")
+    wish = {"task": "upscale", "item": 0, "whole": True, "options": {"scale": 2.5}}
+    with pytest.raises(SettingError, match="by a whole number"):
+        bench.plan(Wish.model_validate(wish))
 
 
 def test_on_a_slide_what_is_in_view_is_searched(

@@ -11,6 +11,8 @@ from typer.core import TyperGroup
 import histomend
 from histomend.cli import (
     EXIT_INTERRUPTED,
+    adapt,
+    audit,
     auto,
     convert,
     demo,
@@ -20,6 +22,7 @@ from histomend.cli import (
     evaluate,
     models,
     rate,
+    reproduce,
     restore,
     show,
     simulate,
@@ -85,8 +88,11 @@ for verb in (
     show.show,
     detect.detect,
     evaluate.evaluate,
+    reproduce.reproduce,
+    audit.audit,
     simulate.simulate,
     tiles.tiles,
+    adapt.adapt,
     verify.undo,
     verify.verify,
     models.presets,

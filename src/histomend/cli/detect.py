@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from histomend.models.detector import Detector
 
 METHODS = ("learned", "threshold")
+GRANDQC_ENDING = "_mask.png"
 
 
 def detect(
@@ -69,6 +70,10 @@ def detect(
     labels: Annotated[
         bool, option("Also write NAME.labels.png, the class of each pixel.", FILES, "--labels")
     ] = False,
+    grandqc: Annotated[
+        bool,
+        option("Also write NAME_mask.png, with the labels that GrandQC gives.", FILES, "--grandqc"),
+    ] = False,
     overview: Annotated[
         bool, option("Also write NAME.overview.png, to look at.", FILES, "--overview")
     ] = False,
@@ -101,6 +106,7 @@ def detect(
             "--probability": probability,
             "--smallest-um2": smallest_um2,
             "--labels": labels or None,
+            "--grandqc": grandqc or None,
             "--overview": overview or None,
             "--summary": summary,
         }
@@ -113,7 +119,19 @@ def detect(
     part = parse_region(region)
     say_passed_over(inputs)
     pairs = pair_outputs(inputs, out, ".geojson" if geojson else ".png")
-    beside = {source: _beside(pairs[source], labels=labels, overview=overview) for source in pairs}
+    endings = [
+        ending
+        for ending, wanted in (
+            (".labels.png", labels),
+            (GRANDQC_ENDING, grandqc),
+            (".overview.png", overview),
+        )
+        if wanted
+    ]
+    beside = {
+        source: [output.with_name(output.stem + ending) for ending in endings]
+        for source, output in pairs.items()
+    }
     tables = [] if summary is None else [summary]
     check_apart(pairs, [*pairs.values(), *(p for paths in beside.values() for p in paths), *tables])
     for table in tables:
@@ -133,7 +151,7 @@ def detect(
 
         output = pairs[source]
         if part is None and is_whole_slide(source):
-            if labels or overview:
+            if endings:
                 raise SettingError(
                     f"{source}: labels and overviews are of images, and this is a whole slide. "
                     "Look at the GeoJSON on the slide in QuPath."
@@ -164,12 +182,6 @@ def detect(
     for_each(
         list(pairs), step, alone=is_alone(inputs), as_json=as_json, failure="Not searched", end=end
     )
-
-
-def _beside(output: Path, *, labels: bool, overview: bool) -> list[Path]:
-    """Return what is written beside a mask or annotations."""
-    names = [name for name, wanted in (("labels", labels), ("overview", overview)) if wanted]
-    return [output.with_name(f"{output.stem}.{name}.png") for name in names]
 
 
 Told = tuple[dict[str, Any], tuple[str, ...]]
@@ -257,6 +269,8 @@ class _Learned:
             for path in beside:
                 if path.name.endswith(".labels.png"):
                     reports.write_picture(files.place(path), found.label_image())
+                elif path.name.endswith(GRANDQC_ENDING):
+                    reports.write_plain(files.place(path), reports.grandqc_labels(found))
                 else:
                     drawn = reports.overview(eight_bit(image.pixels), found)
                     reports.write_picture(files.place(path), drawn)

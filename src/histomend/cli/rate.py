@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,6 +39,15 @@ def rate(
             "Trials with one right answer, which show who looks.", STUDY, "--catch", min=0, max=100
         ),
     ] = 2,
+    repeat: Annotated[
+        int,
+        option(
+            "Trials to show a second time, to see whether raters agree with themselves.",
+            STUDY,
+            min=0,
+            max=100,
+        ),
+    ] = 0,
     seed: Annotated[int, option("Of the order and the sides.", STUDY, min=0)] = 0,
     report: Annotated[
         Path | None, option("Say what came of a study, instead of asking.", STUDY)
@@ -73,7 +83,7 @@ def rate(
     from histomend.web.rating import rate_app
     from histomend.web.server import serve
 
-    study = _study(folders, out, question, catches, seed)
+    study = _study(folders, out, question, catches, repeat, seed)
     make_folder(out.parent)
     study.write()
     count = len(study.trials(0))
@@ -81,25 +91,28 @@ def rate(
     serve(rate_app(study), port, lambda address: opened(address, browser=browser))
 
 
-def _study(folders: list[Path], out: Path, question: str, catches: int, seed: int) -> Study:
+def _study(
+    folders: list[Path], out: Path, question: str, catches: int, repeats: int, seed: int
+) -> Study:
     """Return the study of a file, or a new one."""
     from histomend.evaluate.study import Study, pairs_of
 
     pairs, names = pairs_of(folders)
-    asked = Study(out, pairs, names, question, seed, catches)
+    asked = Study(out, pairs, names, question, seed, catches, repeats)
     if not out.exists():
         return asked
     known = Study.read(out)
-    if (known.pairs, known.question, known.seed, known.catches) != (pairs, question, seed, catches):
+    if replace(known, path=out, raters=[], answers=[]) != asked:
         raise SettingError(
             f"{out}: is a study of other pairs or settings. Name another file, or the folders, "
-            "--question, --catch and --seed that it was begun with."
+            "--question, --catch, --repeat and --seed that it was begun with."
         )
     return known
 
 
 def _report(path: Path, csv: Path | None, *, force: bool, as_json: bool) -> None:
-    from histomend.evaluate.study import PREFERENCE, Study, report, rows_of
+    from histomend.evaluate.study import PREFERENCE, Study
+    from histomend.evaluate.study_report import report, rows_of
 
     study = Study.read(path)
     if csv is not None:
@@ -112,11 +125,13 @@ def _report(path: Path, csv: Path | None, *, force: bool, as_json: bool) -> None
     rows = [*found["raters"], {"rater": "all", **found["pooled"]}]
     if study.question == PREFERENCE:
         table(
-            ("rater", first, second, "equal", f"for {second}", "95 %", "catches", "s"),
+            ("rater", first, second, "equal", f"for {second}", "95 %", "catches", "same again",
+             "s"),
             [
                 (
                     row["rater"], row["first"], row["second"], row["equal"],
-                    _percent(row["share_second"]), _interval(row), _caught(row), _seconds(row),
+                    _percent(row["share_second"]), _interval(row), _caught(row), _again(row),
+                    _seconds(row),
                 )
                 for row in rows
             ],
@@ -124,12 +139,12 @@ def _report(path: Path, csv: Path | None, *, force: bool, as_json: bool) -> None
     else:
         table(
             ("rater", "answers", "right", "share", "95 %", "Matthews", f"{second} taken for real",
-             "catches", "s"),
+             "catches", "same again", "s"),
             [
                 (
                     row["rater"], row["answers"], row["right"], _percent(row["share_right"]),
                     _interval(row), "-" if row["matthews"] is None else f"{row['matthews']:.2f}",
-                    row["taken_for_real"], _caught(row), _seconds(row),
+                    row["taken_for_real"], _caught(row), _again(row), _seconds(row),
                 )
                 for row in rows
             ],
@@ -149,6 +164,10 @@ def _interval(row: dict[str, Any]) -> str:
 
 def _caught(row: dict[str, Any]) -> str:
     return f"{row['catches_right']} of {row['catches']}"
+
+
+def _again(row: dict[str, Any]) -> str:
+    return f"{row['again_same']} of {row['again']}"
 
 
 def _seconds(row: dict[str, Any]) -> str:

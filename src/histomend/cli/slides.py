@@ -43,15 +43,13 @@ class WholeSlides:
 
     def takes(self, output: Output, run: PerFile) -> bool:
         """Tell whether the source of an output is a slide; of what is unreadable, too."""
-        from histomend.slides.whole import is_of_scanner, is_whole_slide
+        from histomend.slides.whole import is_worked_on_by_parts
 
         found = False
-        # Pyramids that no scanner wrote are denoised as the stacks that they may be.
-        is_slide = is_whole_slide if self.task == "restore" else is_of_scanner
 
         def look() -> None:
             nonlocal found
-            found = is_slide(output.source)
+            found = is_worked_on_by_parts(output.source, self.task)
             asked = [name for name in ("compact", "no_label") if self.options.get(name)]
             asked += ["engine ray"] if self.engine == "ray" else []
             if asked and not found:

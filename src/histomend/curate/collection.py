@@ -195,9 +195,10 @@ class Collection:
         table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         table.writeheader()
         for one in reports:
+            # A tile may be held out by itself, where there is one slide only.
             shared = {k: one[k] for k in ("slide", "source", "source_sha256", "split")}
             for row in one["rows"]:
-                table.writerow({**row, **shared, "file": f"{one['slide']}/{row['file']}"})
+                table.writerow({**shared, **row, "file": f"{one['slide']}/{row['file']}"})
         write_text(self.folder / _MANIFEST, text.getvalue(), force=True)
         return summary
 

@@ -119,10 +119,44 @@ def overview(pixels: Pixels, found: Found, longest_px: int = OVERVIEW_PX) -> Pix
     return np.concatenate([np.asarray(picture, np.uint8), legend])
 
 
+_GRANDQC_LABELS = {
+    "fold": 2,
+    "debris": 3,
+    "dark_spot": 3,
+    "ink": 4,
+    "bubble": 5,
+    "out_of_focus": 6,
+    "haze": 6,
+}
+"""What GrandQC calls "dark spot" are dark spots and foreign objects; haze blurs as defocus does. Of
+streaks and marks of a scanner it knows nothing: there is tissue."""
+_GRANDQC_TISSUE, _GRANDQC_BACKGROUND = 1, 7
+
+
+def grandqc_labels(found: Found) -> Pixels:
+    """Return the labels that GrandQC gives, (H, W) uint8, to be compared with its own maps.
+
+    1 tissue, 2 fold, 3 dark spot or foreign object, 4 pen marking, 5 edge or air bubble, 6 out of
+    focus, 7 background (Weng et al. 2024).
+    """
+    height, width = found.places.shape
+    tissue = found.places.tissue.astype(np.uint8)
+    there = cv2.resize(tissue, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    labels = np.where(there, _GRANDQC_TISSUE, _GRANDQC_BACKGROUND).astype(np.uint8)
+    for kind in {region.kind for region in found.regions}:
+        labels[found.mask([kind])] = _GRANDQC_LABELS.get(kind, _GRANDQC_TISSUE)
+    return labels
+
+
 def write_annotations(path: Path, content: Mapping[str, Any]) -> None:
     """Write GeoJSON."""
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
     write_text(path, text, force=True)
+
+
+def write_plain(path: Path, values: Pixels) -> None:
+    """Write labels (H, W) as a grey PNG, as other tools do."""
+    write_atomically(path, lambda file: PIL.Image.fromarray(values).save(file, "PNG"))
 
 
 def write_picture(path: Path, values: Pixels) -> None:

@@ -1,15 +1,15 @@
-"""The columns of tables that compare restored images with true ones, and what each needs.
+"""The registry of measures: the columns of tables, and what each needs.
 
-`MEASURES` lists them all, in the order of Histo-Diffusion's Tables 2, 3 and 5. A measure whose
+`MEASURES` lists them all: of images one by one, in the order of Histo-Diffusion's Tables 2, 3 and
+5; of what is inside masks (ArtiFusion's Table 1); of sets of images (RSCD's). A measure whose
 weights or package are not at hand has no column: `open_measures` says so in a note instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,99 +21,21 @@ from histomend.errors import (
     SettingError,
 )
 from histomend.evaluate import metrics
+from histomend.evaluate.column import Column, Compares, Measure, Pixels, Place, unavailable
 from histomend.evaluate.hover import nuclei_segmenter
+from histomend.evaluate.inside import INSIDE
 from histomend.evaluate.iqa import load_iqa
 from histomend.evaluate.nuclear_features import nuclear_l1
 from histomend.evaluate.perceptual import Lpips, ShiftTolerantLpips
 from histomend.evaluate.pretrained import features
 from histomend.evaluate.pyiqa_scores import pyiqa_scores
+from histomend.evaluate.sets import SETS
 from histomend.evaluate.similarity import embedding_similarity
-from histomend.evaluate.tables import Interval
-
-Pixels = npt.NDArray[np.uint8]
-# From truth and images, (N, H, W, 3) each, to a figure for each image, by the column's key.
-Compares = Callable[[Pixels, Pixels], dict[str, npt.NDArray[np.float64]]]
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table.
-
-    Parameters
-    ----------
-    key : str
-        Of the figure.
-    name : str
-    better : "lower" or "higher"
-    digits : int
-        After the point.
-    """
-
-    key: str
-    name: str
-    better: Literal["lower", "higher"]
-    digits: int
-
-    @property
-    def header(self) -> str:
-        """The name, with an arrow that says which way is better."""
-        return f"{self.name} {'↓' if self.better == 'lower' else '↑'}"
-
-    def ahead(self, one: Interval, other: Interval) -> bool:
-        """Tell whether the figure `one` is better than `other`, whatever the intervals."""
-        return one.value < other.value if self.better == "lower" else one.value > other.value
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a measure finds what it needs.
-
-    Parameters
-    ----------
-    given : str or Path, optional
-        Folder, file or name on the hub that the user named for it.
-    mpp : float
-        Pixel size of the images in um.
-    """
-
-    given: str | Path | None = None
-    mpp: float = 0.5
-
-    @property
-    def path(self) -> Path:
-        """The place as a path; nowhere without one."""
-        return Path(self.given or "")
-
-
-@dataclass(frozen=True)
-class Measure:
-    """Columns that are computed together, image by image.
-
-    Parameters
-    ----------
-    columns : tuple of Column
-    load : callable
-        From its place to `Compares`; raises ModelError or MissingDependencyError.
-    needs : str
-        What it cannot do without, in words; empty if nothing.
-    asks : bool
-        Whether a place must be given; otherwise it looks by itself.
-    """
-
-    columns: tuple[Column, ...]
-    load: Callable[[Place], Compares]
-    needs: str = ""
-    asks: bool = False
-
-
-def unavailable(columns: str, needs: str, error: Exception | None = None) -> str:
-    """Return the note in place of columns that cannot be computed here."""
-    return f"{columns}: not available: needs {needs}." + (f" {error}" if error else "")
 
 
 def open_measures(
     places: Mapping[str, str | Path], *, mpp: float = 0.5, keys: Sequence[str] | None = None
-) -> tuple[dict[str, tuple[Measure, Compares]], list[str]]:
+) -> tuple[dict[str, tuple[Measure, Any]], list[str]]:
     """Load the measures that are at hand.
 
     Parameters
@@ -123,11 +45,11 @@ def open_measures(
     mpp : float
         Pixel size of the images in um, for the nuclei.
     keys : sequence of str, optional
-        Names of the measures that are wanted; by default all.
+        Names of the measures that are wanted; by default all that compare images one by one.
 
     Returns
     -------
-    measures : by name, each with what computes its figures
+    measures : by name, each with what computes its figures (`Measure.of` says what that is)
     notes : for each of the others, that it is not available, and what it needs
 
     Raises
@@ -135,11 +57,12 @@ def open_measures(
     SettingError
         No measure has one of the names.
     """
-    wanted = list(MEASURES if keys is None else keys)
+    images = [name for name, measure in MEASURES.items() if measure.of == "images"]
+    wanted = images if keys is None else list(keys)
     unknown = [name for name in (*wanted, *places) if name not in MEASURES]
     if unknown:
         raise SettingError(f"No measure is called {unknown[0]!r}. There are {', '.join(MEASURES)}.")
-    opened: dict[str, tuple[Measure, Compares]] = {}
+    opened: dict[str, tuple[Measure, Any]] = {}
     notes = []
     for name in wanted:
         measure, given = MEASURES[name], places.get(name)
@@ -287,4 +210,6 @@ MEASURES: dict[str, Measure] = {
         "an encoder that `histomend train encoder` wrote",
         asks=True,
     ),
+    **INSIDE,
+    **SETS,
 }

@@ -1,4 +1,4 @@
-"""A blinded study of pairs of images: its trials, its answers, and what they say.
+"""A blinded study of pairs of images: its trials and its answers.
 
 Each rater sees all pairs, in an order of their own. A study of "preference" asks which image of a
 pair is better; one of "real" shows every image by itself and asks whether it is real or restored.
@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import json
 import random
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from histomend.errors import InputError, SettingError
-from histomend.evaluate.ratings import fleiss_kappa, matthews, wilson
 from histomend.image.writing import write_text
 from histomend.jobs.inputs import list_images
 
@@ -56,11 +53,14 @@ class Trial:
         0 for the first image and 1 for the second, from left to right.
     blurred : int or None
         Of a catch trial, which of `shown` is blurred beyond doubt: whoever looks, sees it.
+    again : bool
+        Whether the rater has seen it before, with left and right exchanged.
     """
 
     pair: int
     shown: tuple[int, ...]
     blurred: int | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ class Answer:
         From when the images were shown.
     when : str
         UTC.
+    corrected : bool
+        Whether the rater went back to give it in place of another one.
     """
 
     rater: int
@@ -83,6 +85,7 @@ class Answer:
     answer: str
     seconds: float
     when: str = ""
+    corrected: bool = False
 
 
 @dataclass
@@ -99,6 +102,8 @@ class Study:
     seed : int
     catches : int
         Catch trials of each rater.
+    repeats : int
+        Trials that each rater is shown a second time, to see whether they agree with themselves.
     raters : list of str
     answers : list of Answer
     """
@@ -109,6 +114,7 @@ class Study:
     question: str = PREFERENCE
     seed: int = 0
     catches: int = 2
+    repeats: int = 0
     raters: list[str] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
 
@@ -132,7 +138,17 @@ class Study:
             pair = draw.randrange(count)
             shown = (0, 0) if self.question == PREFERENCE else (0,)
             trials.insert(place, Trial(pair, shown, draw.randrange(len(shown))))
-        return trials
+        return self._with_repeats(trials, rater)
+
+    def _with_repeats(self, trials: list[Trial], rater: int) -> list[Trial]:
+        """Show trials of the first half again in the last third, where they are not remembered."""
+        draw = random.Random(f"{self.seed} {rater} again")  # noqa: S311
+        early = [trial for trial in trials[: len(trials) // 2] if trial.blurred is None]
+        out, late = list(trials), 2 * len(trials) // 3
+        for trial in draw.sample(early, min(self.repeats, len(early))):
+            again = replace(trial, shown=trial.shown[::-1], again=True)
+            out.insert(draw.randrange(late, len(out) + 1), again)
+        return out
 
     def enter(self, name: str) -> int:
         """Return the number of a rater, new or known.
@@ -163,27 +179,39 @@ class Study:
             raise InputError(f"There is no rater {rater}.")
         return sum(answer.rater == rater for answer in self.answers)
 
-    def add(self, rater: int, trial: int, answer: str, seconds: float) -> None:
+    def add(
+        self, rater: int, trial: int, answer: str, seconds: float, *, corrects: bool = False
+    ) -> None:
         """Keep an answer, and write it at once.
+
+        Parameters
+        ----------
+        corrects : bool
+            It takes the place of the rater's last answer.
 
         Raises
         ------
         InputError
-            The trial is not the rater's next one, or the answer none of the question.
+            The trial is not the rater's next one, or, of a correction, not the last one; or the
+            answer is none of the question.
         OutputError
         """
-        if trial != self.next_trial(rater) or trial >= len(self.trials(rater)):
+        expected = self.next_trial(rater) - corrects
+        if trial != expected or not 0 <= trial < len(self.trials(rater)):
             raise InputError(
-                f"Trial {trial} is not the next one of this rater. Load the page anew."
+                f"Trial {trial} is not the {'last' if corrects else 'next'} one of this rater. "
+                "Load the page anew."
             )
         if answer not in ANSWERS[self.question]:
             raise InputError(f"{answer!r} is none of {', '.join(ANSWERS[self.question])}.")
         when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        self.answers.append(Answer(rater, trial, answer, round(seconds, 2), when))
+        said = Answer(rater, trial, answer, round(seconds, 2), when, corrects)
+        known = list(self.answers)
+        self.answers = [a for a in known if (a.rater, a.trial) != (rater, trial)] + [said]
         try:
             self.write()
         except Exception:
-            self.answers.pop()
+            self.answers = known
             raise
 
     def write(self) -> None:
@@ -260,118 +288,3 @@ def pairs_of(folders: Sequence[Path]) -> tuple[list[Pair], tuple[str, str]]:
         for name, first in sorted(by_name[0].items())
     ]
     return pairs, (folders[0].name, folders[1].name)
-
-
-def report(study: Study) -> dict[str, Any]:
-    """Say what the answers are worth: per rater, pooled, and how far raters agree.
-
-    Shares come with Wilson intervals of 95 %. Pooled answers are taken as if they were
-    independent, which those of one rater, or to one pair, are not wholly.
-
-    Returns
-    -------
-    dict
-        `raters`, a list with what each said; `pooled`; `kappa` of those who rated everything,
-        None where it cannot be known.
-    """
-    rows = [(*said, study.raters[said[0]]) for said in _answered(study)]
-    raters = [
-        {"rater": name, **_said(study, [row for row in rows if row[-1] == name])}
-        for name in study.raters
-    ]
-    return {
-        "question": QUESTIONS[study.question],
-        "names": study.names,
-        "pairs": len(study.pairs),
-        "raters": raters,
-        "pooled": _said(study, rows),
-        "kappa": _kappa(study, rows),
-    }
-
-
-def _answered(study: Study) -> list[tuple[int, Trial, Answer]]:
-    trials = [study.trials(rater) for rater in range(len(study.raters))]
-    return [(a.rater, trials[a.rater][a.trial], a) for a in study.answers]
-
-
-def chosen(trial: Trial, answer: Answer) -> str:
-    """Return what an answer means: "first", "second" or "equal"; "real" or "restored"."""
-    if answer.answer not in (LEFT, RIGHT):
-        return answer.answer
-    return ("first", "second")[trial.shown[0 if answer.answer == LEFT else 1]]
-
-
-def is_caught(trial: Trial, answer: Answer) -> bool:
-    """Return whether the answer to a catch trial is the only right one."""
-    if len(trial.shown) == 1:
-        return answer.answer == IS_RESTORED
-    return answer.answer == (RIGHT if trial.blurred == 0 else LEFT)
-
-
-def _said(study: Study, rows: Sequence[tuple[int, Trial, Answer, str]]) -> dict[str, Any]:
-    real = [(trial, answer) for _, trial, answer, _ in rows if trial.blurred is None]
-    catches = [(trial, answer) for _, trial, answer, _ in rows if trial.blurred is not None]
-    found: dict[str, Any] = {
-        "answers": len(real),
-        "catches": len(catches),
-        "catches_right": sum(is_caught(*row) for row in catches),
-        "seconds": sum(answer.seconds for _, answer in real) / len(real) if real else None,
-    }
-    if study.question == PREFERENCE:
-        counts = Counter(chosen(*row) for row in real)
-        decided = counts["first"] + counts["second"]
-        low, high = wilson(counts["second"], decided)
-        return found | {
-            "first": counts["first"],
-            "second": counts["second"],
-            "equal": counts["equal"],
-            "share_second": counts["second"] / decided if decided else None,
-            "low": low,
-            "high": high,
-        }
-    truth = [trial.shown[0] == 0 for trial, _ in real]
-    said = [answer.answer == IS_REAL for _, answer in real]
-    right = sum(a == b for a, b in zip(truth, said, strict=True))
-    low, high = wilson(right, len(real))
-    correlation = matthews(truth, said)
-    return found | {
-        "right": right,
-        "share_right": right / len(real) if real else None,
-        "low": low,
-        "high": high,
-        "taken_for_real": sum(s for s, t in zip(said, truth, strict=True) if not t),
-        "matthews": None if correlation != correlation else correlation,
-    }
-
-
-def _kappa(study: Study, rows: Sequence[tuple[int, Trial, Answer, str]]) -> float | None:
-    done = [r for r in range(len(study.raters)) if study.next_trial(r) == len(study.trials(r))]
-    if len(done) < 2:
-        return None
-    classes = ("first", "second", EQUAL) if study.question == PREFERENCE else ANSWERS[REAL]
-    counts: dict[tuple[int, ...], Counter[str]] = {}
-    for rater, trial, answer, _ in rows:
-        if rater in done and trial.blurred is None:
-            subject = (trial.pair, *(trial.shown if len(trial.shown) == 1 else ()))
-            counts.setdefault(subject, Counter())[chosen(trial, answer)] += 1
-    found = fleiss_kappa([[count[name] for name in classes] for count in counts.values()])
-    return None if found != found else found
-
-
-def rows_of(study: Study) -> list[dict[str, Any]]:
-    """Return the answers one by one, for a table."""
-    return [
-        {
-            "rater": study.raters[rater],
-            "trial": answer.trial,
-            "pair": study.pairs[trial.pair].name,
-            "catch": int(trial.blurred is not None),
-            "left": "" if len(trial.shown) == 1 else study.names[trial.shown[0]],
-            "right": "" if len(trial.shown) == 1 else study.names[trial.shown[1]],
-            "shown": study.names[trial.shown[0]] if len(trial.shown) == 1 else "",
-            "answer": answer.answer,
-            "seconds": answer.seconds,
-            "when": answer.when,
-        }
-        for rater, trial, answer in _answered(study)
-    ]

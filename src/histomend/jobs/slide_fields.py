@@ -23,10 +23,11 @@ from histomend.jobs.companions import record_of
 from histomend.jobs.engines import given_threads
 from histomend.jobs.job import Job, Pixels
 from histomend.jobs.journal import Journal, journal_of
+from histomend.jobs.progress import Advance
 from histomend.jobs.run import Progress, displayed, execute
 from histomend.jobs.slide_engine import Earlier, Finished, SlideEngine, in_order
 from histomend.jobs.slide_job import Writing
-from histomend.jobs.slide_run import SlideResult, check_free
+from histomend.jobs.slide_run import SlideResult, already_done, check_free
 from histomend.ledger import NOTES, OutputRecord, Record, SourceRecord
 from histomend.ledger.schema import plain
 from histomend.slides.pyramid import TILE, write_pyramid
@@ -145,12 +146,14 @@ def execute_slide_field(
         As of `execute_slide`.
     """
     target, blocks = job.writing.target, job.blocks.all()
+    check_free(target, force=job.writing.force)
     with (
         displayed(progress, job.path.name, "blocks") as advance,
         open_slide(job.path, mpp=job.source.mpp, sha256=job.source.sha256) as slide,
         Journal(journal_of(target), job.identity()) as journal,
     ):
-        check_free(target, force=job.writing.force)
+        if journal.finished and target.exists():
+            return already_done(target, journal)
         free = shutil.disk_usage(target.parent).free
         if free < job.disk_bytes():
             raise OutputError(
@@ -158,7 +161,8 @@ def execute_slide_field(
                 f"{free / 1e9:.1f} GB are free. Free some space, or choose another folder."
             )
         nfe, notices = 0, dict.fromkeys(job.notices)
-        for done, report in enumerate(_blocks(job, slide, journal, blocks, engine), 1):
+        reports = _blocks(job, slide, journal, blocks, engine, advance)
+        for done, report in enumerate(reports, 1):
             nfe += report["nfe"]
             notices |= dict.fromkeys(report["notices"])
             if advance is not None:
@@ -177,6 +181,7 @@ def _blocks(
     journal: Journal,
     blocks: Sequence[Block],
     engine: SlideEngine | None,
+    advance: Advance | None,
 ) -> Iterator[dict[str, Any]]:
     """Work on all blocks that are not finished; give the report of each, in their order."""
     keeping = threading.Lock()
@@ -187,7 +192,10 @@ def _blocks(
 
     def here(block: Block) -> Callable[[], Finished]:
         def finish() -> Finished:
-            found = _worked_on(job, slide, block)
+            # Told within a block too, so that whoever listens can end the job there.
+            at = blocks.index(block)
+            tick = None if advance is None else partial(_still, advance, at, len(blocks))
+            found = _worked_on(job, slide, block, tick)
             keep(block, found)
             return found
 
@@ -208,12 +216,16 @@ def _blocks(
 
 def _work_on_block(job: SlideFieldJob, slide: Slide, block: Block, earlier: Earlier) -> Finished:
     """Work on a block, which depends on no other."""
-    return _worked_on(job, slide, block)
+    return _worked_on(job, slide, block, None)
 
 
-def _worked_on(job: SlideFieldJob, slide: Slide, block: Block) -> Finished:
+def _still(advance: Advance, done: int, blocks: int, *_: int) -> None:
+    advance(done, blocks)
+
+
+def _worked_on(job: SlideFieldJob, slide: Slide, block: Block, tick: Advance | None) -> Finished:
     image = replace(slide.part(block.read), region=None)
-    result = execute(job.decide(image, job.seed))
+    result = execute(job.decide(image, job.seed), progress=tick)
     pixels = np.asarray(result.pixels)
     x, y, w, h = (side * job.factor for side in block.kept)
     left, top = x - block.read[0] * job.factor, y - block.read[1] * job.factor

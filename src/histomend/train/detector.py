@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from histomend.train.data import open_sources
 from histomend.train.found_artifacts import FoundArtifacts, read_found
 from histomend.train.lesson import Figures, Lesson, Step
 from histomend.train.options import DetectorOptions
-from histomend.train.scenes import CleanTissue, Labels, Pixels, Source, scene
+from histomend.train.other_tissue import Source
+from histomend.train.scenes import LOOKS, Artifact, CleanTissue, Labels, Pixels, scene
 from histomend.train.validation import device_of, held_out_rng
 
 HELD_OUT = 96
@@ -83,7 +85,12 @@ class DetectorLesson(Lesson[Scenes]):
     def _scene(self, rng: np.random.Generator) -> tuple[Pixels, Labels]:
         if self.found is not None and rng.random() < self.options.artifact_share:
             return self.found.scene(self.options.crop, rng)
-        return scene(self.source, rng)
+        return scene(self.source, rng, self.looks)
+
+    @cached_property
+    def looks(self) -> tuple[Artifact, ...]:
+        """What artifacts are drawn from: simulated ones, and real ones where there are some."""
+        return LOOKS if self.found is None else self.found.looks()
 
     def loss(self, network: nn.Module, crops: Scenes, step: Step) -> Tensor:
         """Return the cross-entropy over labelled places."""

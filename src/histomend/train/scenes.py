@@ -6,7 +6,7 @@ damage cannot be seen (blur on glass, say) is `UNLABELLED`: nothing is to be lea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -19,6 +19,7 @@ from histomend.damage.shapes import noise, random_mask
 from histomend.masks.artifact_classes import CLASSES
 from histomend.models.detector import UNLABELLED
 from histomend.train.data import Tiles, turned, vary_stain
+from histomend.train.other_tissue import Source, patched
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.uint8]
@@ -83,26 +84,28 @@ SEEN, SEEN_OVER_PX = {"scanner": 9.0}, 4.0
 # Mean optical density above the glass from which on there is tissue.
 LEAST_DENSITY = 0.06
 
-Source = Callable[[np.random.Generator], Pixels]
 
-
-def scene(clean: Source, rng: np.random.Generator) -> tuple[Pixels, Labels]:
+def scene(
+    clean: Source, rng: np.random.Generator, looks: Sequence[Artifact] = LOOKS
+) -> tuple[Pixels, Labels]:
     """Draw a scene and the class of each pixel.
 
     Parameters
     ----------
     clean : function
         Gives a square of clean tissue, (side, side, 3) uint8 at 1 um/px.
+    looks : sequence of Artifact
+        What artifacts are drawn from.
 
     Returns
     -------
     pixels : (side, side, 3) uint8
     labels : (side, side) uint8, indices of `CLASSES`, or `UNLABELLED`
     """
-    weights = np.array([look.weight for look in LOOKS])
+    weights = np.array([look.weight for look in looks])
     count = int(rng.choice(len(COUNTS), p=COUNTS))
-    looks = [LOOKS[k] for k in rng.choice(len(LOOKS), count, p=weights / weights.sum())]
-    on_glass = max((look.on_glass for look in looks), default=0.15)
+    drawn = [looks[k] for k in rng.choice(len(looks), count, p=weights / weights.sum())]
+    on_glass = max((look.on_glass for look in drawn), default=0.15)
     pixels = clean(rng)
     if rng.random() < PATCHED_SHARE:
         pixels = patched(pixels, clean, rng)
@@ -114,7 +117,7 @@ def scene(clean: Source, rng: np.random.Generator) -> tuple[Pixels, Labels]:
     labels = sound_labels(pixels)
     if rng.random() < UNSCANNED_SHARE:
         pixels, labels = partly_unscanned(pixels, labels, rng)
-    for look in looks:
+    for look in drawn:
         pixels, labels = damaged(pixels, labels, look, rng)
     return captured(pixels, rng), labels
 
@@ -193,48 +196,6 @@ def on_bare_glass(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     if rng.random() < 0.5:
         return bare_glass(pixels.shape[0], rng)
     return fragment(pixels, rng, 0.3)
-
-
-def patched(pixels: Pixels, clean: Source, rng: np.random.Generator) -> Pixels:
-    """Lay another tissue, or one without cells, into a scene: bands and islands that are no fold.
-
-    Epidermis lies in dermis as a dense dark band, keratin on it as a smooth one, and lymphocytes
-    in fat as islands. Clean tiles have few of them, and a network that has not seen them takes
-    every dense band for a fold.
-    """
-    side = pixels.shape[0]
-    family = str(
-        rng.choice(["band", "blob", "bite", "stroke", "specks"], p=[0.4, 0.2, 0.2, 0.1, 0.1])
-    )
-    area = float(np.exp(rng.uniform(np.log(0.03), np.log(0.5))))
-    mask = random_mask((side, side), rng, area=area, family=family).astype(np.float32)
-    soft = _blurred(mask, rng.uniform(0.5, 3.0))[..., None]
-    od = density(pixels)
-    if rng.random() < 0.7:
-        # Denser than what is around it more often than not.
-        other = density(clean(rng)) * np.exp(rng.uniform(-0.1, 0.9))
-    else:
-        other = without_cells(od, rng)
-    mixed = od + soft * (np.asarray(other, np.float32) - od)
-    return np.clip(np.rint(255 * np.exp(-mixed)), 0, 255).astype(np.uint8)
-
-
-def without_cells(od: Picture, rng: np.random.Generator) -> Picture:
-    """Draw keratin, fibrin, colloid or packed red cells: smooth or in layers, pink to purple."""
-    side = od.shape[0]
-    coarse = noise((side, side), rng, cells=rng.uniform(3, 12), octaves=3)
-    angle = rng.uniform(0, np.pi)
-    y, x = np.mgrid[:side, :side].astype(np.float32)
-    across = x * np.cos(angle) + y * np.sin(angle) + rng.uniform(2, 12) * coarse
-    layers = np.sin(across * rng.uniform(0.3, 1.5)) * rng.uniform(0, 0.35)
-    thick = np.exp(
-        0.2 * coarse * rng.uniform(0.2, 1.5) + layers + rng.normal(0, 0.06, od.shape[:2])
-    )
-    eosin, hematoxylin = np.array([0.2, 0.85, 0.5]), np.array([0.66, 0.68, 0.32])
-    share = 0.6 * rng.random() ** 1.5
-    tint = (1 - share) * eosin + share * hematoxylin + rng.normal(0, 0.04, 3)
-    strength = rng.uniform(0.4, 1.6)
-    return np.asarray(np.maximum(strength * thick[..., None] * tint, 0), np.float32)
 
 
 def captured(pixels: Pixels, rng: np.random.Generator) -> Pixels:

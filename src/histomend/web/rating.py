@@ -41,6 +41,7 @@ class Said(BaseModel):
     rater: int
     trial: int
     answer: str = Field(max_length=20)
+    corrects: bool = False
     seconds: float = Field(ge=0, le=1e6, allow_inf_nan=False)
 
 
@@ -66,7 +67,7 @@ def rate_app(study: Study) -> FastAPI:
     @app.post("/api/answers")
     def answer(said: Said) -> dict[str, Any]:
         with lock:
-            study.add(said.rater, said.trial, said.answer, said.seconds)
+            study.add(said.rater, said.trial, said.answer, said.seconds, corrects=said.corrects)
             return state(said.rater)
 
     @app.get("/pictures/{rater}/{trial}/{place}")

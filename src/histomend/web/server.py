@@ -101,6 +101,7 @@ VIEW_FILES = frozenset(
         "draw.js",
         "icons.js",
         "jobs.js",
+        "keys.js",
         "pane.js",
         "panel.js",
         "stage.js",

@@ -96,7 +96,7 @@ def output_path(
     """Return a new file for a result, which neither exists nor is expected already."""
     tiff = whole or (source.suffix.lower() in (".tif", ".tiff") and task != "upscale")
     stem, suffix = f"{source.stem}-{SUFFIXES[task]}", ".tif" if tiff else ".png"
-    if whole and source.suffix.lower() == ".svs":
+    if whole and task == "restore" and source.suffix.lower() == ".svs":
         suffix = ".svs"
     number = 1
     while True:

@@ -17,10 +17,11 @@ from histomend.jobs.companions import record_of
 from histomend.jobs.outputs import Output
 from histomend.jobs.progress import Advance
 from histomend.ledger import Record
+from histomend.slides.whole import is_worked_on_by_parts
 from histomend.web.companions import result_of
 from histomend.web.desk import Desk, Item
 from histomend.web.drawing import Drawn, as_geojson, box_of, polygons_of
-from histomend.web.pyramid import SlidePyramid
+from histomend.web.pyramid import Pyramid, SlidePyramid
 from histomend.web.queue import DONE, WAITING, Entry, Queue
 from histomend.web.wishes import Options, Task, check_model, command_line, output_path
 
@@ -76,26 +77,18 @@ class Bench:
         first = self.desk.pyramid(item, 0)
         options = wish.options.of(wish.task)
         check_model(options.get("model"), self.models)
-        if wish.whole and (wish.task != "restore" or not isinstance(first, SlidePyramid)):
-            raise SettingError("Only restoring writes a whole slide, and only of a slide.")
-        region = None
-        if wish.region is not None:
-            region = _inside(wish.region, first.width, first.height)
+        region = self._region(wish, item, first)
         drawn = None
         if wish.task == "restore":
             drawn = as_geojson(wish.drawing, first.width, first.height)
-            if isinstance(first, SlidePyramid) and not wish.whole:
-                region = box_of(wish.drawing, first.width, first.height, margin=_AROUND_PX)
-        elif isinstance(first, SlidePyramid) and region is None:
-            raise RegionError(
-                f"{item.name} is a whole slide. Zoom in: what is then in view is worked on."
-            )
-        if region is not None:
-            _check_size(region)
-            if isinstance(first, SlidePyramid):
-                region = _at_least(region, first.width, first.height)
+        # The command of the same name takes the same way.
+        whole = region is None and is_worked_on_by_parts(item.path, wish.task)
+        if whole and wish.task == "upscale":
+            from histomend.methods.slides import slide_factor  # imports PyTorch
+
+            slide_factor(item.path, options["scale"])
         taken = {Path(entry.output) for entry in self.queue.entries}
-        output = output_path(self.folder, item.path, wish.task, taken, whole=wish.whole)
+        output = output_path(self.folder, item.path, wish.task, taken, whole=whole)
         mask = None if drawn is None else output.with_name(f"{output.stem}.mask.geojson")
         shown = dict(options)
         if shown.get("model") in self.models:
@@ -117,10 +110,35 @@ class Bench:
             command,
             None if mask is None else str(mask),
             region,
-            wish.whole,
+            whole,
             options,
         )
         return entry, drawn
+
+    def _region(self, wish: Wish, item: Item, first: Pyramid) -> Region | None:
+        """Return what part of an image is worked on; None for all of it."""
+        slide = isinstance(first, SlidePyramid)
+        if wish.whole:
+            if not slide:
+                raise SettingError(
+                    f"{item.name} is no slide: all of it is worked on anyhow. Leave `whole` away."
+                )
+            return None
+        region = None
+        if slide and wish.task == "restore":
+            region = box_of(wish.drawing, first.width, first.height, margin=_AROUND_PX)
+        elif wish.region is not None:
+            region = _inside(wish.region, first.width, first.height)
+        elif slide:
+            raise RegionError(
+                f"{item.name} is a whole slide. Zoom in: what is then in view is worked on; or "
+                "ask for the whole slide."
+            )
+        if region is not None:
+            _check_size(region)
+            if slide:
+                region = _at_least(region, first.width, first.height)
+        return region
 
     def ask(self, wish: Wish) -> Entry:
         """Put a wish into the queue.
@@ -197,23 +215,33 @@ def _make_image(entry: Entry, options: dict[str, Any], advance: Advance) -> None
 
 
 def _make_slide(entry: Entry, options: dict[str, Any], advance: Advance) -> None:
-    """Restore a slide as a whole; what an interrupted run finished is not done again."""
+    """Work on a slide as a whole; what an interrupted run finished is not done again."""
+    from histomend.jobs.slide_fields import execute_slide_field
     from histomend.jobs.slide_run import check_free, execute_slide
-    from histomend.methods.slides import decide_slide
+    from histomend.methods.slides import decide_slide, decide_slide_field
 
     output = Path(entry.output)
     check_free(output, force=False)
-    execute_slide(decide_slide(entry.source, output, **options), progress=advance)
+    if entry.task == "restore":
+        execute_slide(decide_slide(entry.source, output, **options), progress=advance)
+        return
+    job = decide_slide_field(entry.task, entry.source, output, **options)
+    advance(0, len(job.blocks.all()))
+    execute_slide_field(job, progress=advance)
 
 
 def told(entry: Entry, desk: Desk) -> dict[str, Any]:
     """Return what the page needs to know of a job."""
     item = desk.of_path(Path(entry.source))
     stopped = entry.state == WAITING and item is None
+    versions = [] if item is None else [version.path for version in item.versions]
+    output = Path(entry.output)
     return {
         **asdict(entry),
         "name": Path(entry.source).name,
-        "output_name": Path(entry.output).name,
+        "output_name": output.name,
+        "folder": str(output.parent),
+        "version": versions.index(output) if output in versions else None,
         "item": None if item is None else item.number,
         "state": "its image is not open" if stopped else entry.state,
     }

@@ -3,6 +3,7 @@
 import { Pen } from "./draw.js";
 import { icon } from "./icons.js";
 import { Jobs } from "./jobs.js";
+import { keySheet } from "./keys.js";
 import { changesPanel, imagePanel } from "./panel.js";
 import { Stage } from "./stage.js";
 import { ask, attempt, el, say } from "./talk.js";
@@ -117,7 +118,10 @@ const app = {
       this.region = -1;
       const mode = this.view.mode === "after" || this.view.mode === "before" ? "swipe" : this.view.mode;
       await this.change({ mode, after: last, versions: sides(this.view.before, last) });
-      if (info.versions[last].changes.length) this.toRegion(0);
+      // The result is seen without the marks, and dragging moves the image again.
+      this.tool("pan");
+      this.pen.hide();
+      if (info.versions[last].changes.length) this.toRegion(0, true);
     } else await this.change({});
   },
 
@@ -177,6 +181,11 @@ const app = {
 
   tool(tool) {
     if (this.view?.mode === "side" && tool !== "pan") this.mode("after");
+    if (this.view && tool !== "pan") {
+      // What the marks are for stands there.
+      this.tab("work");
+      this.jobs.choose("restore");
+    }
     this.pen.use(tool);
     for (const button of $("tools").querySelectorAll("[data-tool]")) button.setAttribute("aria-pressed", button.dataset.tool === tool);
     $("size").hidden = tool !== "brush" && tool !== "eraser";
@@ -204,7 +213,7 @@ const app = {
     }
   },
 
-  toRegion(number) {
+  toRegion(number, quiet = false) {
     const found = this.info.versions[this.view.after].changes;
     if (!found.length) {
       say("There is no changed region to go to.");
@@ -215,7 +224,7 @@ const app = {
     this.stage.goTo(box);
     if (this.view.mode === "swipe") this.stage.swipeTo(0.5);
     changesPanel($("changes"), this);
-    say(`Region ${this.region + 1} of ${found.length}`);
+    if (!quiet) say(`Region ${this.region + 1} of ${found.length}`);
   },
 
   theme() {
@@ -347,47 +356,5 @@ const CONTROL = {
     app.jobs.ask();
   },
 };
-
-const SHEET = {
-  Look: [
-    ["Arrows", "move (Shift: further)"],
-    ["+  −", "zoom"],
-    ["0", "all of it"],
-    ["1", "one pixel for one"],
-    [",  .", "image before, image after"],
-    ["Page up, down", "plane of a stack"],
-  ],
-  Compare: [
-    ["B", "blink: before or after"],
-    ["S", "swipe line;  [  ]  move it"],
-    ["G", "side by side"],
-    ["D", "difference"],
-    ["A", "after only"],
-    ["N  P", "next, previous changed region"],
-    ["M  U  T  C", "mask, uncertainty, t, copies"],
-  ],
-  Draw: [
-    ["O  R  E", "polygon, brush, eraser"],
-    ["V", "move the image again"],
-    ["<  >", "narrower, wider"],
-    ["Space", "set a corner or a dab (arrows move the cursor)"],
-    ["Enter", "close the polygon"],
-    ["Esc", "leave it"],
-    ["Ctrl+Z, Ctrl+Y", "undo, redo"],
-  ],
-  Work: [
-    ["Y  X", "accept, refuse a suggestion"],
-    ["Ctrl+Enter", "restore, denoise or enlarge"],
-    ["I", "panel"],
-    ["L", "light or dark"],
-    ["?", "this sheet"],
-  ],
-};
-
-function keySheet() {
-  return Object.entries(SHEET).map(([title, keys]) =>
-    el("section", {}, el("h3", {}, title), el("dl", {}, ...keys.flatMap(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)]))),
-  );
-}
 
 attempt(() => app.begin());

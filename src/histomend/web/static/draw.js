@@ -32,6 +32,20 @@ export class Pen {
     this.points = []; // of the polygon or stroke that is being drawn
     this.paths = new WeakMap();
     this.suggestions = [];
+    this.hidden = false;
+  }
+
+  /** Show the image without the marks, until they are worked on again. */
+  hide() {
+    this.hidden = true;
+    this.changed();
+    this.draw();
+  }
+
+  show() {
+    if (!this.hidden) return;
+    this.hidden = false;
+    this.changed();
   }
 
   get drawing() {
@@ -41,6 +55,7 @@ export class Pen {
   put(drawing) {
     this.history.undo = [...this.history.undo.slice(0, this.history.at + 1), drawing].slice(-200);
     this.history.at = this.history.undo.length - 1;
+    this.hidden = false;
     this.changed();
     this.draw();
   }
@@ -56,6 +71,7 @@ export class Pen {
       return;
     }
     this.history.at = Math.min(Math.max(0, this.history.at + by), this.history.undo.length - 1);
+    this.hidden = false;
     this.changed();
     this.draw();
   }
@@ -71,6 +87,7 @@ export class Pen {
     this.front.classList.toggle("active", tool !== "pan");
     this.front.dataset.tool = tool;
     this.cursor = null;
+    if (tool !== "pan") this.show();
     this.draw();
   }
 
@@ -199,12 +216,12 @@ export class Pen {
     const place = (context) => context.setTransform(scale * ratio, 0, 0, scale * ratio, left * ratio, top * ratio);
     place(back);
     back.fillStyle = back.strokeStyle = COLOUR;
-    for (const thing of this.drawing) this.paint(back, thing);
+    if (!this.hidden) for (const thing of this.drawing) this.paint(back, thing);
     if (this.busy) this.paint(back, this.unfinished(scale));
     const front = prepared(this.front, box);
     place(front);
     front.lineWidth = 2 / scale;
-    this.suggestions.forEach((thing, n) => {
+    if (!this.hidden) this.suggestions.forEach((thing, n) => {
       front.strokeStyle = SUGGESTED;
       front.lineWidth = (n === this.chosen ? 4 : 1.5) / scale;
       front.stroke(this.path(thing));

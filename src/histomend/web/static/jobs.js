@@ -1,9 +1,11 @@
 // Asking for jobs: options, the command that does the same, suggestions, and the queue.
 
+import { icon } from "./icons.js";
 import { area, ask, attempt, el, say } from "./talk.js";
 
 const VERBS = { restore: "Restore", denoise: "Denoise", upscale: "Enlarge" };
 const RUN = { restore: "Restore this", denoise: "Denoise this", upscale: "Enlarge this" };
+const PROMISES = { restore: "Restoring.", denoise: "Denoising.", upscale: "Enlarging." };
 const OFFERED = {
   restore: ["method", "preset", "model", "steps", "samples", "seed"],
   denoise: ["method", "preset", "model", "steps", "seed"],
@@ -38,8 +40,18 @@ export class Jobs {
         el("button", { type: "button", role: "radio", "data-task": task, "aria-checked": "false", onclick: () => this.choose(task) }, name),
       ),
     );
-    this.whole = el("input", { type: "checkbox", id: "whole", onchange: () => this.plan() });
-    this.wholeRow = el("label", { class: "check", hidden: true }, this.whole, "Write a whole slide, as large as this one");
+    this.whole = el("input", { type: "checkbox", id: "whole", onchange: () => this.drawn() });
+    this.wholeText = el("span");
+    this.wholeRow = el("label", { class: "check", hidden: true }, this.whole, this.wholeText);
+    const tool = (name, text) =>
+      el("button", { type: "button", onclick: () => this.app.tool(name) }, icon(name), text);
+    this.marks = el(
+      "div",
+      { class: "row wrap marks" },
+      tool("brush", "Brush"),
+      tool("polygon", "Polygon"),
+      el("button", { type: "button", id: "detect", title: "Look for artifacts, and suggest them", onclick: () => this.detect() }, "Detect"),
+    );
     this.run = el("button", { type: "button", class: "primary", id: "run", onclick: () => this.ask() });
     this.form = el("div", { class: "options" });
     this.line = el("code", { id: "command", tabindex: "0" });
@@ -49,8 +61,12 @@ export class Jobs {
     this.place.replaceChildren(
       this.verbs,
       this.area,
+      this.marks,
+      this.found,
       this.wholeRow,
       this.run,
+      el("h2", {}, "Jobs and results"),
+      this.list,
       el("details", { id: "options", ontoggle: () => this.choices() }, el("summary", {}, "Options"), this.form),
       el(
         "details",
@@ -58,18 +74,14 @@ export class Jobs {
         el("summary", {}, "The same in a shell"),
         el("div", { class: "command" }, this.line, el("button", { type: "button", onclick: () => this.copy() }, "Copy")),
       ),
-      el("h2", {}, "Where"),
+      el("h2", {}, "Marks as a file"),
       el(
         "div",
         { class: "row wrap" },
-        el("button", { type: "button", id: "detect", onclick: () => this.detect() }, "Detect"),
         el("button", { type: "button", onclick: () => this.file.click() }, "Import GeoJSON"),
-        el("button", { type: "button", id: "export", onclick: () => this.save() }, "Export"),
+        el("button", { type: "button", id: "export", onclick: () => this.save() }, "Export GeoJSON"),
         this.file,
       ),
-      this.found,
-      el("h2", {}, "Queue"),
-      this.list,
     );
     this.choose("restore");
   }
@@ -133,14 +145,21 @@ export class Jobs {
     const { pen, info } = this.app;
     if (!info) return;
     const count = pen.drawing.length;
-    this.wholeRow.hidden = !(info.slide && this.task === "restore");
-    const view = info.slide ? "What is in view is worked on." : "The whole image is worked on.";
-    this.area.textContent =
-      this.task !== "restore"
-        ? view
-        : count
-          ? "What is marked is restored; nothing else changes."
-          : "Mark what is to be restored: polygon (O), brush (R), or Detect.";
+    const restores = this.task === "restore";
+    this.wholeRow.hidden = !info.slide;
+    this.wholeText.textContent = restores ? "Write a whole slide, as large as this one" : "The whole slide, not only what is in view";
+    this.marks.hidden = this.found.hidden = !restores;
+    const slide = this.whole.checked ? "The whole slide is worked on, which may take hours." : "What is in view is worked on.";
+    const marked = pen.hidden
+      ? "Drag the line in the image to compare. Is there more damage? Mark it too: all marks are restored together."
+      : "What is marked is restored; nothing else changes.";
+    this.area.textContent = !restores
+      ? info.slide
+        ? slide
+        : "The whole image is worked on."
+      : count
+        ? marked
+        : "Mark the damage in the image: paint over it, draw around it, or have it found.";
     this.run.disabled = this.task === "restore" && !count;
     clearTimeout(this.planned);
     this.planned = setTimeout(() => this.plan(), 400);
@@ -149,10 +168,9 @@ export class Jobs {
   wish() {
     const { app } = this;
     const wish = { task: this.task, item: app.info.number, options: { ...this.options[this.task] } };
-    if (this.task === "restore") {
-      wish.drawing = app.pen.drawing;
-      wish.whole = app.info.slide && this.whole.checked;
-    } else if (app.info.slide) wish.region = app.stage.inView();
+    wish.whole = app.info.slide && this.whole.checked;
+    if (this.task === "restore") wish.drawing = app.pen.drawing;
+    else if (app.info.slide && !wish.whole) wish.region = app.stage.inView();
     return wish;
   }
 
@@ -178,16 +196,14 @@ export class Jobs {
 
   async ask() {
     if (this.run.disabled) {
-      say("Mark first what is to be restored: polygon (O), brush (R), or Detect.");
+      say("Mark the damage first: brush (R), polygon (O), or Detect.");
       return;
     }
     this.app.pen.finish();
     await attempt(async () => {
       const job = await ask("api/jobs", this.wish());
       this.mine = job.number;
-      // The result is seen without what was drawn over it; undo brings that back.
-      if (this.task === "restore") this.app.pen.clear();
-      say(`Job ${job.number} is in the queue`);
+      say(`${PROMISES[this.task]} The result appears in the image.`);
     });
   }
 
@@ -200,6 +216,7 @@ export class Jobs {
     if (!found) return;
     app.pen.suggestions = found;
     app.pen.chosen = 0;
+    app.pen.show();
     if (!found.length) say("Nothing was found that looks like an artifact");
     this.suggest(found.length > 0);
   }
@@ -272,15 +289,16 @@ export class Jobs {
       const before = this.known.get(job.number);
       if (before && before.state !== job.state) {
         if (job.state === "done") {
-          say(`${job.output_name} is ready`);
-          this.app.refresh(job.item, job.number === this.mine);
+          const mine = job.number === this.mine;
+          this.app.refresh(job.item, mine);
+          say(mine ? `${job.output_name} is saved. Drag the line to compare.` : `${job.output_name} is saved`);
         }
         if (job.state === "failed") say(job.error, "error");
       }
       this.known.set(job.number, job);
     }
     this.list.replaceChildren(...jobs.slice().reverse().map((job) => this.entry(job)));
-    if (!jobs.length) this.list.replaceChildren(el("li", { class: "quiet" }, "Nothing was asked for yet."));
+    if (!jobs.length) this.list.replaceChildren(el("li", { class: "quiet" }, "None yet."));
   }
 
   entry(job) {
@@ -290,12 +308,15 @@ export class Jobs {
     return el(
       "li",
       { "data-state": job.state },
-      el("span", { class: "title" }, `${job.task} ${job.name}`),
+      el("span", { class: "title" }, `${VERBS[job.task]} ${job.name}`),
       el("span", { class: "state" }, job.state === "running" && job.of ? `${job.done} of ${job.of}` : job.state),
       job.state === "running" ? bar : null,
       job.error ? el("p", { class: "error" }, job.error) : null,
       open ? el("button", { type: "button", onclick: () => attempt(() => ask(`api/jobs/${job.number}`, undefined, "DELETE")) }, "Cancel") : null,
-      job.state === "done" ? el("p", { class: "quiet file" }, job.output) : null,
+      job.state === "done" ? el("p", { class: "quiet file" }, el("b", {}, job.output_name), ` is saved in ${job.folder}. Not for diagnosis.`) : null,
+      job.state === "done" && job.version !== null
+        ? el("a", { class: "button", href: `api/items/${job.item}/versions/${job.version}/file`, download: job.output_name }, "Save a copy")
+        : null,
     );
   }
 }

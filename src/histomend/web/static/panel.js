@@ -7,7 +7,7 @@ const WORDS = {
   area_um2: "Area (µm²)",
   share: "Share of the image",
   regions: "Regions",
-  mean_change: "Mean change",
+  mean_change: "Mean change (levels)",
   uncertainty: "Uncertainty",
 };
 // Figures and settings of a record that people ask for first; the rest is in the file.
@@ -204,7 +204,8 @@ function chooser(title, name, app) {
 
 function record(version, app) {
   const { record: said } = version;
-  const shown = FIRST.filter((name) => typeof said.figures[name] === "number").map((name) => [WORDS[name] || name, said.figures[name]]);
+  const figure = (name) => (name === "share" ? `${digits(100 * said.figures[name])} %` : said.figures[name]);
+  const shown = FIRST.filter((name) => typeof said.figures[name] === "number").map((name) => [WORDS[name] || name, figure(name)]);
   return [
     el("h2", {}, "Record"),
     el("p", { class: "note" }, said.note),

@@ -11,6 +11,7 @@ const KEYS = {
   restored: ["ArrowRight", "→", "Restored"],
 };
 let state = null;
+let back = false; // to correct the last answer
 let since = 0;
 let ready = false;
 
@@ -22,19 +23,24 @@ $("enter").addEventListener("submit", async (event) => {
 
 const address = (trial, place) => `pictures/${state.rater}/${trial}/${place}`;
 
-async function show(found) {
+const trial = () => state.trial - (back ? 1 : 0);
+
+async function show(found, again = false) {
   state = found;
+  back = again;
   ready = false;
+  $("back").hidden = state.trial === 0;
+  $("back").replaceChildren(el("kbd", {}, back ? "Esc" : "⌫"), back ? " Leave it as it was" : " Back");
   $("enter").hidden = true;
   $("question").textContent = state.question;
-  const finished = state.trial >= state.of;
+  const finished = trial() >= state.of;
   $("done").hidden = !finished;
   $("trial").hidden = finished;
-  $("count").textContent = finished ? "" : `${state.trial + 1} of ${state.of}`;
+  $("count").textContent = finished ? "" : `${back ? "Again: " : ""}${trial() + 1} of ${state.of}`;
   if (finished) return;
   const two = state.answers.includes("left");
   const pictures = (two ? [0, 1] : [0]).map((place) =>
-    el("img", { src: address(state.trial, place), alt: two ? ["Left image", "Right image"][place] : "Image" }),
+    el("img", { src: address(trial(), place), alt: two ? ["Left image", "Right image"][place] : "Image" }),
   );
   $("pictures").dataset.count = String(pictures.length);
   $("pictures").replaceChildren(...pictures);
@@ -45,30 +51,36 @@ async function show(found) {
   );
   // Both appear at once, and the clock runs from then.
   $("pictures").classList.add("waiting");
-  const shown = state.trial;
+  const shown = trial();
   await attempt(() => Promise.all(pictures.map((picture) => picture.decode())));
-  if (shown !== state.trial) return;
+  if (shown !== trial()) return;
   $("pictures").classList.remove("waiting");
   since = performance.now();
   ready = true;
-  if (state.trial + 1 < state.of) for (const place of two ? [0, 1] : [0]) new Image().src = address(state.trial + 1, place);
+  if (trial() + 1 < state.of) for (const place of two ? [0, 1] : [0]) new Image().src = address(trial() + 1, place);
 }
 
 async function say(answer) {
   if (!ready) return;
   ready = false;
   const seconds = (performance.now() - since) / 1000;
-  const found = await attempt(() => ask("api/answers", { rater: state.rater, trial: state.trial, answer, seconds }));
+  const found = await attempt(() => ask("api/answers", { rater: state.rater, trial: trial(), answer, seconds, corrects: back }));
   if (found) show(found);
   else ready = true;
 }
 
 document.addEventListener("keydown", (event) => {
   if (!state || event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (event.key === (back ? "Escape" : "Backspace") && state.trial > 0) {
+    event.preventDefault();
+    show(state, !back);
+    return;
+  }
   const answer = state.answers.find((name) => KEYS[name][0] === event.key);
   if (!answer) return;
   event.preventDefault();
   say(answer);
 });
 
+$("back").addEventListener("click", () => show(state, !back));
 $("name").focus();

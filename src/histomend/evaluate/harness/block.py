@@ -1,41 +1,49 @@
-"""Rows that restored the same fields, which is what may be compared.
-
-Used by other scripts; nothing to run here.
-"""
+"""Rows that restored the same cases, which is what may be compared."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from histomend.evaluate import metrics
-from histomend.evaluate.columns import Column
+from histomend.evaluate.column import Column
+from histomend.evaluate.harness.judges import Fields, Judge
+from histomend.evaluate.harness.significance import Comparison, compare, corrected
+from histomend.evaluate.harness.standings import standing
+from histomend.evaluate.harness.store import Restored, Restores, Store
 from histomend.evaluate.tables import Interval, Table, bootstrap
-from judges import Compared, Fields, Judge, standing
-from kept import Restored, Restores, Store
 
 
 class Block:
-    """Rows, what they made of the fields, and its figures."""
+    """Rows, what they made of the cases, and its figures."""
 
-    def __init__(self, pairs: Sequence[Compared], judges: Sequence[Judge], store: Store) -> None:
+    def __init__(self, pairs: Sequence[Any], judges: Sequence[Judge], store: Store) -> None:
         self.pairs = pairs
         self.judges = judges
         self.store = store
         self.groups = [pair.group for pair in pairs]
-        self.rows: dict[str, Restores] = {}
+        self.rows: dict[str, Restores[Any]] = {}
         self.restored: dict[str, list[Restored]] = {}
         self.found: dict[str, dict[str, Interval]] = {}
+        self.values: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
         self.psnr: dict[str, list[float]] = {}
 
-    def add(self, row: Restores) -> None:
+    def add(self, row: Restores[Any]) -> None:
         """Restore and measure."""
         made = self.store.restored(row, self.pairs)
         fields = Fields.of(self.pairs, [r.pixels for r in made])
         self.rows[row.name], self.restored[row.name] = row, made
         self.found[row.name] = {
             key: figure for judge in self.judges for key, figure in judge.measure(fields).items()
+        }
+        self.values[row.name] = {
+            key: of_each
+            for judge in self.judges
+            if judge.each is not None
+            for key, of_each in judge.each(fields).items()
         }
         both = zip(fields.truth, fields.restored, strict=True)
         self.psnr[row.name] = [metrics.psnr(*pair) for pair in both]
@@ -111,7 +119,34 @@ class Block:
         """Return the mean difference in PSNR of two rows, field by field."""
         return bootstrap(np.subtract(self.psnr[one], self.psnr[other]), groups=self.groups)
 
+    def comparisons(
+        self, reference: str, keys: Collection[str] | None = None
+    ) -> dict[str, dict[str, Comparison]]:
+        """Test every row against one, case by case, corrected over the rows (Holm 1979).
 
-def met(reached: bool) -> str:
-    """Say whether a goal was reached."""
-    return "met" if reached else "missed"
+        Returns
+        -------
+        dict of column's key to dict of row's name to Comparison
+            Of the columns whose figures are of single cases.
+        """
+        told: dict[str, dict[str, Comparison]] = {}
+        for column in self.columns(keys):
+            mine = self.values[reference].get(column.key)
+            if mine is None or mine.ndim > 1:
+                continue
+            found = {
+                name: compare(
+                    _tested(column, self.values[name][column.key]),
+                    _tested(column, mine),
+                    self.groups,
+                )
+                for name in self.values
+                if name != reference and column.key in self.values[name]
+            }
+            told[column.key] = corrected(found)
+        return told
+
+
+def _tested(column: Column, found: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return what is tested: figures, or of ratios to the truth how far they are from 1."""
+    return np.asarray(np.abs(np.log(found)) if column.better == "one" else found)

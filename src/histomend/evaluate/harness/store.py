@@ -1,21 +1,27 @@
 """What took time is kept on disk: restored images, and figures.
 
-Used by other scripts; nothing to run here. A run that was stopped goes on where it was, and a new
-measure needs no restoration. After a change to the code of a method or of a measure, delete the
-folder.
+A run that was stopped goes on where it was, and a new measure needs no restoration. Keys hold the
+version of Histomend, and figures that of their measure: what another version made is not used.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
+
+import histomend
+
+Pixels = npt.NDArray[np.uint8]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,14 +39,14 @@ class Restored:
         Mean of the map of t, where the method has one.
     """
 
-    pixels: np.ndarray = field(repr=False)
+    pixels: Pixels = field(repr=False)
     seconds: float
     nfe: float
     t: float | None = None
 
 
 class Named(Protocol):
-    """A degraded field; its name is told on the screen."""
+    """A degraded image; its name is told in the log."""
 
     @property
     def name(self) -> str: ...
@@ -61,7 +67,7 @@ class Restores(Protocol[F]):
         ...
 
     def key(self, field: F) -> str:
-        """Return a hash of everything that the result depends on; empty: it is not kept."""
+        """Return a hash of what the result depends on; empty: it is not kept."""
         ...
 
     def restore(self, field: F) -> Restored:
@@ -113,9 +119,10 @@ class Store:
         return [self._one(row, field) for field in fields]
 
     def _one(self, row: Restores[F], field: F) -> Restored:
-        key = row.key(field)
-        if not key:
+        known = row.key(field)
+        if not known:
             return row.restore(field)
+        key = digest(histomend.__version__, known)
         picture = self.folder / f"{key}.png"
         found = self.records.known.get(key)
         if found is not None and picture.exists():
@@ -127,7 +134,8 @@ class Store:
         Image.fromarray(squeezed).save(picture)
         told = {name: value for name, value in asdict(made).items() if name != "pixels"}
         self.records.add(key, {"row": row.name, "field": field.name, **told})
-        print(f"{row.name}: {field.name} {made.seconds:.1f} s, {made.nfe:.0f} calls", flush=True)
+        calls = f"{made.seconds:.1f} s, {made.nfe:.0f} calls"
+        _log.info("%s: %s %s", row.name, field.name, calls)
         return made
 
 
@@ -136,7 +144,7 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def pixels_digest(pixels: np.ndarray) -> str:
+def pixels_digest(pixels: npt.NDArray[Any]) -> str:
     """Return a hash of an image's bytes, without its shape."""
     return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
