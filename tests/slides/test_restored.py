@@ -217,6 +217,15 @@ def test_bad_wishes_cost_a_message(
     assert sorted(work.iterdir()) == before
 
 
+def test_a_refused_slide_leaves_no_new_folder(work: Path) -> None:
+    for output in ("new/dir/out.png", "new/dir"):
+        result = run("denoise", work / "slide.svs", "-o", work / output, "--method", "none")
+        assert result.exit_code == 2
+    result = run("denoise", work / "slide.svs", "-o", work / "new" / "out.zip")
+    assert result.exit_code == 2
+    assert not (work / "new").exists()
+
+
 def test_a_disk_that_is_too_small_is_told_first(
     work: Path, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from histomend.errors import OutputError
@@ -38,6 +39,25 @@ def make_folder(folder: Path) -> list[Path]:
             "Check the permissions, or choose another one."
         ) from error
     return made
+
+
+@contextmanager
+def kept_if_filled(folder: Path) -> Iterator[None]:
+    """Make a folder; if the block fails and nothing lies in it, it goes again.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made.
+    """
+    made = make_folder(folder)
+    try:
+        yield
+    except BaseException:
+        for place in reversed(made):
+            with suppress(OSError):
+                place.rmdir()
+        raise
 
 
 def check_leads_somewhere(missing: Path) -> None:
