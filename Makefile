@@ -41,9 +41,10 @@ demo: $(CORE_STAMP) ## Damage, detect, restore and measure two fields; writes de
 test: $(DEV_STAMP) ## Run the tests in parallel
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS) $(ARGS)
 
-lint: $(DEV_STAMP) ## Check style, types and the floors
+lint: $(DEV_STAMP) ## Check style, spelling, types and the floors
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ def main() -> None:
     if options.calibration is not None:
         settings |= json.loads(options.calibration.read_text(encoding="utf-8"))
     if is_detector(options.model):
-        write = write_detector
+        write: Callable[..., Any] = write_detector
     else:
         write = write_upscaler if is_upscaler(options.model) else write_model
     saved = write(options, settings)

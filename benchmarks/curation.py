@@ -12,6 +12,7 @@ import argparse
 import csv
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -41,7 +42,7 @@ def main() -> None:
     for row in listed(options.data / "he_clean_train"):
         good[row["slide"]].append(row)
     bad = [row for row in listed(options.data / "he_artifacts") if row["slide"] in good]
-    found = defaultdict(list)
+    found: dict[str, list[Any]] = defaultdict(list)
     rng = np.random.default_rng(0)
     for slide, rows in sorted(good.items()):
         order = rng.permutation(len(rows))[: options.tiles]

@@ -224,8 +224,8 @@ def _repetition(image: np.ndarray, mask: np.ndarray) -> float:
     The largest normalised correlation of squares inside the mask with any square of the visible
     surroundings, both halved in size; the mean over the tenth of the squares with most.
     """
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    grey = cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    full = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    grey = cv2.resize(full, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     hidden = (
         cv2.resize(mask.astype(np.float32), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) > 0
     )

@@ -125,7 +125,7 @@ def _fill(
             f"**{_TITLES[part]}**, {len(block.pairs)} {said} "
             f"Reference of the distances between sets: the clean versions of the same crops."
         )
-        gone = ()
+        gone: tuple[str, ...] = ()
         if block.named("ideal"):
             gone = (
                 f"“{IDEAL}” is not a method: the same damage simulated without its noise. Blur, "

@@ -329,7 +329,7 @@ def busy(slides: Path, side: int, radius: float = 60.0, discs: int = 12) -> Iter
         begun = time.perf_counter()
         job = decide_slide(*files, device="cpu")
         decided = time.perf_counter()
-        slide_run.restore_part = timed
+        slide_run.restore_part = timed  # type: ignore[assignment]
         try:
             execute_slide(job)
         finally:

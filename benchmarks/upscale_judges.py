@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -146,7 +147,7 @@ def _nuclei(lines: Lines, weights: str | None, mpp: float) -> Judge:
         lost, gained = lost_and_gained(labels, after)
         whole = {"l1_texture": off.texture, "l1_intensity": off.intensity}
         number = np.count_nonzero(np.unique(after))
-        counts = {"nuclei": off.nuclei, LOST: lost, GAINED: gained, NUMBER: number}
+        counts: dict[str, Any] = {"nuclei": off.nuclei, LOST: lost, GAINED: gained, NUMBER: number}
         return {**whole, **off.parts, **counts}
 
     def compares(truth: np.ndarray, images: np.ndarray) -> dict[str, np.ndarray]:

@@ -132,8 +132,8 @@ def test_detect_writes_the_mask_it_used(work: Path, model: Path) -> None:
     pixels = np.random.default_rng(0).normal((220, 150, 190), 8, (SIDE, SIDE, 3))
     pixels[40:60, 30:70] = (30, 80, 200)  # ink over 8.7 % of the tissue
     write_image("tissue.png", pixels.clip(0, 255).astype(np.uint8), mpp=0.5, force=True)
-    words = ("restore", "tissue.png", "--detect", "--detector", "threshold", "-o", "new.png")
-    words = (*words, "--model", model)
+    words = ["restore", "tissue.png", "--detect", "--detector", "threshold", "-o", "new.png"]
+    words += ["--model", str(model)]
     refused = run(*words)
     assert refused.exit_code == 2
     assert "more than --max-share 0.02" in flat(refused.stderr)

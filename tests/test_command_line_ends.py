@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +20,9 @@ from histomend.image import write_image
 SOURCE = str(Path(__file__).parents[1] / "src")
 
 
-def program(*words: str | bytes, **about: object) -> subprocess.CompletedProcess[bytes]:
+def program(*words: str | bytes, **about: Any) -> subprocess.CompletedProcess[bytes]:
     more = about.pop("env", {})
-    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+    return subprocess.run(
         [sys.executable, "-m", "histomend", *words],
         check=False,
         stderr=subprocess.PIPE,

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from histomend.cli.app import app
 from histomend.image import read_image, write_image
@@ -153,6 +152,24 @@ def test_a_refused_input_leaves_no_new_folder(work: Path) -> None:
     ):
         assert run(*words.split()).exit_code == 2, words
         assert not (work / "new").exists(), words
+
+
+def test_no_folder_is_made_only_to_be_left_again(work: Path) -> None:
+    before = hashes(work)
+    for words in (
+        "restore a.png --mask m.png -o none/../o.png --steps 1",
+        "denoise a.png -o none/../o.png --method median",
+        "detect a.png -o new/none/../o.png",
+        "simulate a.png -o none/../../none/o.png --kind fold",
+        "tiles a.png -o none/../T --mpp 0.5 --size 64 --source-mpp 0.5",
+        "train calibrator --data . -o none/../run --steps 1 --crop 64 --batch 1 --device cpu",
+    ):
+        result = run(*words.split())
+        assert result.exit_code == 2, (words, result.output)
+        assert "there is no folder" in result.stderr.replace("\n", " "), result.stderr
+        assert not (work / "none").exists(), words
+        assert not (work / "new").exists(), words
+    assert hashes(work) == before
 
 
 def test_an_earlier_kill_is_finished_by_whoever_looks_next(work: Path) -> None:

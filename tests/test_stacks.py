@@ -30,8 +30,10 @@ def light(*shape, dtype=np.uint16, seed=0):
     return (drawn * (1 if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max)).astype(dtype)
 
 
-KEPT = ("compression", "predictor", "is_tiled", "chunks", "photometric", "planarconfig")
-KEPT += ("description", "resolution", "resolutionunit", "dtype", "extrasamples")
+KEPT = (
+    "compression", "predictor", "is_tiled", "chunks", "photometric", "planarconfig",
+    "description", "resolution", "resolutionunit", "dtype", "extrasamples",
+)  # fmt: skip
 
 
 def nameless(value):

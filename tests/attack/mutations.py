@@ -10,12 +10,18 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-ODD = (0, 1, 2, 3, 7, 8, 16, 63, 64, 80, 96, 127, 128, 255, 256, 4096, 32767, 32768, 65535, 65536)
-ODD += (10**6, 2**24, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1, 10**9, 2**63 - 1, 2**64 - 1)
+ODD = (
+    0, 1, 2, 3, 7, 8, 16, 63, 64, 80, 96, 127, 128, 255, 256, 4096, 32767, 32768, 65535, 65536,
+    10**6, 2**24, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1, 10**9, 2**63 - 1, 2**64 - 1,
+)  # fmt: skip
 _TYPES = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 17, 18, 99)
-_TAGS = (254, 256, 257, 258, 259, 262, 266, 270, 273, 274, 277, 278, 279, 282, 284, 296, 305, 317)
-_TAGS += (320, 322, 323, 324, 325, 330, 338, 339, 347, 512, 513, 530, 32997, 33432, 34675, 50838)
-_TAGS += (34118, 33628, 34412, 51123, 50296, 65420, 65000)
+_TAGS = (
+    254, 256, 257, 258, 259, 262, 266, 270, 273, 274, 277, 278, 279, 282, 284, 296, 305, 317,
+    320, 322, 323, 324, 325, 330, 338, 339, 347, 512, 513, 530, 32997, 33432, 34675, 50838,
+    34118, 33628, 34412, 51123, 50296, 65420, 65000,
+)  # fmt: skip
+
+_Way = Callable[[bytearray, Random], bytes | bytearray]
 
 
 def mutated(name: str, data: bytes, draw: Random) -> bytes:
@@ -25,17 +31,17 @@ def mutated(name: str, data: bytes, draw: Random) -> bytes:
     return data
 
 
-def _ways(name: str, data: bytes) -> list[Callable[[bytearray, Random], bytes | bytearray]]:
-    general = [_bytes, _cut, _spliced]
+def _ways(name: str, data: bytes) -> list[_Way]:
+    general: list[_Way] = [_bytes, _cut, _spliced]
     if data[:2] in (b"II", b"MM"):
-        return [_tag] * 8 + [_text] * 4 + [_link] * 2 + [_inner] * 2 + general
+        return [*[_tag] * 8, *[_text] * 4, *[_link] * 2, *[_inner] * 2, *general]
     if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return [_chunk] * 8 + general
+        return [*[_chunk] * 8, *general]
     if data[:2] == b"\xff\xd8":
-        return [_inner] * 4 + [_marker] * 4 + general
+        return [*[_inner] * 4, *[_marker] * 4, *general]
     if name.endswith("json"):
-        return [_node] * 8 + [_text] * 2 + general
-    return [_box] * 6 + general
+        return [*[_node] * 8, *[_text] * 2, *general]
+    return [*[_box] * 6, *general]
 
 
 def _bytes(data: bytearray, draw: Random) -> bytearray:
@@ -197,7 +203,7 @@ def _chunk(data: bytearray, draw: Random) -> bytes:
     index = draw.randrange(len(chunks))
     kind, body = chunks[index]
     what = draw.randrange(6)
-    length = None
+    stated: int | None = None
     if what == 0 and body:
         changed = bytearray(body)
         spot = draw.randrange(min(len(changed), 20))
@@ -212,10 +218,10 @@ def _chunk(data: bytearray, draw: Random) -> bytes:
     elif what == 4:
         chunks[index] = (draw.choice((b"acTL", b"tRNS", b"PLTE", b"pHYs", b"iCCP", b"eXIf")), body)
     else:
-        length = _number(draw, 32)
+        stated = _number(draw, 32)
     out = bytes(data[:8])
     for number, (kind, body) in enumerate(chunks):
-        size = len(body) if length is None or number != index else length
+        size = len(body) if stated is None or number != index else stated
         out += struct.pack(">I", size) + kind + body
         out += struct.pack(">I", zlib.crc32(kind + body) ^ (draw.random() < 0.05))
     return out
@@ -269,8 +275,16 @@ def _node(data: bytearray, draw: Random) -> bytes:
     if holders:
         holder = draw.choice(holders)
         key = draw.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
-        new = [None, [], {}, "", "x", 0, -1, 1e308, float("nan"), 10**400, True, [[]], [[[]]]]
-        new += [[1, 2], [[1, 2]], {"type": "Polygon"}, {"type": "LineString"}, "\ud800", tree]
+        new: list[Any] = [None, [], {}, "", "x", 0, -1, 1e308, float("nan"), 10**400, True, [[]]]
+        new += [
+            [[[]]],
+            [1, 2],
+            [[1, 2]],
+            {"type": "Polygon"},
+            {"type": "LineString"},
+            "\ud800",
+            tree,
+        ]
         value = draw.choice(new)
         if value is tree:
             value = json.loads(json.dumps(tree))

@@ -12,7 +12,7 @@ from histomend.errors import SettingError, UnsupportedImageError
 @pytest.mark.parametrize("shape", [(40, 50, 1), (40, 50, 2), (40, 50, 3), (3, 40, 50, 2)])
 def test_specks_go_and_type_and_shape_stay(dtype: type, shape: tuple[int, ...]) -> None:
     high = 1 if dtype is np.float32 else np.iinfo(dtype).max
-    clean = np.full(shape, 0.5 * high).astype(dtype)
+    clean: np.ndarray = np.full(shape, 0.5 * high).astype(dtype)
     noisy = clean.copy()
     noisy[..., ::5, ::5, :] = high
     blurred = median_blur(noisy)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -35,7 +37,7 @@ def reader(pixels: np.ndarray):
 
 
 def test_norms_in_the_convolutions_change_nothing(untrained_detector: Detector) -> None:
-    network = DetectorConfig().network()
+    network: Any = DetectorConfig().network()
     network.train()
     network(torch.rand(2, 3, 64, 64))
     network.eval()

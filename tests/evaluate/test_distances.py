@@ -40,7 +40,7 @@ def test_kid_and_cmmd_are_their_sums_over_pairs() -> None:
     cubic = mmd2(lambda p, q: (p @ q / 4 + 1) ** 3, a, b, True)
     assert kid(Sets(a, b), draws=20).value == pytest.approx(cubic)
     unit = [z / np.linalg.norm(z, axis=1, keepdims=True) for z in (a, b)]
-    gaussian = mmd2(lambda p, q: np.exp(-np.square(p - q).sum() / 200), *unit, False)
+    gaussian = mmd2(lambda p, q: np.exp(-np.square(p - q).sum() / 200), *unit, False)  # type: ignore[call-arg]
     assert cmmd(Sets(a, b), draws=20).value == pytest.approx(1000 * gaussian)
 
 

@@ -73,7 +73,7 @@ def test_any_filling_leaves_the_rest_alone_and_accounts_for_itself(
     height: int, width: int, seed: int, dtype: type, mpp: float
 ) -> None:
     rng = np.random.default_rng(seed)
-    image = texture((height, width), seed).astype(dtype)
+    image: np.ndarray = texture((height, width), seed).astype(dtype)
     if dtype == np.uint16:
         image = image * 257 + rng.integers(0, 50, image.shape, dtype=np.uint16)
     mask = np.zeros((height, width), bool)

@@ -37,7 +37,7 @@ def golden_json(name: str, found: Any) -> Any:
 def test_noise_is_what_it_was() -> None:
     """Philox gives the same bits on every machine, and ziggurat the same numbers from them."""
     places = [(0, 0, 3, 0, 0), (0, 1, 4, 60, 70), (7, 2, 3, 1000, 99_960), (2**63 - 1, 0, 1, 5, 5)]
-    found = {
+    found: dict[str, object] = {
         " ".join(map(str, place)): hashlib.sha256(
             NoiseField(place[0]).patch(place[1], place[2], *place[3:], 80, 72).numpy().tobytes()
         ).hexdigest()

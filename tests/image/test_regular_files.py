@@ -11,11 +11,13 @@ import pytest
 
 from histomend.errors import HistomendError, LedgerError, MaskError, UnreadableImageError
 from histomend.image import read_image
-from histomend.image.regular_files import check_regular_file, read_at_most
+from histomend.image.regular_files import check_regular_file, ends_with, read_at_most
 from histomend.image.stack_files import read_stack
 from histomend.image.tile_reading import read_tile
 from histomend.masks import load_mask, masks_beside
+from histomend.slides.copying import open_slide_file
 from histomend.slides.scans import open_scan
+from histomend.slides.undo import holds_source
 
 
 def scan(path):
@@ -97,6 +99,18 @@ def test_names_and_folders_that_the_machine_refuses(tmp_path, monkeypatch, suffi
     monkeypatch.setattr(os, "stat", denied)  # a folder that may not be entered, for any user
     with pytest.raises(HistomendError, match=r"Permission denied.*folders on the way"):
         READERS[reader](tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize(("make", "word"), MADE.items())
+def test_no_end_is_looked_for_in_what_never_ends(tmp_path, make, word):
+    path = tmp_path / "odd.svs"
+    make(path)
+    assert not holds_source(path)
+    with pytest.raises(UnreadableImageError, match=word):
+        open_slide_file(path)
+    (tmp_path / "short").write_bytes(b"d")
+    assert ends_with(tmp_path / "short", b"d")
+    assert not ends_with(tmp_path / "short", b"the end")
 
 
 def test_every_room_raises_its_own_kind(tmp_path):

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from histomend.errors import OutputError, SettingError
-from histomend.image.replacing import STAGES, FileSet, make_folder, settle
+from histomend.image.places import make_folder
+from histomend.image.replacing import STAGES, FileSet, settle
 
 sys.path.insert(0, str(Path(__file__).parent))
 import killed_writes

@@ -93,11 +93,11 @@ def write_tags(path: Path, *tags: tuple[int, int, int, bytes], tile: int | None 
     for code in sorted(entries):
         kind, count, data = entries[code]
         if len(data) <= 4:
-            value = data.ljust(4, b"\0")
+            place = data.ljust(4, b"\0")
         else:
-            value = struct.pack("<I", behind + len(rest))
+            place = struct.pack("<I", behind + len(rest))
             rest += data + b"\0" * (len(data) % 2)
-        table += struct.pack("<HHI", code, kind, count) + value
+        table += struct.pack("<HHI", code, kind, count) + place
     path.write_bytes(b"II*\0" + struct.pack("<I", directory) + pixels + table + bytes(4) + rest)
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from histomend.masks import write_mask
+from histomend.models import Model, load_model
 from histomend.slides.tiff_structure import TiffStructure
 
 OME = (
@@ -23,7 +25,7 @@ OME = (
     "urn:uuid:00000000-0000-0000-0000-000000000001</UUID></TiffData></Pixels></Image></OME>"
 )
 APERIO = "Aperio Image Library v11.2.1 \r\n500x420 [0,0 500x420] (64x64) JPEG/RGB Q=70|MPP = 0.5"
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "aperio": {},
     "ome": {},
     "jpeg-420": {"compression": "jpeg", "compressionargs": {"level": 75}, "subsampling": (2, 2)},
@@ -227,7 +229,7 @@ def _libtiff(path: Path) -> list[np.ndarray]:
     return [imagecodecs.tiff_decode(data, index=i) for i in range(len(kinds))]
 
 
-READERS = {
+READERS: dict[str, Callable[[Path], list[np.ndarray]]] = {
     "openslide": _openslide,
     "tiffslide": _tiffslide,
     "tifffile": _tifffile,
@@ -245,3 +247,25 @@ def reader(request: pytest.FixtureRequest) -> Callable[[Path], list[np.ndarray]]
 def readers() -> dict[str, Callable[[Path], list[np.ndarray]]]:
     """Return all readers by name."""
     return READERS
+
+
+@pytest.fixture(scope="module")
+def mask() -> np.ndarray:
+    """Three artifacts: two in the tissue, one at the edge of the slide."""
+    mask = np.zeros((420, 500), bool)
+    mask[100:130, 120:160] = True
+    mask[300:320, 90:110] = True
+    mask[200:240, 480:] = True
+    return mask
+
+
+@pytest.fixture(scope="module")
+def model(untrained: Path) -> Model:
+    return load_model(untrained, "cpu")
+
+
+@pytest.fixture
+def work(make_slide: Any, mask: np.ndarray, tmp_path: Path) -> Path:
+    make_slide(tmp_path / "slide.svs")
+    write_mask(tmp_path / "mask.geojson", mask)
+    return tmp_path

@@ -78,7 +78,8 @@ def test_it_goes_on_where_it_was(
         return decide_slide_field("denoise", slide, tmp_path / name, **wish)
 
     execute_slide_field(job("whole.tif"))
-    real, done = slide_fields._worked_on, []
+    done: list[str] = []
+    real = slide_fields._worked_on
 
     def worked_on(*more: Any) -> Any:
         if len(done) == 2:

@@ -33,8 +33,8 @@ def test_killed_jobs_end_in_the_same_bytes(
         for y in (20, 220):
             mask[y : y + 12, x : x + 15] = True
     write_mask(tmp_path / "mask.geojson", mask)
-    wish = {"slide": str(slide), "mask": str(tmp_path / "mask.geojson"), "model": str(untrained)}
-    wish |= {"device": "cpu", "preset": "generate", "steps": 1}
+    wish: dict[str, Any] = {"slide": str(slide), "mask": str(tmp_path / "mask.geojson")}
+    wish |= {"model": str(untrained), "device": "cpu", "preset": "generate", "steps": 1}
     (tmp_path / "trials").mkdir()
     before = slide.read_bytes()
     found = list(_attack().trials(3, wish, tmp_path / "trials", seed=1, block_px=128))

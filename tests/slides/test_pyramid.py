@@ -188,6 +188,6 @@ def test_existing_files_are_kept(large: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="--force"):
         write(path, large)
     with pytest.raises(ZeroDivisionError):
-        write_pyramid(path, (5, 5), lambda a, b: 1 // 0, mpp=None, force=True)
+        write_pyramid(path, (5, 5), lambda a, b: np.zeros(1 // 0), mpp=None, force=True)
     assert path.read_bytes() == b"kept"
     assert list(tmp_path.iterdir()) == [path]

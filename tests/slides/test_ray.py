@@ -139,7 +139,7 @@ def _killed_after_one_part(engine: RayEngine, journal: Path) -> list[int]:
             os.kill(seen[0], signal.SIGKILL)
         return found
 
-    engine._done = done  # type: ignore[method-assign]
+    engine._done = done  # type: ignore[assignment, method-assign]
     return seen
 
 

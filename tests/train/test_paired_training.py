@@ -50,11 +50,11 @@ class Watched(nn.Module):
 
     def __init__(self, half: bool):
         super().__init__()
-        self.half = half
+        self.halved = half
 
     def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         self.x, self.t = x, t
-        return torch.zeros_like(x[:, : x.shape[1] // 2] if self.half else x)
+        return torch.zeros_like(x[:, : x.shape[1] // 2] if self.halved else x)
 
 
 def test_the_network_is_shown_the_degraded_image_and_never_the_clean_one() -> None:

@@ -152,7 +152,7 @@ def test_tiles_are_the_pixels(client: TestClient, folder: Path) -> None:
         assert answer.headers["content-type"] == "image/png"
         assert (pixels_of(answer.content) == read_image(folder / name).pixels).all()
     mask = pixels_of(client.get("tiles/0/1/mask/9/0/0").content)
-    stored = cv2.imread(str(folder / "mask.png"), cv2.IMREAD_UNCHANGED) > 0
+    stored = np.asarray(cv2.imread(str(folder / "mask.png"), cv2.IMREAD_UNCHANGED)) > 0
     assert ((mask[..., 3] > 0) == stored).all()
     uncertainty = pixels_of(client.get("tiles/0/1/uncertainty/9/0/0").content)
     assert (uncertainty[~stored][:, 3] == 0).all()

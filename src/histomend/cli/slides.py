@@ -103,14 +103,27 @@ class WholeSlides:
         display: ProgressDisplay,
         engine: RayEngine | None,
     ) -> dict[str, Any]:
-        from histomend.image.replacing import make_folder
+        from histomend.image.places import kept_if_filled
+        from histomend.jobs.slide_run import check_free
+
+        if files.dry_run:
+            return self._worked(output, run, files, display, engine)
+        with kept_if_filled(output.image.parent):
+            check_free(output.image, force=files.force)
+            return self._worked(output, run, files, display, engine)
+
+    def _worked(
+        self,
+        output: Output,
+        run: PerFile,
+        files: Files,
+        display: ProgressDisplay,
+        engine: RayEngine | None,
+    ) -> dict[str, Any]:
         from histomend.jobs.slide_fields import execute_slide_field
-        from histomend.jobs.slide_run import check_free, execute_slide
+        from histomend.jobs.slide_run import execute_slide
         from histomend.methods.slides import decide_slide, decide_slide_field
 
-        if not files.dry_run:
-            make_folder(output.image.parent)
-            check_free(output.image, force=files.force)
         paths = output.source, output.image
         if self.task == "restore":
             job = decide_slide(*paths, output.mask, **self.options)

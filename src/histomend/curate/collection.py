@@ -14,8 +14,9 @@ from typing import Any, cast
 
 from histomend.curate.cutting import Advance, cut_slide
 from histomend.curate.settings import TileSettings
-from histomend.errors import HistomendError, InputError, OutputError, SettingError, display_name
+from histomend.errors import InputError, OutputError, SettingError, display_name
 from histomend.image import make_folder, write_text
+from histomend.image.places import kept_if_filled
 from histomend.image.reading import SLIDE_FILES, file_sha256
 from histomend.image.regular_files import MOST_MANIFEST, check_regular_file, read_text
 from histomend.jobs.inputs import IMAGE_SUFFIXES, folder_name, list_images
@@ -143,14 +144,8 @@ class Collection:
                 "Leave one of them out."
             )
         folder = self.folder / name
-        made = make_folder(folder)
-        try:
+        with kept_if_filled(folder):
             found = cut_slide(path, name, folder, self.settings, advance, sha256=sha256)
-        except HistomendError:
-            for place in reversed(made):
-                with suppress(OSError):  # tiles that were cut stay
-                    place.rmdir()
-            raise
         report = {
             "slide": name,
             "source": display_name(path.name),

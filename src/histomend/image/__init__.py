@@ -13,11 +13,12 @@ from histomend.image.pixels import (
     check_rgb,
     pixels_sha256,
 )
+from histomend.image.places import make_folder
 from histomend.image.png import decode_deep_png, encode_png
 from histomend.image.rasters import open_picture
 from histomend.image.reading import as_image, content_kind, read_image
 from histomend.image.regular_files import check_regular_file, read_at_most
-from histomend.image.replacing import FileSet, make_folder, settle, write_atomically
+from histomend.image.replacing import FileSet, settle, write_atomically
 from histomend.image.tile_reading import read_tile
 from histomend.image.writing import (
     check_output,

@@ -128,3 +128,14 @@ def _reason(problem: Exception, what: str) -> str:
         return "the name is too long for this file system. Check the path."
     text = getattr(problem, "strerror", None) or str(problem)
     return f"cannot be opened ({text}). Check the permissions, of the folders on the way too."
+
+
+def ends_with(path: Path, end: bytes) -> bool:
+    """Tell whether something is a regular file with this end."""
+    try:
+        size = check_regular_file(path)
+        with path.open("rb") as file:
+            file.seek(max(0, size - len(end)))
+            return file.read(len(end)) == end
+    except (HistomendError, OSError):
+        return False

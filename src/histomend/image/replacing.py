@@ -8,7 +8,6 @@ A failure while files are moved puts the earlier ones back.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import secrets
@@ -20,6 +19,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from histomend.errors import HistomendError, OutputError
+from histomend.image.places import exists_already, make_folder, output_error
 
 try:
     import fcntl
@@ -222,57 +222,6 @@ def write_atomically(
         return
     with FileSet(force=True) as files:
         _encode(files.place(path), encode)
-
-
-def make_folder(folder: Path) -> list[Path]:
-    """Create a folder and those above it; return which were not there.
-
-    Raises
-    ------
-    OutputError
-        If that is not possible.
-    """
-    made: list[Path] = []
-    try:
-        missing = [place for place in (folder, *folder.parents) if not place.is_dir()]
-        for place in reversed(missing):
-            with suppress(FileExistsError):
-                place.mkdir()
-                made.append(place)
-        if not folder.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-    except OSError as error:
-        for place in reversed(made):
-            with suppress(OSError):
-                place.rmdir()
-        raise OutputError(
-            f"{folder}: the folder cannot be created ({error.strerror}). "
-            "Check the permissions, or choose another one."
-        ) from error
-    return made
-
-
-def exists_already(path: Path) -> OutputError:
-    """Return the error for a file that is there and may not be replaced."""
-    return OutputError(f"{path}: exists already. Choose another name, or overwrite: --force.")
-
-
-def output_error(path: Path, error: OSError) -> OutputError:
-    """Return the error for a file that the machine did not let us write."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(
-            f"{path}: the disk is full. Nothing was written; free some space or choose another "
-            "folder."
-        )
-    if error.errno == errno.EFBIG:
-        return OutputError(
-            f"{path}: the file is larger than this disk or this account allows (ulimit -f). "
-            "Nothing was written; choose another folder."
-        )
-    return OutputError(
-        f"{path}: cannot be written ({error.strerror or error}). Check the permissions of "
-        f"{path.parent}, or choose another folder."
-    )
 
 
 def _encode(path: Path, encode: Callable[[BinaryIO], None], *, called: Path | None = None) -> None:

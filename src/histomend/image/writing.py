@@ -18,8 +18,9 @@ import tifffile
 from histomend.errors import OutputError, SettingError, UnsupportedImageError, utf8
 from histomend.image.ome_names import ome_of
 from histomend.image.pixels import Pixels, check_mpp, check_rgb
+from histomend.image.places import check_leads_somewhere, exists_already, output_error
 from histomend.image.png import encode_png
-from histomend.image.replacing import exists_already, output_error, write_atomically
+from histomend.image.replacing import write_atomically
 from histomend.image.tiff_tags import carried_from
 
 _TILE = 512
@@ -80,6 +81,7 @@ def check_target(path: Path, *, force: bool, new_folder: bool = False) -> None:
             if not force:
                 raise exists_already(path)
         while new_folder and not os.path.lexists(folder):
+            check_leads_somewhere(folder)
             folder = folder.parent
         if not folder.is_dir():
             if new_folder:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from histomend.errors import OutputError
-from histomend.image.replacing import output_error
+from histomend.image.places import output_error
 from histomend.jobs.inputs import IMAGE_SUFFIXES, MAPS
 
 RECORD = "ledger.json"

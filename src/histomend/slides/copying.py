@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from histomend.errors import OutputError, UnreadableImageError
+from histomend.image.regular_files import check_regular_file
 from histomend.image.writing import check_target
 
 _FICLONE = 0x40049409  # linux/fs.h: share all blocks of another file
@@ -35,8 +36,9 @@ def open_slide_file(path: Path) -> BinaryIO:
     Raises
     ------
     UnreadableImageError
-        It is missing, a folder, or may not be read.
+        It is missing, a folder, a pipe or a device, or may not be read.
     """
+    check_regular_file(path, what="a slide")
     try:
         return path.open("rb")
     except OSError as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from histomend.errors import UnreadableImageError
+from histomend.image.regular_files import ends_with
 from histomend.slides.trailer import TileChange
 
 _END = b"HISTOMEND/DICOM1"
@@ -89,12 +90,7 @@ def begin_trailer(file: BinaryIO) -> None:
 
 def is_restored_dicom(path: Path) -> bool:
     """Tell whether a file ends as a restored DICOM slide does."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - len(_END)))
-            return file.read() == _END
-    except OSError:
-        return False
+    return ends_with(path, _END)
 
 
 def read_dicom_trailer(file: BinaryIO, where: str) -> DicomTrailer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import warnings
 from dataclasses import dataclass
@@ -47,9 +48,11 @@ class FolderReader(Protocol):
 
 def is_tile_folder(path: Path) -> bool:
     """Tell whether a path is a Deep Zoom description, or the folder of an OME-Zarr."""
+    # os.path: False, whatever the machine refuses; the reader then says what it was.
     if path.suffix.lower() == ".dzi":
-        return path.is_file()
-    return path.is_dir() and any((path / name).is_file() for name in _METADATA)
+        return os.path.isfile(path)  # noqa: PTH113
+    names = (str(path / name) for name in _METADATA)
+    return os.path.isdir(path) and any(map(os.path.isfile, names))  # noqa: PTH112
 
 
 def description_of(path: Path) -> Path:

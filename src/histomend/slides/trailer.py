@@ -19,6 +19,7 @@ import numpy as np
 
 from histomend.errors import UnreadableImageError, UnsupportedImageError
 from histomend.image.pixels import Region
+from histomend.image.regular_files import ends_with
 from histomend.slides.jpeg_edit import Mask
 
 _END = b"HISTOMEND/APPEND"
@@ -157,12 +158,7 @@ class Proof:
 
 def is_appended(path: Path) -> bool:
     """Tell whether a file ends as an appended slide does."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - len(_END)))
-            return file.read() == _END
-    except OSError:
-        return False
+    return ends_with(path, _END)
 
 
 def read_trailer(file: BinaryIO, where: str) -> Trailer:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from histomend.image.replacing import make_folder, output_error
+from histomend.image.places import make_folder, output_error
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from histomend.errors import HistomendError, JobError, LedgerError
-from histomend.image.replacing import make_folder
+from histomend.image.places import make_folder
 from histomend.image.writing import write_text
 from histomend.jobs.progress import Advance
 

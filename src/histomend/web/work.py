@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from histomend.errors import JobError, LedgerError, RegionError, SettingError
 from histomend.image.pixels import MIN_SIDE, Region
-from histomend.image.replacing import make_folder
+from histomend.image.places import make_folder
 from histomend.image.writing import write_text
 from histomend.jobs.companions import record_of
 from histomend.jobs.outputs import Output

@@ -59,6 +59,7 @@ def test_pasting_leaves_what_is_outside_the_mask() -> None:
     masked = case(0, mask=True)
     row = MethodRow("x", "baseline", "denoise", "median", paste=True)
     made = row.restore(masked).pixels
+    assert masked.mask is not None
     assert np.array_equal(made[~masked.mask], masked.given[~masked.mask])
     assert not np.array_equal(made[masked.mask], masked.given[masked.mask])
 
