@@ -28,6 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from histomend.api import restore
 from histomend.damage.shapes import random_mask
 from histomend.diffusion.space import LatentSpace
+from histomend.evaluate.papers.costs import untrained
 from histomend.evaluate.tables import Table, write_section
 from histomend.methods.costs import cost
 from histomend.methods.sampling import sampling
@@ -35,9 +36,9 @@ from histomend.models import Model, load_model
 from histomend.networks.autoencoder import build_vae
 from histomend.networks.critic import PatchDiscriminator
 from histomend.networks.cyclegan import Generator
+from latent_costs import SIZE, autoencoder_cost, networks_cost
 from speed import MASKED, matmul_rate, median_s
 from stopwatch import Stopwatch, synchronise
-from untrained import SIZE, autoencoder_cost, networks_cost, untrained
 
 Figures = dict[str, Any]
 GOAL = 20
@@ -95,7 +96,7 @@ def main() -> None:
     rows = [bench.cyclegan()]
     for name, arch in (("U-Net", "unet"), ("Add", "add"), ("Full", "full")):
         rows.append(
-            _told(bench.calls(f"ArtiFusion {name}, `paper`", untrained(arch, bench.device)))
+            _told(bench.calls(f"ArtiFusion {name}, `paper`", untrained(arch, device=bench.device)))
         )
     small = load_model(options.artifusion, options.device)
     title = f"ArtiFusion {small.config.arch}, `generate`"
@@ -104,13 +105,13 @@ def main() -> None:
         ("Stable Diffusion's autoencoder", LatentSpace(build_vae("paper", 4).to(bench.device))),
         ("our autoencoder", model.space),
     ):
-        published = untrained("paper", bench.device, space)
+        published = untrained("paper", space, bench.device)
         row = bench.whole(f"LatentArtiFusion paper, {name}, `paper`", published, "paper")
         rows.append(_told(row))
     for preset in ("paper", "generate"):
         name = f"LatentArtiFusion {model.config.arch}, `{preset}`"
         rows.append(_told(bench.whole(name, model, preset)))
-    figures = bench.against(model, untrained("full", bench.device))
+    figures = bench.against(model, untrained("full", device=bench.device))
     _write(options, rows, figures)
 
 

@@ -2,12 +2,16 @@
 
     python benchmarks/slides.py identity --slides ../shared/data/slides
     python benchmarks/slides.py speed --slides ../shared/data/slides [--side 20000]
+    python benchmarks/slides.py untouched --slides ../shared/data/slides [--sides 10000 40000]
+    python benchmarks/slides.py busy --slides ../shared/data/slides [--side 8192]
     python benchmarks/slides.py memory --slides ../shared/data/slides [--sides 10000 30000]
 
 `identity` restores two artifacts of each real slide by the default preset and compares all levels
 in each reader. The others make larger slides of the tiles of a real one (CMU-1), in a temporary
 folder. `speed` does the work on the file by a stand-in of the network, which makes negatives, and
-measures the network on a few artifacts. Seconds are of the processor, and the clock's in brackets.
+measures the network on a few artifacts. `untouched` restores a spot of 6 px: what is left is to
+copy the file. `busy` tells which part of a job's time the network has. Seconds are of the
+processor, and the clock's in brackets.
 """
 
 from __future__ import annotations
@@ -34,6 +38,8 @@ import tiffslide
 import torch
 
 from histomend.errors import HistomendError
+from histomend.image.reading import file_sha256
+from histomend.jobs import slide_run
 from histomend.jobs.job import Geometry, Job, Mask, Outcome, RestoreOptions, Tick, Unit
 from histomend.jobs.slide_run import execute_slide
 from histomend.methods.slides import decide_slide
@@ -271,6 +277,79 @@ def _row(what: str, masked: float, cpu: float, clock: float, giga: float, growth
     return f"| {what} | {masked:.2f} | {spent:.1f} ({passed:.1f}) | {growth:.1%} |"
 
 
+def untouched(slides: Path, sides: Sequence[int]) -> Iterator[str]:
+    """Compare a job that changes next to nothing with copying the file, and with hashing it."""
+    yield "| side, px | file, GB | copying | hashing | the job | job / copying and hashing |"
+    yield "|---|---|---|---|---|---|"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for side in sides:
+            slide, out = folder / f"{side}.svs", folder / "out.svs"
+            make_slide(slide, side, slides / CMU)
+            write_discs(folder / "mask.geojson", [(side / 2, side / 2)], 3)
+
+            def work(slide: Path = slide, out: Path = out) -> None:
+                job = decide_slide(slide, out, folder / "mask.geojson", device="cpu", force=True)
+                execute_slide(replace(job, decide=negative))
+
+            if side == sides[0]:
+                work()  # all is imported
+            spent = []
+            for what in (
+                lambda slide=slide: shutil.copyfile(slide, folder / "copy.svs"),
+                lambda slide=slide: file_sha256(slide),
+                work,
+            ):
+                cpu, clock = _spent()
+                what()
+                spent.append([now - then for now, then in zip(_spent(), (cpu, clock), strict=True)])
+            said = " | ".join(f"{cpu:.2f} ({clock:.2f})" for cpu, clock in spent)
+            ratio = spent[2][0] / (spent[0][0] + spent[1][0])
+            yield f"| {side} | {slide.stat().st_size / 1e9:.2f} | {said} | {ratio:.2f} |"
+            slide.unlink()
+
+
+def busy(slides: Path, side: int, radius: float = 60.0, discs: int = 12) -> Iterator[str]:
+    """Tell which part of a job's time the network is at work, at the default preset."""
+    seen: list[tuple[float, float]] = []
+    real = slide_run.restore_part
+
+    def timed(*more: Any) -> Any:
+        begun = time.perf_counter()
+        try:
+            return real(*more)
+        finally:
+            seen.append((begun, time.perf_counter()))
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_slide(folder / "slide.svs", side, slides / CMU)
+        write_discs(folder / "mask.geojson", scattered(side, discs, radius), radius)
+        files = folder / "slide.svs", folder / "out.svs", folder / "mask.geojson"
+        begun = time.perf_counter()
+        job = decide_slide(*files, device="cpu")
+        decided = time.perf_counter()
+        slide_run.restore_part = timed
+        try:
+            execute_slide(job)
+        finally:
+            slide_run.restore_part = real
+        ended = time.perf_counter()
+    work = sum(stop - start for start, stop in seen)
+    first, last = seen[0][0], seen[-1][1]
+    yield "| of the clock | seconds |"
+    yield "|---|---|"
+    yield f"| deciding: hash, plan, model | {decided - begun:.1f} |"
+    yield f"| until the first part begins | {first - decided:.1f} |"
+    yield f"| in the method, {len(seen)} parts | {work:.1f} |"
+    yield f"| between parts | {last - first - work:.1f} |"
+    yield f"| putting the slide together, its record | {ended - last:.1f} |"
+    yield (
+        f"\nThe method is at work {work / (last - first):.1%} of the time from the first part to "
+        f"the last, and {work / (ended - begun):.1%} of all."
+    )
+
+
 def memory(slides: Path, sides: Sequence[int]) -> Iterator[str]:
     """Measure the most memory that the verb takes, in a process of its own."""
     yield "| side, px | file, GB | most memory at a time, GB | clock, s |"
@@ -297,7 +376,7 @@ def memory(slides: Path, sides: Sequence[int]) -> Iterator[str]:
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("identity", "speed", "memory"))
+    parser.add_argument("what", choices=("identity", "speed", "untouched", "busy", "memory"))
     parser.add_argument("--slides", type=Path, required=True)
     parser.add_argument("--side", type=int, default=20_000)
     parser.add_argument("--sides", type=int, nargs="+", default=[10_000, 30_000, 60_000])
@@ -306,6 +385,10 @@ def main() -> None:
         rows = identity(chosen.slides)
     elif chosen.what == "speed":
         rows = speed(chosen.slides, chosen.side)
+    elif chosen.what == "untouched":
+        rows = untouched(chosen.slides, sorted(chosen.sides))
+    elif chosen.what == "busy":
+        rows = busy(chosen.slides, chosen.side)
     else:
         rows = memory(chosen.slides, sorted(chosen.sides))
     for row in rows:

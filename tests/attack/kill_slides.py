@@ -1,10 +1,11 @@
 """Kill a process that restores a slide at random moments, and see whether all ends well.
 
-    python tests/attack/kill_slides.py --kills 50 --slide SLIDE --mask MASK
+    python tests/attack/kill_slides.py --kills 50 --slide SLIDE --mask MASK [--assembly]
 
 A job is begun, killed with SIGKILL, begun again, and so on until it is done; that is a trial. Every
 trial has to end in the bytes of a job that nobody killed, with nothing else left behind, and no
-file may ever be seen under the final name that is not these bytes.
+file may ever be seen under the final name that is not these bytes. Most of a job's time goes into
+its parts: with --assembly it is killed at random moments of the rest, when all are finished.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,7 @@ for line in sys.stdin:
             work(json.loads(line))
             code = 0
         except BaseException as error:
+            code = 2 if type(error).__name__ == "OutputError" else 1
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         finally:
             os._exit(code)
@@ -86,29 +89,76 @@ class Server:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
-    def run(self, wish: dict[str, Any], kill_after: float | None = None) -> int:
-        """Run a job; return its exit code, -9 if it was killed."""
+    def run(
+        self, wish: dict[str, Any], kill_after: float | None = None, *, since: Path | None = None
+    ) -> int:
+        """Run a job; return its exit code, -9 if it was killed.
+
+        Parameters
+        ----------
+        kill_after : float or None
+            Seconds.
+        since : Path or None
+            They count from when this file is made or touched.
+        """
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
+        touched = _touched(since)
         process.stdin.write(json.dumps(wish) + "\n")
         child = int(process.stdout.readline())
-        timer = threading.Timer(kill_after or 0, _kill, [child])
+        ended = threading.Event()
         if kill_after is not None:
-            timer.start()
+            killing = (child, kill_after, lambda: since is None or _touched(since) != touched)
+            threading.Thread(target=_kill, args=(*killing, ended)).start()
         code = int(process.stdout.readline())
-        timer.cancel()
+        ended.set()
         return code
 
 
-def _kill(process: int) -> None:
-    with suppress(ProcessLookupError):  # it was faster
-        os.kill(process, signal.SIGKILL)
+def _touched(file: Path | None) -> int:
+    """Return when a file was touched; 0 if there is none."""
+    with suppress(OSError):
+        return 0 if file is None else file.stat().st_mtime_ns
+    return 0
+
+
+def _kill(process: int, after: float, begun: Callable[[], bool], ended: threading.Event) -> None:
+    while not begun():
+        if ended.wait(0.001):
+            return
+    if not ended.wait(after):
+        with suppress(ProcessLookupError):  # it was faster
+            os.kill(process, signal.SIGKILL)
+
+
+def _timed(server: Server, wish: dict[str, Any], since: Path | None) -> float:
+    """Return how long a job takes, since a file is there."""
+    begun, ended = [time.monotonic()], threading.Event()
+
+    def watch() -> None:
+        while since is not None and not since.exists():
+            if ended.wait(0.001):
+                return
+        begun[0] = time.monotonic()
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    assert server.run(wish) == 0
+    takes = time.monotonic() - begun[0]
+    ended.set()
+    watching.join()
+    return takes
+
+
+def journal_of(output: Path) -> Path:
+    """Return the folder of finished parts beside an output."""
+    return output.with_name(f"{output.name}.journal")
 
 
 def phase(folder: Path, output: Path) -> str:
     """Tell from what lies there what a job was doing when it was killed."""
-    journal = folder / f"{output.name}.journal"
+    journal = journal_of(output)
     if output.exists():
         return "after the output was in place"
     if not (journal / "plan.json").exists():
@@ -119,9 +169,20 @@ def phase(folder: Path, output: Path) -> str:
 
 
 def trials(
-    kills: int, wish: dict[str, Any], folder: Path, *, seed: int = 0, block_px: int = 1024
+    kills: int,
+    wish: dict[str, Any],
+    folder: Path,
+    *,
+    seed: int = 0,
+    block_px: int = 1024,
+    assembly: bool = False,
 ) -> Iterator[tuple[Counter[str], int]]:
     """Kill a job until it was killed often enough; give the phases and the kills of each trial.
+
+    Parameters
+    ----------
+    assembly : bool
+        Kill it once all parts are finished.
 
     Raises
     ------
@@ -133,9 +194,9 @@ def trials(
     whole = folder / "whole" / f"out{suffix}"
     rng = np.random.default_rng(seed)
     with Server(block_px, {**wish, "output": str(whole)}) as server:
-        begun = time.monotonic()
-        assert server.run({**wish, "output": str(folder / "whole" / f"again{suffix}")}) == 0
-        takes = time.monotonic() - begun
+        again = folder / "whole" / f"again{suffix}"
+        since = journal_of(again) / "writing" if assembly else None
+        takes = _timed(server, {**wish, "output": str(again)}, since)
         expected = hashlib.sha256(whole.read_bytes()).hexdigest()
         left, number = kills, 0
         while left > 0:
@@ -144,8 +205,15 @@ def trials(
             here.mkdir()
             output, phases, done = here / whole.name, Counter[str](), 0
             while left > 0:
-                code = server.run({**wish, "output": str(output)}, rng.uniform(0, 1.05 * takes))
+                since = journal_of(output) / "writing" if assembly else None
+                after = rng.uniform(0, 1.05 * takes)
+                code = server.run({**wish, "output": str(output)}, after, since=since)
                 if code == 0:
+                    break
+                if code == 2:  # killed when at most the folder of the journal was left to remove
+                    assert output.exists()
+                    assert {path.name for path in journal_of(output).glob("*")} <= {"plan.json"}
+                    shutil.rmtree(journal_of(output), ignore_errors=True)
                     break
                 assert code == -signal.SIGKILL
                 phases[phase(here, output)] += 1
@@ -156,6 +224,7 @@ def trials(
                 assert server.run({**wish, "output": str(output)}) == 0
             assert hashlib.sha256(output.read_bytes()).hexdigest() == expected
             assert sorted(path.name for path in here.iterdir()) == ["out.ledger.json", output.name]
+            shutil.rmtree(here)  # of large slides there would be many
             yield phases, done
 
 
@@ -167,11 +236,16 @@ def main() -> None:
     parser.add_argument("--mask", required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--block", type=int, default=256)
+    parser.add_argument("--assembly", action="store_true")
+    parser.add_argument("--steps", type=int, help="draw what is masked, in so many steps")
     chosen = parser.parse_args()
     total: Counter[str] = Counter()
     wish = {"slide": chosen.slide, "mask": chosen.mask, "device": "cpu"}
+    if chosen.steps is not None:
+        wish |= {"preset": "generate", "steps": chosen.steps}
     with tempfile.TemporaryDirectory() as name:
-        found = trials(chosen.kills, wish, Path(name), seed=chosen.seed, block_px=chosen.block)
+        options = {"seed": chosen.seed, "block_px": chosen.block, "assembly": chosen.assembly}
+        found = trials(chosen.kills, wish, Path(name), **options)
         count = 0
         for phases, _ in found:
             total += phases

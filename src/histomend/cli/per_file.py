@@ -133,7 +133,9 @@ def say_passed_over(inputs: Sequence[Path], *, slides: bool = False) -> None:
 
 def is_alone(inputs: Sequence[Path]) -> bool:
     """Return whether one file was named."""
-    return len(inputs) == 1 and not inputs[0].is_dir()
+    from histomend.jobs.inputs import is_folder
+
+    return len(inputs) == 1 and not is_folder(inputs[0])
 
 
 def carry_out(

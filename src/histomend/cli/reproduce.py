@@ -123,7 +123,7 @@ def _setting(
                 f"--weights {text!r}: give MEASURE=PATH, with one of {', '.join(MEASURES)}."
             )
         places[name] = place
-    return Setting(SCALES[scale], Data(data), cache, device, places, say)
+    return Setting(SCALES[scale], Data(data), cache, device, places, tell=say)
 
 
 def _show(done: Reproduced) -> None:

@@ -9,10 +9,12 @@ from histomend.errors import InputError, MaskError
 from histomend.image import settle
 from histomend.image.reading import SLIDE_FILES
 from histomend.masks import masks_beside
+from histomend.slides.tile_folders import SUFFIXES as TILE_FOLDERS
+from histomend.slides.tile_folders import is_tile_folder
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".avif", ".webp")
 """What is taken from a folder; a file named one by one may be of any kind that can be read."""
-WITH_SLIDES = (*IMAGE_SUFFIXES, *(suffix for suffix in SLIDE_FILES if suffix != ".dcm"))
+WITH_SLIDES = (*IMAGE_SUFFIXES, *(s for s in SLIDE_FILES if s != ".dcm"), *TILE_FOLDERS)
 """The same for verbs that take whole slides; of a folder of DICOM, each file is but a level."""
 MAPS = {
     "mask": "mask.png",
@@ -32,6 +34,11 @@ def folder_name(image: Path) -> str:
     return image.stem if image.stem.strip(".") else image.name
 
 
+def is_folder(path: Path) -> bool:
+    """Tell whether a path is a folder of images, rather than a slide that is one."""
+    return path.is_dir() and not is_tile_folder(path)
+
+
 def list_images(inputs: Sequence[Path], suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
     """Return the files among `inputs`, folders replaced by the images in them, by name.
 
@@ -48,7 +55,7 @@ def list_images(inputs: Sequence[Path], suffixes: Sequence[str] = IMAGE_SUFFIXES
     for path in inputs:
         if not path.exists():
             raise InputError(f"{path}: there is no such file or folder. Check the path.")
-        if not path.is_dir():
+        if not is_folder(path):
             settle(path.parent)
             found.append(path)
             continue
@@ -73,10 +80,10 @@ def passed_over(inputs: Sequence[Path], suffixes: Sequence[str] = IMAGE_SUFFIXES
     """Say what `list_images` leaves out of folders though somebody may have meant it."""
     said = []
     for folder in inputs:
-        if not folder.is_dir():
+        if not is_folder(folder):
             continue
         inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
-        folders = sum(path.is_dir() for path in inside)
+        folders = sum(path.is_dir() and path.suffix.lower() not in suffixes for path in inside)
         slides = sum(
             path.is_file()
             and path.suffix.lower() in SLIDE_FILES

@@ -32,7 +32,7 @@ from histomend.errors import JobError, OutputError
 from histomend.image.replacing import write_atomically
 
 Arrays = dict[str, npt.NDArray[Any]]
-_PLAN, _LOCK, _WRITING = "plan.json", "lock", "writing"
+_PLAN, _LOCK, _WRITING, _FINISHED = "plan.json", "lock", "writing", "finished"
 _REPORT = "report"
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -164,9 +164,27 @@ class Journal:
         """Note that the output is written from now on."""
         (self.folder / _WRITING).touch()
 
+    @property
+    def finished(self) -> bool:
+        """Whether the output and its record were on the disk before this journal was removed."""
+        return (self.folder / _FINISHED).exists()
+
     def remove(self) -> None:
-        """Remove all of it, when the output is on the disk."""
+        """Remove all of it, when the output and its record are on the disk.
+
+        Whoever comes after a kill meanwhile is told that nothing is left to do.
+        """
         _sync(self.folder.parent)
+        with suppress(OSError):
+            (self.folder / _FINISHED).touch()
+            _sync(self.folder)
+            last = (_LOCK, _WRITING, _FINISHED, _PLAN)  # that of another job is not finished
+            for path in self.folder.iterdir():
+                if path.name not in last:
+                    path.unlink()
+            self._lock.release()
+            for name in last:
+                (self.folder / name).unlink(missing_ok=True)
         self._lock.release()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -181,7 +199,7 @@ def journal_of(output: Path) -> Path:
 
 def begun_writing(folder: Path) -> bool:
     """Tell whether the output of a job was being written: one that is there may be its own."""
-    return (folder / _WRITING).exists()
+    return (folder / _WRITING).exists() or (folder / _FINISHED).exists()
 
 
 def _write(file: BinaryIO, data: bytes) -> None:

@@ -22,7 +22,7 @@ from histomend.image import (
 )
 from histomend.image.writing import check_format
 from histomend.jobs.companions import RECORD, check_apart, name_beside
-from histomend.jobs.inputs import IMAGE_SUFFIXES, MAPS, list_images
+from histomend.jobs.inputs import IMAGE_SUFFIXES, MAPS, is_folder, list_images
 from histomend.masks import write_mask
 from histomend.slides.sink import check_holds, write_output
 
@@ -169,7 +169,7 @@ def pair_outputs(
         If several inputs would go into one file.
     """
     sources = list_images(inputs, taken)
-    if len(inputs) == 1 and not inputs[0].is_dir() and out.suffix and not out.is_dir():
+    if len(inputs) == 1 and not is_folder(inputs[0]) and out.suffix and not out.is_dir():
         return {sources[0]: out}
     if out.suffix.lower() in (*IMAGE_SUFFIXES, ".geojson") and not out.is_dir():
         raise SettingError(

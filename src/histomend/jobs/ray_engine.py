@@ -35,6 +35,7 @@ from histomend.jobs.engines import given_threads
 from histomend.jobs.ray_session import first_line, import_ray, session
 from histomend.jobs.slide_engine import Begin, Earlier, Finished, Work
 from histomend.slides.copying import bytes_sha256, open_slide_file
+from histomend.slides.tile_folders import description_of, is_tile_folder
 from histomend.slides.whole import open_slide
 
 _PATIENCE_S = 300
@@ -286,7 +287,7 @@ class _Worker:
 
 def _fingerprint(path: Path) -> str:
     """Return what tells two slides apart, from their size and ends."""
-    with open_slide_file(path) as file:
+    with open_slide_file(description_of(path) if is_tile_folder(path) else path) as file:
         size = os.fstat(file.fileno()).st_size
         ends = bytes_sha256(file, 0, _ENDS) + bytes_sha256(file, max(0, size - _ENDS))
     return hashlib.sha256(f"{size} {ends}".encode()).hexdigest()

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from histomend.errors import display_name
 from histomend.image import Image
 from histomend.image.stacks import Stack, original_order
 from histomend.jobs.engines import run_stage, threads_of
@@ -146,7 +147,7 @@ def _carry_out(job: Job, advance: Advance | None) -> Result:
         carry = stage.place(run_stage(stage, job.device, job.options.batch, tick), sink)
     outcome: Outcome = carry
     for notice in outcome.notices:
-        _log.info("%s: %s", job.source.where, notice)
+        _log.info("%s: %s", display_name(job.source.where), display_name(notice))
     figures = dict(outcome.figures)
     if job.measure is not None:
         figures |= job.measure(job.source.values, sink.values)

@@ -27,7 +27,7 @@ from histomend.jobs.progress import Advance
 from histomend.jobs.run import Progress, displayed, execute
 from histomend.jobs.slide_engine import Earlier, Finished, SlideEngine, in_order
 from histomend.jobs.slide_job import Writing
-from histomend.jobs.slide_run import SlideResult, check_free
+from histomend.jobs.slide_run import SlideResult, already_done, check_free
 from histomend.ledger import NOTES, OutputRecord, Record, SourceRecord
 from histomend.ledger.schema import plain
 from histomend.slides.pyramid import TILE, write_pyramid
@@ -146,12 +146,14 @@ def execute_slide_field(
         As of `execute_slide`.
     """
     target, blocks = job.writing.target, job.blocks.all()
+    check_free(target, force=job.writing.force)
     with (
         displayed(progress, job.path.name, "blocks") as advance,
         open_slide(job.path, mpp=job.source.mpp, sha256=job.source.sha256) as slide,
         Journal(journal_of(target), job.identity()) as journal,
     ):
-        check_free(target, force=job.writing.force)
+        if journal.finished and target.exists():
+            return already_done(target, journal)
         free = shutil.disk_usage(target.parent).free
         if free < job.disk_bytes():
             raise OutputError(

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, TypeAlias
 import torch
 
 import histomend
-from histomend.errors import JobError, OutputError
+from histomend.errors import JobError, OutputError, display_name
 from histomend.image import Image, check_target, write_atomically
 from histomend.jobs.companions import record_of
 from histomend.jobs.engines import given_threads
@@ -84,12 +84,14 @@ def execute_slide(
         The slide is damaged in a place that is needed.
     """
     target = job.writing.target
+    check_free(target, force=job.writing.force)
     with (
         displayed(progress, job.path.name, "masked px") as advance,
         open_slide(job.path, mpp=job.source.mpp, sha256=job.source.sha256) as slide,
         Journal(journal_of(target), job.identity()) as journal,
     ):
-        check_free(target, force=job.writing.force)
+        if journal.finished and target.exists():
+            return already_done(target, journal)
         _check_disk(job)
         if job.found is not None:
             _write_found(job.found, target, journal.folder)
@@ -134,6 +136,19 @@ def check_free(target: Path, *, force: bool) -> None:
         check_target(target, force=force)
 
 
+def already_done(target: Path, journal: Journal) -> SlideResult:
+    """Return the result of a job that was killed when all was done but for its journal.
+
+    Raises
+    ------
+    LedgerError
+        The record was removed since.
+    """
+    record = Record.read(record_of(target))
+    journal.remove()
+    return SlideResult(target, record)
+
+
 def _nothing(done: int, of: int) -> None:
     """Tell nobody."""
 
@@ -167,6 +182,7 @@ def _sink(job: SlideJob, slide: Slide, *, again: bool) -> SlideSink:
             icc=job.source.icc,
             name=job.path.name,
             lossless=not writing.lossy,
+            beside={} if writing.drop else slide.reader.beside(),
             force=force,
         )
     if job.container == DICOM:
@@ -224,7 +240,7 @@ class _SlideRun:
         plan = self._job.plan
         finished = sum(self._journal.has(part.key) for part in plan.parts)
         if finished:
-            said = self._job.path, finished, len(plan.parts)
+            said = display_name(self._job.path), finished, len(plan.parts)
             _log.info("%s: goes on with %d of %d parts done", *said)
         ahead = 2 if self._engine is None else self._engine.ahead
         put: set[str] = set()

@@ -29,6 +29,7 @@ from histomend.ledger.records import NOTES, Change, OutputRecord, Record, Source
 from histomend.ledger.schema import plain
 from histomend.slides.slide_sink import APPENDED, DICOM, Written
 from histomend.slides.undo import verify as verify_bytes
+from histomend.slides.whole import slide_sha256
 
 Mask = npt.NDArray[np.bool_]
 _NUMBER = re.compile(r"\d+(\.\d+)?")
@@ -237,7 +238,7 @@ def _verify_file(restored: Path, record: Record, source: Path | None) -> Verific
     message = "the file is the one that was written" if same else "the file was changed afterwards"
     checks = [Check("output", same, message)]
     if source is not None:
-        given = file_sha256(source) == record.source.sha256
+        given = slide_sha256(source) == record.source.sha256
         message = "is the slide that was restored" if given else "is another slide"
         checks.append(Check("source", given, f"the given source {message}"))
     return Verification(all(check.ok for check in checks), tuple(checks))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
-from histomend.errors import SettingError, UnsupportedImageError
+from histomend.errors import SettingError, UnsupportedImageError, display_name
 from histomend.image.pixels import Region
 from histomend.image.stabilise import CameraNoise
 from histomend.image.stacks import Stack
@@ -75,7 +75,7 @@ def decide(
     }
     notices = (*about.notices, *decided.notices, *opened.notices)
     for notice in notices:
-        _log.info("%s: %s", opened.source.where, notice)
+        _log.info("%s: %s", display_name(opened.source.where), display_name(notice))
     return replace(
         decided,
         repeats={name: value for name, value in repeats.items() if value is not None},

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from histomend.detect.slides import encoded, find_on_slide, search_slide, slide_features
-from histomend.errors import MaskError, OutputError, SettingError
+from histomend.errors import MaskError, OutputError, SettingError, display_name
 from histomend.image import Image, check_target
 from histomend.image.reading import content_kind, file_sha256
 from histomend.jobs.job import Job, Mask, RestoreOptions
@@ -31,7 +31,8 @@ from histomend.slides.compact import check_compactable
 from histomend.slides.dicom_frames import check_one_instance
 from histomend.slides.slide_sink import APPENDED, COMPACT, DICOM, PYRAMID
 from histomend.slides.source import ArraySource
-from histomend.slides.whole import Slide, open_slide
+from histomend.slides.tile_folders import is_tile_folder
+from histomend.slides.whole import BESIDE, Slide, open_slide
 from histomend.tiles.slide_plan import plan_slide
 
 _log = logging.getLogger(__name__)
@@ -41,8 +42,6 @@ _SUFFIXES: dict[str, tuple[str, ...]] = {
     PYRAMID: (".tif", ".tiff"),
     DICOM: (".dcm",),
 }
-LABELS = ("label", "macro")
-"""What is left out without the label: the macro image often shows it too."""
 
 
 def decide_slide(
@@ -90,7 +89,7 @@ def decide_slide(
             f"samples={samples} and batch={batch} must be 1 or more, and the seed ({seed}) a "
             "whole number from 0 to 2^63 - 1."
         )
-    drop = LABELS if no_label else ()
+    drop = BESIDE if no_label else ()
     writing = Writing(target, force, lossy, compact or no_label, drop)
     loaded = model_for(info, model, device, 3)
     if not isinstance(loaded, Model):
@@ -105,7 +104,7 @@ def decide_slide(
     plan = plan_slide(masks, size, mpp=about.mpp, scale=scale)
     notices = (*about.notices, *notices, *masks.notices, *said)
     for notice in notices:
-        _log.info("%s: %s", path, notice)
+        _log.info("%s: %s", display_name(path), display_name(notice))
     options = RestoreOptions(
         info.name, preset, steps, sampler, seed, device, batch, samples, detect
     )
@@ -213,7 +212,8 @@ def _decided(
 
 def _container(slide: Slide, writing: Writing) -> tuple[str, tuple[str, ...]]:
     """Return how a slide is written, and what is to be said of it."""
-    if writing.target.suffix.lower() == ".dcm" and content_kind(slide.path) == "DICOM":
+    dicom = not is_tile_folder(slide.path) and content_kind(slide.path) == "DICOM"
+    if dicom and writing.target.suffix.lower() == ".dcm":
         if writing.compact or writing.lossy:
             raise SettingError(
                 f"{writing.target}: a DICOM slide is written frame by frame, with what was "
@@ -223,11 +223,6 @@ def _container(slide: Slide, writing: Writing) -> tuple[str, tuple[str, ...]]:
         check_one_instance(slide.path, len(slide.reader.levels))
         return DICOM, ()
     if not slide.appendable:
-        if writing.drop:
-            raise SettingError(
-                f"{slide.path}: is written as a new pyramid, which holds neither label nor macro "
-                "image. Leave --no-label away."
-            )
         if writing.lossy and slide.about.pixels.dtype.itemsize > 1:
             raise SettingError(f"{slide.path}: has 16 bits, and JPEG holds 8. Leave --lossy away.")
         return PYRAMID, (

@@ -12,7 +12,7 @@ divide is dropped, as Aperio does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -68,6 +68,7 @@ def write_pyramid(
     icc: bytes | None = None,
     name: str = "",
     fields: dict[str, str] | None = None,
+    beside: Mapping[str, Pixels] | None = None,
     force: bool = False,
     through: Path | None = None,
 ) -> None:
@@ -94,6 +95,8 @@ def write_pyramid(
         Of the image, in the OME-XML.
     fields : dict of str to str or None
         What the description is to say besides "Restored, not for diagnosis"; None for neither.
+    beside : dict of str to (H, W, 3) uint8, or None
+        Images beside the slide by name, such as its label: stored without loss, behind its levels.
     force : bool
         An existing target may be replaced.
     through : Path or None
@@ -121,12 +124,13 @@ def write_pyramid(
     check_fields(fields or {})
     check_target(target, force=force)
     writer = _PyramidWriter(size, samples, kind, quality=None if lossless else quality)
-    text = _ome_xml(size, samples, kind, mpp, name)
+    beside = dict(beside or {})
+    text = _ome_xml(size, samples, kind, mpp, name, beside, len(writer.levels))
     if fields is not None:
         text = restored_description(text, fields, identity="", source="", target="") or text
     write_atomically(
         target,
-        lambda file: writer.write(file, rows, str(target), mpp, icc, text),
+        lambda file: writer.write(file, rows, str(target), mpp, icc, text, beside),
         through=through,
     )
 
@@ -136,10 +140,10 @@ class _PyramidWriter:
         self, size: tuple[int, int], samples: int, dtype: np.dtype[np.generic], quality: int | None
     ) -> None:
         self._samples, self._dtype, self._quality = samples, dtype, quality
-        self._levels = [_Level(*size)]
-        while max(self._levels[-1].width, self._levels[-1].height) > _COARSEST:
-            last = self._levels[-1]
-            self._levels.append(_Level(max(1, last.width // 2), max(1, last.height // 2)))
+        self.levels = [_Level(*size)]
+        while max(self.levels[-1].width, self.levels[-1].height) > _COARSEST:
+            last = self.levels[-1]
+            self.levels.append(_Level(max(1, last.width // 2), max(1, last.height // 2)))
         colours = 1 if samples == 1 else 2 if quality is None else 6
         kind = DEFLATE if quality is None else JPEG
         predictor = 2 if quality is None else 1
@@ -153,9 +157,10 @@ class _PyramidWriter:
         mpp: float | None,
         icc: bytes | None,
         text: bytes,
+        beside: Mapping[str, Pixels],
     ) -> None:
         writer = DirectoryWriter(file, 16, "<", big=True)
-        width, height = self._levels[0].width, self._levels[0].height
+        width, height = self.levels[0].width, self.levels[0].height
         for start in range(0, height, TILE):
             stop = min(start + TILE, height)
             part = np.asarray(rows(start, stop))
@@ -167,21 +172,28 @@ class _PyramidWriter:
                     f"{(stop - start, width, self._samples)} {self._dtype}."
                 )
             self._add(0, part, writer)
-        for number, level in enumerate(self._levels):
+        for number, level in enumerate(self.levels):
             if level.waiting:
                 self._add(number, np.concatenate(level.waiting), writer)
-        directories = [Directory(number, {}) for number in range(len(self._levels))]
+        directories = [Directory(number, {}) for number in range(len(self.levels))]
         if len(directories) > 1:
             directories[0].children[SUB_DIRECTORIES] = directories[1:]
-        first = write_chain(
-            writer, directories, lambda d: self._entries(d.offset, writer, mpp, icc, text)
-        )
+        others = [
+            Directory(len(directories) + number, _image_beside(writer, name, pixels))
+            for number, (name, pixels) in enumerate(beside.items())
+        ]
+
+        def entries(directory: Directory) -> list[Entry]:
+            own = list(directory.entries.values())
+            return own or self._entries(directory.offset, writer, mpp, icc, text)
+
+        first = write_chain(writer, directories + others, entries)
         file.seek(0)
         file.write(header("<", True, first))
 
     def _add(self, number: int, part: Pixels, writer: DirectoryWriter) -> None:
         """Write a row of tiles of a level, and hand its average on to the next level."""
-        level = self._levels[number]
+        level = self.levels[number]
         level.waiting = []
         pixels = self._rounded(part) if number else part
         for left in range(0, level.width, TILE):
@@ -190,9 +202,9 @@ class _PyramidWriter:
             data = self._encode(np.pad(tile, beyond, mode="edge"))
             level.offsets.append(writer.put(data, 2))
             level.counts.append(len(data))
-        if number + 1 == len(self._levels):
+        if number + 1 == len(self.levels):
             return
-        coarser = self._levels[number + 1]
+        coarser = self.levels[number + 1]
         half = self._averaged(level, coarser, part, 0 if number else _FIXED)
         if len(half):
             coarser.waiting.append(half)
@@ -240,7 +252,7 @@ class _PyramidWriter:
         icc: bytes | None,
         text: bytes,
     ) -> list[Entry]:
-        level, codec = self._levels[number], self._codec
+        level, codec = self.levels[number], self._codec
         bits = [8 * self._dtype.itemsize] * self._samples
         entries = [
             _numbers(254, 4, int(number > 0)),
@@ -265,7 +277,7 @@ class _PyramidWriter:
         if number == 0:
             entries.append(Entry(270, 2, len(text) + 1, text + b"\0"))
         if mpp is not None:
-            scale = self._levels[0].width / level.width
+            scale = self.levels[0].width / level.width
             per_cm = round(10_000_000 / (mpp * scale))  # in thousandths
             entries += [_numbers(tag, 5, per_cm, 1000) for tag in (282, 283)]
             entries.append(_numbers(296, 3, 3))
@@ -279,8 +291,30 @@ def _numbers(tag: int, kind: int, *values: int) -> Entry:
     return Entry(tag, kind, len(values) // (2 if kind == 5 else 1), data)
 
 
+def _image_beside(writer: DirectoryWriter, name: str, pixels: Pixels) -> dict[int, Entry]:
+    """Write an image beside the slide as one strip, which no reader takes for a level."""
+    height, width = pixels.shape[:2]
+    data = TileCodec(DEFLATE, 2, 3, np.dtype(np.uint8), 2).encode(pixels)
+    place = writer.offsets(273, np.array([writer.put(data, 2)], np.int64))
+    text = name.encode("ascii", "replace")
+    entries = [
+        _numbers(254, 4, 0), _numbers(256, 4, width), _numbers(257, 4, height),
+        _numbers(258, 3, 8, 8, 8), _numbers(259, 3, DEFLATE), _numbers(262, 3, 2),
+        Entry(270, 2, len(text) + 1, text + b"\0"), place,
+        _numbers(277, 3, 3), _numbers(278, 4, height), _numbers(279, 4, len(data)),
+        _numbers(284, 3, 1), _numbers(317, 3, 2),
+    ]  # fmt: skip
+    return {entry.tag: entry for entry in entries}
+
+
 def _ome_xml(
-    size: tuple[int, int], samples: int, dtype: np.dtype[np.generic], mpp: float | None, name: str
+    size: tuple[int, int],
+    samples: int,
+    dtype: np.dtype[np.generic],
+    mpp: float | None,
+    name: str,
+    beside: Mapping[str, Pixels],
+    levels: int,
 ) -> bytes:
     space = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
     physical = ""
@@ -288,15 +322,33 @@ def _ome_xml(
         physical = "".join(
             f' PhysicalSize{axis}="{mpp!r}" PhysicalSize{axis}Unit="µm"' for axis in "XY"
         )
+    images = _ome_image(0, name, size, (samples, str(dtype)), physical, 0)
+    for number, (other, pixels) in enumerate(beside.items()):
+        wide = int(pixels.shape[1]), int(pixels.shape[0])
+        # Levels stand in the chain too, before the images beside the slide.
+        images += _ome_image(1 + number, other, wide, (3, "uint8"), "", levels + number)
     xml = (
         '<?xml version="1.0" encoding="UTF-8"?>'
         f'<OME xmlns="{space}" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
-        f'xsi:schemaLocation="{space} {space}/ome.xsd" Creator="Histomend">'
-        f'<Image ID="Image:0" Name={quoteattr(display_name(name))}>'
-        f'<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="{dtype}" SizeX="{size[0]}" '
-        f'SizeY="{size[1]}" SizeC="{samples}" SizeZ="1" SizeT="1" BigEndian="false" '
-        f'Interleaved="true"{physical}>'
-        f'<Channel ID="Channel:0:0" SamplesPerPixel="{samples}"/>'
-        '<TiffData IFD="0" PlaneCount="1"/></Pixels></Image></OME>'
+        f'xsi:schemaLocation="{space} {space}/ome.xsd" Creator="Histomend">{images}</OME>'
     )
     return utf8(xml)
+
+
+def _ome_image(
+    number: int,
+    name: str,
+    size: tuple[int, int],
+    kind: tuple[int, str],
+    physical: str,
+    directory: int,
+) -> str:
+    samples, dtype = kind
+    return (
+        f'<Image ID="Image:{number}" Name={quoteattr(display_name(name))}>'
+        f'<Pixels ID="Pixels:{number}" DimensionOrder="XYCZT" Type="{dtype}" SizeX="{size[0]}" '
+        f'SizeY="{size[1]}" SizeC="{samples}" SizeZ="1" SizeT="1" BigEndian="false" '
+        f'Interleaved="true"{physical}>'
+        f'<Channel ID="Channel:{number}:0" SamplesPerPixel="{samples}"/>'
+        f'<TiffData IFD="{directory}" PlaneCount="1"/></Pixels></Image>'
+    )

@@ -32,8 +32,11 @@ from histomend.image.tiff_open import open_tiff
 from histomend.slides.copying import open_slide_file
 from histomend.slides.tiff_levels import LevelPixels, check_places, pyramid_levels
 from histomend.slides.tiff_structure import TiffStructure
+from histomend.slides.tile_folders import folder_sha256, is_tile_folder, open_tile_folder
 
 _APERIO = "Aperio SVS"
+BESIDE = ("label", "macro")
+"""Images beside a slide that a new pyramid takes over; the macro image often shows the label."""
 
 
 class Reader(Protocol):
@@ -54,6 +57,9 @@ class Reader(Protocol):
 
     def read(self, region: Region, level: int = 0) -> Pixels:
         """Return (h, w, 3) of a region (x, y, w, h), in pixels of its level."""
+
+    def beside(self) -> dict[str, Pixels]:
+        """Return the images beside the slide, (H, W, 3) uint8: its label and macro image."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +126,14 @@ class Slide:
 
 
 def is_of_scanner(path: Path) -> bool:
-    """Tell whether a file is a slide in the format of a scanner.
+    """Tell whether a file is a slide in the format of a scanner, or a path one of a viewer.
 
     Raises
     ------
     UnreadableImageError, UnsupportedImageError
     """
+    if is_tile_folder(path):
+        return True
     kind = content_kind(path)
     return kind in SLIDE_SUFFIXES.values() or (kind == "TIFF" and slide_scanner(path) is not None)
 
@@ -198,20 +206,17 @@ def open_slide(
     UnreadableImageError, UnsupportedImageError, ImageSizeError, PixelSizeError,
     MissingDependencyError
     """
+    if is_tile_folder(path):
+        about, tiles = open_tile_folder(path)
+        about = _about(about, path, mpp, sha256 or folder_sha256(path))
+        yield Slide(about, False, "it is a folder of tiles", tiles)
+        return
     kind = content_kind(path)
     found = slide_scanner(path) if kind == "TIFF" else (kind, 0, 0)
     corner = (0, 0, MIN_SIDE, MIN_SIDE)
     size = found[1:] if found is not None and found[1] else None
     about = read_tiff(path, corner) if found is None else read_slide(path, found[0], corner, size)
-    notices = about.notices
-    if mpp is not None:
-        mpp = check_mpp(mpp, str(path))
-        if about.mpp is not None and abs(mpp / about.mpp - 1) > SAME_MPP:
-            notices += (f"{mpp:g} um/px was given and is used; the file says {about.mpp:g}",)
-        about = replace(about, mpp=mpp)
-    about = replace(
-        about, source=path, sha256=sha256 or file_sha256(path), region=None, notices=notices
-    )
+    about = _about(about, path, mpp, sha256 or file_sha256(path))
     if about.alpha is not None:
         raise UnsupportedImageError(f"{path}: the slide has transparency. Save it as RGB first.")
     why = "" if found is None or found[0] == _APERIO else f"{found[0]} files are not appended to"
@@ -228,6 +233,27 @@ def open_slide(
         return
     with _scanned(path, found[0]) as reader:
         yield Slide(about, False, why, reader)
+
+
+def _about(about: Image, path: Path, mpp: float | None, sha256: str) -> Image:
+    """Return what is known of a slide, with the pixel size that was given in its place."""
+    notices = about.notices
+    if mpp is not None:
+        mpp = check_mpp(mpp, str(path))
+        if about.mpp is not None and abs(mpp / about.mpp - 1) > SAME_MPP:
+            notices += (f"{mpp:g} um/px was given and is used; the file says {about.mpp:g}",)
+        about = replace(about, mpp=mpp)
+    return replace(about, source=path, sha256=sha256, region=None, notices=notices)
+
+
+def slide_sha256(path: Path) -> str:
+    """Return the hash of a slide: of its bytes, or of all files of a folder of tiles.
+
+    Raises
+    ------
+    UnreadableImageError
+    """
+    return folder_sha256(path) if is_tile_folder(path) else file_sha256(path)
 
 
 def _stored(path: Path, file: Any, about: Image) -> tuple[_StoredReader | None, str]:
@@ -264,6 +290,10 @@ class _StoredReader:
             pixels[~scanned] = np.iinfo(pixels.dtype).max
         return pixels
 
+    def beside(self) -> dict[str, Pixels]:
+        """Return nothing: what is edited in place keeps them as they are."""
+        return {}
+
 
 class _TiffReader:
     """Regions of a TIFF, through the reader of images."""
@@ -275,6 +305,10 @@ class _TiffReader:
     def read(self, region: Region, level: int = 0) -> Pixels:
         """Return (h, w, 3) of a region."""
         return read_tiff(self._path, region, least=1).pixels
+
+    def beside(self) -> dict[str, Pixels]:
+        """Return nothing: a TIFF that no scanner wrote does not name them."""
+        return {}
 
 
 class _ScannedReader:
@@ -307,6 +341,19 @@ class _ScannedReader:
         pixels = values[..., :3].copy()
         pixels[unscanned(values, self._frame)] = self._background
         return pixels
+
+    def beside(self) -> dict[str, Pixels]:
+        """Return the label and the macro image, where there are any."""
+        found = self._slide.associated_images
+        try:
+            return {
+                name: np.asarray(found[name].convert("RGB")) for name in BESIDE if name in found
+            }
+        except Exception as error:  # each library has its own tree of errors
+            raise UnreadableImageError(
+                f"{self._path}: its label or macro image cannot be decoded ({error}). Leave them "
+                "out: --no-label."
+            ) from error
 
 
 @contextmanager

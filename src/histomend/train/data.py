@@ -21,7 +21,7 @@ from accelerate import PartialState
 
 from histomend.damage.shapes import random_mask
 from histomend.diffusion.device import torch_device
-from histomend.errors import InputError, SettingError, TrainingError
+from histomend.errors import InputError, SettingError, TrainingError, display_name
 from histomend.image.regular_files import MOST_MANIFEST, check_regular_file, read_text
 from histomend.image.tile_reading import read_tile, tile_size
 from histomend.train.packed import packing
@@ -93,7 +93,9 @@ class Tiles:
         self.key = key
         packed = cache / f"tiles-{key}.npy"
         if not packed.exists():
-            _log.info("packing %d tiles of %s into %s", len(files), folder, packed)
+            _log.info(
+                "packing %d tiles of %s into %s", len(files), *map(display_name, (folder, packed))
+            )
             _pack(files, packed, grey)
         self.grey = grey
         self.pixels: np.ndarray = np.load(packed, mmap_mode="r")

@@ -16,7 +16,7 @@ from torch import Tensor
 from histomend.damage.shapes import random_mask
 from histomend.diffusion.device import has_fast_bf16, torch_device
 from histomend.diffusion.space import LatentSpace
-from histomend.errors import TrainingError
+from histomend.errors import TrainingError, display_name
 from histomend.models import VaeFacts
 from histomend.train.data import LIGHT_SHARE, Crops, Tiles, turned, vary_stain
 from histomend.train.options import ControlOptions, LatentArtifusionOptions
@@ -82,7 +82,9 @@ class Latents:
         packed = cache / f"latents-{tiles.key}-{facts.sha256[:12]}-{versions}{beside}.npy"
         if not packed.exists():
             count = len(tiles.pixels)
-            _log.info("encoding %d tiles in %d versions into %s", count, versions, packed)
+            _log.info(
+                "encoding %d tiles in %d versions into %s", count, versions, display_name(packed)
+            )
             _encode(tiles, space, facts, packed, versions, partner)
         self.cells: np.ndarray = np.load(packed, mmap_mode="r")
 

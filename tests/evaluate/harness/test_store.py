@@ -12,6 +12,7 @@ from histomend.evaluate.columns import MEASURES
 from histomend.evaluate.harness.cases import Case
 from histomend.evaluate.harness.datasets import DATASETS, VARIABLE, Data
 from histomend.evaluate.harness.experiment import Experiment
+from histomend.evaluate.harness.goals import between, first_of, not_under, report_goals
 from histomend.evaluate.harness.judges import Fields
 from histomend.evaluate.harness.opening import case_judge, open_judges
 from histomend.evaluate.harness.rows import FunctionRow, MethodRow, left_alone
@@ -146,9 +147,44 @@ def test_data_that_is_not_there_is_named_with_a_way_to_get_it(
     (tmp_path / "he_clean_val").mkdir()
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     assert Data().of("he_clean_val") == tmp_path / "he_clean_val"
-    assert not Data().has("opensrh")
+    assert not Data().has("srh")
     assert all(one.about and one.how.endswith((".", ")")) for one in DATASETS.values())
 
 
 def test_every_measure_has_a_version() -> None:
     assert all(measure.version >= 1 for measure in MEASURES.values())
+
+
+def test_goals_are_computed(tmp_path: Path) -> None:
+    cases = [case(k) for k in range(3)]
+    judges, _ = open_judges(["psnr"], Lines(tmp_path / "figures.jsonl"))
+    rows = [
+        FunctionRow("near", "ours", lambda c: np.maximum(c.truth, 62)),
+        left_alone("noisy", "other"),
+        FunctionRow("nearer", "other", lambda c: np.maximum(c.truth, 61)),
+    ]
+    block = Experiment(cases, rows, judges).run(Store(tmp_path))
+    psnr = {name: found["psnr"].value for name, found in block.found.items()}
+    aims = [
+        between("near", "psnr", 10, 90),
+        between("near", "psnr", 0, psnr["noisy"]),
+        first_of(["near"], ["noisy"], "psnr"),
+        first_of(["near"], ["noisy", "nearer"], "psnr"),
+        not_under("near", ["noisy", "nearer"], "psnr", 20),
+        not_under("noisy", ["near"], "psnr", 1),
+        between("near", "ssim", 0, 1),
+        between("nobody", "psnr", 0, 1),
+        first_of(["near"], [], "psnr"),
+    ]
+    (said,) = report_goals(aims, block)
+    # What cannot be told is left out.
+    assert [found.split(" (")[0] for found in said.split(": ", 1)[1].split("; ")] == [
+        "psnr of near 10 to 90: met",
+        f"psnr of near 0 to {psnr['noisy']:g}: missed",
+        "best psnr of all rows: met",
+        "best psnr of all rows: missed",
+        "psnr of near at most 20 under the best of the others: met",
+        "psnr of noisy at most 1 under the best of the others: missed",
+    ]
+    assert "against nearer" in said
+    assert report_goals([], block) == []

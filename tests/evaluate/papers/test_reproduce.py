@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,16 @@ from typer.testing import CliRunner
 from histomend.cli.app import app
 from histomend.errors import DeviceError, InputError, MissingDependencyError, SettingError
 from histomend.evaluate.harness.datasets import DATASETS, VARIABLE, Data, about_slides
-from histomend.evaluate.papers import NAMES, artifusion, chosen, costs, downstream, reproduce, rscd
+from histomend.evaluate.papers import (
+    NAMES,
+    artifusion,
+    chosen,
+    costs,
+    diagnosis,
+    downstream,
+    reproduce,
+    rscd,
+)
 from histomend.evaluate.papers import histo_diffusion_printed as histo
 from histomend.evaluate.papers.classifiers import (
     SMALL,
@@ -28,6 +38,7 @@ from histomend.evaluate.papers.setting import MADE_UP, SCALES, Setting, first_ti
 from histomend.evaluate.tables import Table
 from histomend.train import Noise2NoiseOptions
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PAPERS = Path(__file__).parents[4] / "shared" / "papers"
 PRINTED: dict[str, tuple[Printed, ...]] = {
     "artifusion": (artifusion.TABLE_1, costs.TABLE_2, downstream.TABLE_3),
@@ -89,7 +100,7 @@ def test_mcnemar_counts_what_only_one_has_right() -> None:
 
 def test_outcomes_need_a_sure_classifier() -> None:
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.55, 0.45]])
-    found = downstream.outcome(probabilities, np.array([0, 1, 0]), 0.6)
+    found = diagnosis.outcome(probabilities, np.array([0, 1, 0]), 0.6)
     assert found.tolist() == ["right", "wrong", "undecided"]
 
 
@@ -112,12 +123,18 @@ def test_the_scale_of_the_paper_says_what_it_lacks(
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     setting = Setting(SCALES["paper"], Data(), tmp_path)
-    with pytest.raises(InputError, match=r"opensrh: patches.*OpenSRH.*--scale small"):
+    with pytest.raises(InputError, match=r"Neither was published.*--scale small"):
         reproduce("rscd-table1", setting)
-    (tmp_path / "opensrh").mkdir()
+    with pytest.raises(InputError, match=r"tcga_prad: 200,000 tiles.*portal.*--scale small"):
+        reproduce("histo-diffusion-table2", setting)
+    (tmp_path / "tcga_prad").mkdir()
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    there = replace(setting, data=Data(tmp_path), tiles="tcga_prad")
     with pytest.raises(DeviceError, match="GPU"):
-        reproduce("rscd-table1", replace(setting, data=Data(tmp_path)))
+        reproduce("histo-diffusion-table2", there)
+    # With a GPU the paper's own tiles are what is trained and tested on.
+    assert there.dataset("he_clean_train") == tmp_path / "tcga_prad" / "train"
+    assert there.dataset("he_clean_val") == tmp_path / "tcga_prad" / "test"
     made_up = replace(setting, scale=SCALES["small"], data=Data(Path(MADE_UP)))
     with pytest.raises(InputError, match="--scale tiny alone"):
         reproduce("rscd-fig8", made_up)
@@ -269,3 +286,47 @@ def test_captions_say_of_which_slides_tiles_are(tmp_path: Path) -> None:
     assert about_slides(val, ["a.png"], train) == "1 slide of which no tile was trained on here"
     told = "2 slides, of which 1 are in the tiles that were trained on"
     assert about_slides(val, ["a.png", "b.png"], train) == told
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+def test_a_page_sorts_and_slides_in_a_browser(tmp_path: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    rows = (("b", "10.0 (9.0 to 11.0)"), ("a", "9.5 (9.0 to 10.0)"), ("c", "–"))
+    table = Table("caption", "cmd", ("", "PSNR ↑"), rows)
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    found = Reproduced("x", "A title", "why", (), (table,), (Picture("one", pixels, pixels),))
+    path = tmp_path / "x.html"
+    path.write_text(page(found), encoding="utf-8")
+    with sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        shown = browser.new_page()
+        errors: list[str] = []
+        shown.on("pageerror", lambda error: errors.append(str(error)))
+        asked: list[str] = []
+        shown.on("request", lambda request: asked.append(request.url.partition(":")[0]))
+        shown.goto(path.as_uri())
+        names = shown.locator("tbody th")
+        assert names.all_text_contents() == ["b", "a", "c"]
+        heading = shown.get_by_role("button", name="PSNR")
+        heading.click()
+        assert names.all_text_contents() == ["c", "a", "b"]
+        heading.click()
+        assert names.all_text_contents() == ["b", "a", "c"]
+        slider = shown.get_by_role("slider")
+        slider.fill("20")
+        assert "80%" in shown.locator(".over").evaluate("image => image.style.clipPath")
+        browser.close()
+    assert errors == []
+    assert set(asked) <= {"file", "data"}
+
+
+def test_what_is_outside_a_mask_stays_where_cyclegan_changes_it(tiny: Setting) -> None:
+    found = reproduce("artifusion-fig4", tiny)
+    ((kind, masked, calls, *changed),) = found.tables[0].rows
+    assert (kind, calls) == ("dark_spot", "3")
+    assert 0 < float(masked.rstrip("%")) < 10
+    assert float(changed[0]) > 5
+    assert changed[1:] == ["0.0", "0.0"]
+    (picture,) = found.pictures
+    # The artifact, CycleGAN, four steps, and both results.
+    assert picture.image.shape == (128, 8 * 128, 3)

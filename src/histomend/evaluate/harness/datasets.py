@@ -56,15 +56,18 @@ DATASETS: dict[str, Dataset] = {
     ),
     # What the papers took. They are asked for at the scale of the papers.
     "camelyon17_clean": Dataset(
-        "2,445 artifact-free tiles of 256×256 px of CAMELYON17, with manifest.csv",
+        "2,445 artifact-free tiles of 256×256 px of CAMELYON17 in train/, 462 in test/, each with "
+        "manifest.csv",
         "camelyon17.grand-challenge.org (CC0); ArtiFusion's authors name no list of tiles.",
     ),
-    "opensrh": Dataset(
-        "patches of stimulated Raman histology, two channels of 16 bits",
-        "OpenSRH (opensrh.mlins.org), after its form was signed.",
+    "srh": Dataset(
+        "4,500 patches of stimulated Raman histology that experts selected, and 2,135 nearly "
+        "registered pairs",
+        "Neither was published; OpenSRH (opensrh.mlins.org) holds other patches, without pairs.",
     ),
     "tcga_prad": Dataset(
-        "200,000 tiles of 512×512 px at 0.25 um of TCGA-PRAD, with manifest.csv",
+        "200,000 tiles of 512×512 px at 0.25 um of TCGA-PRAD in train/, 2,000 in test/, each with "
+        "manifest.csv",
         "portal.gdc.cancer.gov, then `histomend tiles`.",
     ),
 }

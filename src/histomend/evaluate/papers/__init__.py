@@ -5,7 +5,7 @@ Nothing heavy is imported before one is run: `NAMES` is what the command line li
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ class Name:
     data : tuple of str
         The data sets that it takes (`histomend.evaluate.harness.datasets`).
     paper : tuple of str
-        Those that it would take at the scale of the paper.
+        Those that it would take at the scale of the paper, first the one of tiles.
     """
 
     place: str
@@ -38,14 +38,14 @@ class Name:
     paper: tuple[str, ...] = ()
 
 
-_ATLAS, _SRH, _TCGA = ("camelyon17_clean",), ("opensrh",), ("tcga_prad",)
+_ATLAS, _SRH, _TCGA = ("camelyon17_clean",), ("srh",), ("tcga_prad",)
 NAMES: dict[str, Name] = {
     "artifusion-table1": Name(
         "artifusion:table1", "fidelity of restored artifacts, beside CycleGAN", paper=_ATLAS
     ),
-    "artifusion-table2": Name("costs:artifusion", "parameters, multiplications, seconds", data=()),
+    "artifusion-table2": Name("costs:table2", "parameters, multiplications, seconds", data=()),
     "artifusion-table3": Name(
-        "downstream:artifusion",
+        "downstream:table3",
         "tissue classified clean, damaged and restored",
         ("he_clean_train", "labelled_tissue"),
         (*_ATLAS, "labelled_tissue"),
@@ -72,7 +72,7 @@ NAMES: dict[str, Name] = {
     ),
     "rscd-fig6": Name("rscd_raters:fig6", "which restoration raters prefer", paper=_SRH),
     "rscd-fig7": Name(
-        "downstream:rscd",
+        "diagnosis:fig7",
         "classified right, wrong or not at all, before and after",
         ("labelled_tissue",),
         _SRH,
@@ -139,6 +139,7 @@ def reproduce(name: str, setting: Setting) -> Reproduced:
     (name,) = chosen([name])
     known = NAMES[name]
     setting.check(name, known.paper)
+    setting = replace(setting, tiles=known.paper[0] if known.paper else "")
     for dataset in known.data:
         setting.dataset(dataset)
     module, _, function = known.place.partition(":")

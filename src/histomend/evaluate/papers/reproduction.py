@@ -24,9 +24,9 @@ INTERVALS = (
     "of processor time, one image at a time."
 )
 TESTS = (
-    "Mean difference to {reference} with its 95 % interval; of ratios (→ 1) that of their distance "
-    "|ln| to 1. r: matched-pairs rank-biserial correlation (1 or −1: so in every tile). p: "
-    "Wilcoxon signed-rank over tiles, corrected over the rows of a column (Holm)."
+    "Mean difference to “{reference}” with its 95 % interval; of ratios (→ 1) that of their "
+    "distance |ln| to 1. r: matched-pairs rank-biserial correlation (1 or −1: so in every tile). "
+    "p: Wilcoxon signed-rank over tiles, corrected over the rows of a column (Holm)."
 )
 NOTHING = (
     "**Scale `tiny`: figures say that the command runs, and nothing of any method.** Networks had "
@@ -173,7 +173,7 @@ def against_each(
     if least > 0.05:
         notes.append(f"With so few tiles for so many rows no p can be under {least:.2f}.")
     return Table(
-        f"**Every row against {reference}**, on the same images.",
+        f"**Every row against “{reference}”**, on the same images.",
         line,
         ("", *(c.header for c in columns)),
         rows,
@@ -205,6 +205,13 @@ def losses(
             told = " to ".join(values)
             said.append(f"{column.name}: {one} is behind {other} ({told}).")
     return said
+
+
+def standings(
+    block: Block, ours: Sequence[str], others: Sequence[str], keys: Collection[str] | None = None
+) -> list[str]:
+    """Say where the best of our rows is first, and where it is best or behind."""
+    return block.standings("Ours", ours, {"the others": others}, keys)
 
 
 def pictures_of(block: Block, row: str, key: str) -> tuple[Picture, ...]:

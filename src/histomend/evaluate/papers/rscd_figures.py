@@ -98,7 +98,7 @@ def fig3(setting: Setting) -> Reproduced:
         f"restored by t ancestral steps. The calibrator tells t = {min(told):.0f} to "
         f"{max(told):.0f} of them.",
         line,
-        ["Seconds are not taken here.", *missing, INTERVALS],
+        [*missing, INTERVALS],
     )
     each = against_each(block, "from 1 of the calibrated t", line, ["psnr", "ssim"])
     best = max((n for n in block.found if n != "not restored"), key=_psnr(block.found))

@@ -25,6 +25,9 @@ from histomend.train import TrainingOptions, train
 
 MADE_UP = "made-up"
 """In place of a folder of data: tissue that is drawn, for the scale `tiny` alone."""
+SRH = "srh"
+_PART = {"he_clean_train": "train", "he_clean_val": "test"}
+"""Of the papers' own tiles."""
 _log = logging.getLogger(__name__)
 
 
@@ -81,6 +84,8 @@ class Setting:
     device : str
     places : mapping of str to str
         Weights of measures, by their names in `histomend.evaluate.columns.MEASURES`.
+    tiles : str
+        At the scale of the paper the data set that stands for the tiles to train and to test on.
     tell : function of a line of text
         Told what is being done.
     """
@@ -90,6 +95,7 @@ class Setting:
     cache: Path
     device: str = "cpu"
     places: Mapping[str, str] = field(default_factory=dict)
+    tiles: str = ""
     tell: Callable[[str], None] = _log.info
 
     @property
@@ -124,6 +130,11 @@ class Setting:
             )
         if self.scale.name != "paper":
             return
+        if SRH in wanted:
+            raise InputError(
+                f"{name} cannot be run at the scale of the paper by anyone but its authors: it "
+                f"needs {DATASETS[SRH].about}. {DATASETS[SRH].how} --scale small runs on H&E."
+            )
         missing = [dataset for dataset in wanted if not self.data.has(dataset)]
         if missing:
             told = " ".join(
@@ -150,6 +161,8 @@ class Setting:
         """
         if self.made_up:
             return make_data(self.cache / MADE_UP) / name
+        if self.scale.name == "paper" and self.tiles and name in _PART:
+            return self.data.of(self.tiles) / _PART[name]
         return self.data.of(name)
 
     def training_tiles(self, name: str = "he_clean_train") -> Path:
