@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import tifffile
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
@@ -280,6 +281,34 @@ def test_a_whole_slide_is_worked_on_as_its_command_does(small_slide: Path, task:
     ran = CliRunner().invoke(program, words)
     assert ran.exit_code == 0, ran.output
     assert Path(words[-1]).read_bytes() == Path(made.output).read_bytes()
+
+
+def test_a_pyramid_that_no_scanner_wrote_is_restored_as_its_command_does(
+    tmp_path: Path, tissue: np.ndarray, untrained: Path
+) -> None:
+    """It is looked at as an image, and restored as a slide, whose tiles stay as they are."""
+    path = tmp_path / "pyramid.tif"
+    with tifffile.TiffWriter(path) as file:
+        for step in (1, 2):
+            values = np.ascontiguousarray(tissue[::step, ::step])
+            kind = {"subfiletype": 1} if step > 1 else {}
+            file.write(values, tile=(128, 128), photometric="rgb", metadata=None, **kind)
+    bench = Bench(Desk([path]), tmp_path / "out", {"untrained": untrained}, "cpu")
+    wish = {
+        "task": "restore", "item": 0, "drawing": [POLYGON], "options": {**QUICK, "mpp": 0.5},
+    }  # fmt: skip
+    made = bench.ask(Wish.model_validate(wish))
+    assert made.whole
+    bench.carry_out(made, lambda done, of: None)
+    output = Path(made.output)
+    words = shlex.split(made.command)[1:]
+    words[-1] = str(tmp_path / "again.tif")
+    ran = CliRunner().invoke(program, words)
+    assert ran.exit_code == 0, ran.output
+    assert Path(words[-1]).read_bytes() == output.read_bytes()
+    newest = bench.desk.about(bench.desk.item(0))["versions"][-1]
+    assert newest["changes"][0]["box"] == [20, 30, 40, 40]
+    assert bench.plan(Wish(task="denoise", item=0))[0].whole is False
 
 
 def test_what_cannot_be_asked_of_a_whole_slide_is_said(slide: Path, bench: Bench) -> None:
