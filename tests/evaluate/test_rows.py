@@ -115,7 +115,7 @@ def test_the_table_script_writes_its_sections(
     assert text.startswith("# Results\n\nBy hand.\n")
     for section in ("fidelity", "as-printed", "texture", "realism"):
         assert f"<!-- begin {section} -->" in text
-    assert "96×96 crops of clean tissue from 2 slides" in text
+    assert "96×96 crops of clean tissue of 2 slides" in text
     assert text.count("| Telea (5) |") == 4
     for row in ("CycleGAN (#2) (5)", "CycleGAN (#2), in the mask (5)"):
         assert text.count(f"| {row} |") == 4

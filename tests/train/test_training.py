@@ -285,7 +285,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(
     with pytest.raises(TrainingError, match=r"at step 1\. The last good state"):
         run(data, out, steps=3, resume=True)
     assert all(bool(tensor.isfinite().all()) for tensor in state(out).values())
-    with pytest.raises(TrainingError, match=r"at step 0\. No state was saved before"):
+    with pytest.raises(TrainingError, match=r"at step 0\. No state was kept before"):
         run(data, tmp_path / "another", steps=1)
 
 
