@@ -46,7 +46,7 @@ def tile_coverage(pixels: np.ndarray, preset: str, seed: int) -> tuple[float, fl
         return np.asarray(image.pixels)
 
     places = choose(damaged, mask, TRIALS, rng)
-    found = intervals(damaged, run(damaged, mask, places, restore, tuple(range(SEEDS))))
+    found = intervals(damaged, mask, run(damaged, mask, places, restore, tuple(range(SEEDS))))
     held = np.abs(luma(pixels) - found.middle)[mask] <= found.half_width[mask]
     return float(held.mean()), float(2 * found.half_width[mask].mean()), found.trials
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import tifffile
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -281,6 +282,14 @@ def test_files_that_are_no_masks(tmp_path):
     write_mask(path, np.random.default_rng(0).random((90, 120)) < 0.5, force=True)
     path.write_bytes(path.read_bytes()[:-300])
     refused("truncated", read_mask, path, (90, 120), kind=UnreadableImageError)
+
+
+def test_a_mask_whose_pixels_would_lie_beyond_its_file_asks_for_no_memory(tmp_path):
+    path = tmp_path / "m.tif"
+    tifffile.imwrite(path, blob().astype(np.uint8) * 255, compression="zlib")
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages.first.tags["StripByteCounts"].overwrite(4_000_000_000)
+    refused("truncated.*4,000,", read_mask, path, (90, 120), kind=UnreadableImageError)
 
 
 def test_masks_that_cannot_be_written(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import tifffile
 
 from histomend.errors import UnreadableImageError, UnsupportedImageError, ValueRangeError
 from histomend.image import read_image, write_image
-from histomend.image.pixels import length_um, ome_mpp
+from histomend.image.pixels import is_grey, length_um, ome_mpp
 from histomend.image.stack_files import read_stack, write_stack
 from histomend.image.stacks import GREY_NOTICE, as_stack
 from histomend.image.tile_reading import read_tile
@@ -60,6 +60,14 @@ def test_notices_of_a_grey_field_do_not_contradict_each_other(tmp_path):
         "the transparency (alpha) is kept as it is",
         GREY_NOTICE,
     )
+
+
+def test_infinite_values_are_compared_without_a_warning():
+    values = np.ones((64, 64, 3), np.float32)
+    values[5, 5] = np.inf
+    assert is_grey(values)
+    values[9, 9, 1] = np.inf
+    assert not is_grey(values)
 
 
 def test_equal_colours_go_back_as_colours(tmp_path):

@@ -55,18 +55,19 @@ def optical_density(pixels: np.ndarray) -> np.ndarray:
     return density
 
 
-def haematoxylin(density: np.ndarray) -> np.ndarray:
+def stain_amounts(density: np.ndarray) -> np.ndarray:
     """Separate the haematoxylin from the eosin.
 
     Parameters
     ----------
-    density : (H, W, 3) float
+    density : (..., 3) float
         Absorbance, see :func:`optical_density`.
 
     Returns
     -------
-    (H, W) float64
-        Amount of haematoxylin, 0 on glass, about 0.3 to 1.5 in nuclei.
+    (..., 2) float64
+        Amounts of haematoxylin, about 0.3 to 1.5 in nuclei, and of eosin; about 0 on glass, and
+        below it for what neither stain explains.
 
     Notes
     -----
@@ -76,8 +77,13 @@ def haematoxylin(density: np.ndarray) -> np.ndarray:
     stains /= np.linalg.norm(stains, axis=1, keepdims=True)
     residual = np.cross(stains[0], stains[1])
     basis = np.vstack([stains, residual / np.linalg.norm(residual)])
-    amounts = density @ np.linalg.inv(basis)
-    amount: np.ndarray = np.maximum(amounts[..., 0], 0.0)
+    amounts: np.ndarray = (density @ np.linalg.inv(basis))[..., :2]
+    return amounts
+
+
+def haematoxylin(density: np.ndarray) -> np.ndarray:
+    """Return the amount of haematoxylin, 0 or more, (H, W) float64; see :func:`stain_amounts`."""
+    amount: np.ndarray = np.maximum(stain_amounts(density)[..., 0], 0.0)
     return amount
 
 

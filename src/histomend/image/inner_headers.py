@@ -6,6 +6,7 @@ Decoders believe the header of what they decode: a tile of 64 px a side may hold
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable
 from typing import Any
@@ -39,6 +40,31 @@ def check_storage(page: Any, where: str) -> None:
         raise UnsupportedImageError(
             f"{where}: TIFF compressed as {_name(page.compression)} is not read. Save it with "
             "deflate, LZW, JPEG or without compression."
+        )
+
+
+def check_complete(page: Any, where: str) -> None:
+    """Refuse a page whose tiles or strips do not lie in the file as a whole.
+
+    Before it is decoded: what a header tells of them is asked of the machine as memory.
+
+    Raises
+    ------
+    UnreadableImageError
+    """
+    size = page.parent.filehandle.size
+    ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)]
+    rows, columns = chunk_shape(page)
+    needed = math.ceil(int(page.imagelength) / rows) * math.ceil(int(page.imagewidth) / columns)
+    if len(ends) < needed:
+        raise UnreadableImageError(
+            f"{where}: the TIFF is damaged: its header tells of {needed:,} tiles or strips and "
+            f"lists {len(ends):,}. Copy or export the file again."
+        )
+    if max(ends) > size:
+        raise UnreadableImageError(
+            f"{where}: the TIFF is truncated: its pixels need {max(ends):,} bytes and "
+            f"the file has {size:,}. Copy or export the file again."
         )
 
 

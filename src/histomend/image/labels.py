@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 
 from histomend.errors import UnreadableImageError, UnsupportedImageError
-from histomend.image.inner_headers import check_frames, check_storage
+from histomend.image.inner_headers import check_complete, check_frames, check_storage
 from histomend.image.pixels import Pixels, check_size
 from histomend.image.rasters import open_picture
 from histomend.image.reading import content_kind
@@ -97,6 +97,7 @@ def _tiff(path: Path, check: Callable[[int, int], None]) -> Marks:
                 "Export it again."
             )
         check_storage(page, str(path))
+        check_complete(page, str(path))
         check_frames(page, str(path))
         values = page.asarray()
         if samples > 1 and int(page.planarconfig) == 2:

@@ -232,7 +232,10 @@ def is_grey(values: Pixels, tolerance: int = 0) -> bool:
     flat = values.reshape(-1, *values.shape[-2:])
     for start, stop in bands(flat.shape[0], flat[:1].size):
         part = flat[start:stop]
-        if (part.max(axis=2) - part.min(axis=2)).max(initial=0) > tolerance:
+        # Of a float image all channels may be infinite: they are equal then.
+        with np.errstate(invalid="ignore"):
+            apart = part.max(axis=2) - part.min(axis=2)
+        if (apart > tolerance).any():
             return False
     return True
 

@@ -9,8 +9,13 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from histomend.errors import UnreadableImageError, UnsupportedImageError, ValueRangeError
-from histomend.image.inner_headers import check_frames, check_storage, chunk_shape
+from histomend.errors import UnsupportedImageError, ValueRangeError
+from histomend.image.inner_headers import (
+    check_complete,
+    check_frames,
+    check_storage,
+    chunk_shape,
+)
 from histomend.image.pixels import (
     MIN_SIDE,
     Frame,
@@ -95,7 +100,7 @@ def _read(
     notices = _check_single(file, layout, where)
     _check_kind(page, where)
     check_storage(page, where)
-    _check_complete(file, page, where)
+    check_complete(page, where)
     values = _decode(page, region, where)
     turned = page.tags.valueof(274)
     orientation = turned if isinstance(turned, int) and 1 <= turned <= 8 else 1
@@ -170,23 +175,6 @@ def _check_kind(page: Any, where: str) -> None:
         raise ValueRangeError(
             f"{where}: {sorted(bits)} bits of type {page.dtype} per sample; only 8 and 16 bit "
             "unsigned values have a known range. Save the image as 8 or 16 bit RGB."
-        )
-
-
-def _check_complete(file: tifffile.TiffFile, page: Any, where: str) -> None:
-    size = file.filehandle.size
-    ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)]
-    rows, columns = chunk_shape(page)
-    needed = math.ceil(int(page.imagelength) / rows) * math.ceil(int(page.imagewidth) / columns)
-    if len(ends) < needed:
-        raise UnreadableImageError(
-            f"{where}: the TIFF is damaged: its header tells of {needed:,} tiles or strips and "
-            f"lists {len(ends):,}. Copy or export the file again."
-        )
-    if max(ends) > size:
-        raise UnreadableImageError(
-            f"{where}: the TIFF is truncated: its pixels need {max(ends):,} bytes and "
-            f"the file has {size:,}. Copy or export the file again."
         )
 
 

@@ -72,7 +72,7 @@ def test_intervals_are_as_wide_as_the_trials_were_wrong() -> None:
         part[0] += 10
         part[1] -= 10
         drawn[:, y : y + 20, x : x + 30] = part.clip(0, 255)
-    found = intervals(truth, trials_of(truth, drawn, places))
+    found = intervals(truth, hole((200, 200), 170, 170), trials_of(truth, drawn, places))
     assert found.trials == 12
     assert found.coverage == pytest.approx(0.99, abs=0.01)
     # The mean of the seeds is the truth, so nothing need be added to it.
@@ -82,8 +82,9 @@ def test_intervals_are_as_wide_as_the_trials_were_wrong() -> None:
 
 def test_too_few_trials_promise_nothing() -> None:
     truth = np.full((100, 100, 3), 120, np.uint8)
-    found = intervals(truth, trials_of(truth, np.stack([truth, truth]), [(5, 5), (50, 50)]))
-    told = checks.width(found, truth, hole((100, 100), 70, 5))
+    mask = hole((100, 100), 70, 5)
+    found = intervals(truth, mask, trials_of(truth, np.stack([truth, truth]), [(5, 5), (50, 50)]))
+    told = checks.width(found, truth, mask)
     assert told.verdict == "unknown"
     assert "room for 2 trials" in told.said
     assert told.as_json()["values"]["coverage_of_trials"] == 1.0

@@ -21,7 +21,7 @@ from histomend.image import Image
 from histomend.image.depth import eight_bit
 from histomend.image.stacks import Stack
 from histomend.jobs.companions import record_of
-from histomend.ledger import Record, ledger_mask, read_described, undo, verify
+from histomend.ledger import Record, Verification, ledger_mask, read_described, undo, verify
 
 SEEDS, TRIALS = 4, 12
 USUAL_MPP = 0.5
@@ -149,16 +149,12 @@ def _restoration(
     image = read_described(record, path)
     if isinstance(image, Stack):
         raise LedgerError(f"{path}: its record is of a stack, which no restoration is.")
-    checked = verify(record, image)
-    outside = Finding(
+    outside = _proven(
+        verify(record, image),
         "outside the mask",
-        "fine" if checked.ok else "look",
-        "nothing was changed outside the mask, as the record proves"
-        if checked.ok
-        else "; ".join(check.message for check in checked.checks if not check.ok),
-        {},
+        "nothing was changed outside the mask, as the record proves",
     )
-    if not checked.ok:
+    if outside.verdict != "fine":
         return Audit(path, record.task, record.method, (outside,))
     truth, mask = undo(record, image), ledger_mask(record)
     mpp = record.source.mpp or USUAL_MPP
@@ -177,7 +173,7 @@ def _restoration(
     places = choose(before, mask, trials, rng)
     others = tuple(record.seed + 1 + number for number in range(seeds))
     tried = run(before, mask, places, restore, others)
-    found = intervals(before, tried)
+    found = intervals(before, mask, tried)
     shares = None
     if record.provenance is not None:
         shares = Provenance.read(record.provenance, mask.shape).shares()
@@ -201,16 +197,12 @@ def _restoration(
 
 def _whole(path: Path, record: Record, again: _Again, source: Path, tick: Tick | None) -> Audit:
     result, before = read_described(record, path), read_described(record, source, source=True)
-    checked = verify(record, result, before)
-    proof = Finding(
+    proof = _proven(
+        verify(record, result, before),
         "record",
-        "fine" if checked.ok else "look",
-        "the image and its source are those that the record describes"
-        if checked.ok
-        else "; ".join(check.message for check in checked.checks if not check.ok),
-        {},
+        "the image and its source are those that the record describes",
     )
-    if not checked.ok:
+    if proof.verdict != "fine":
         return Audit(path, record.task, record.method, (proof,))
     found = [proof]
     pairs = list(zip(_planes(before), _planes(result), strict=True))
@@ -229,6 +221,14 @@ def _whole(path: Path, record: Record, again: _Again, source: Path, tick: Tick |
     if tick is not None:
         tick(1, 1)
     return Audit(path, record.task, record.method, tuple(found))
+
+
+def _proven(checked: Verification, name: str, said: str) -> Finding:
+    """Return what `verify` found as a finding; `said` where all holds."""
+    if checked.ok:
+        return Finding(name, "fine", said, {})
+    wrong = "; ".join(check.message for check in checked.checks if not check.ok)
+    return Finding(name, "look", wrong, {})
 
 
 def _denoised_again(result: Image | Stack, again: _Again) -> Image | Stack:

@@ -13,13 +13,7 @@ from histomend.evaluate.audit.findings import Finding, percent
 from histomend.evaluate.audit.intervals import Intervals, luma
 from histomend.evaluate.audit.trials import Pixels, Trials
 from histomend.evaluate.instances import lost_and_gained
-from histomend.evaluate.nuclei import (
-    EOSIN,
-    HAEMATOXYLIN,
-    nuclei_in,
-    optical_density,
-    segment_nuclei,
-)
+from histomend.evaluate.nuclei import nuclei_in, optical_density, segment_nuclei, stain_amounts
 
 Mask = npt.NDArray[np.bool_]
 
@@ -33,8 +27,6 @@ RING_PX = 24
 TOO_WIDE = 0.75
 # Of the nuclei of a result, so many should be there with most other seeds.
 STEADY = 0.8
-# What lies outside the range of the trials by this factor is worth a look.
-BEYOND = 1.0
 
 
 def origin(shares: dict[str, int] | None, masked: int) -> Finding:
@@ -220,7 +212,7 @@ def _against(name: str, said: str, own: float, usual: Sequence[float]) -> Findin
         return Finding(name, "unknown", f"{told}; too few sound places to compare with", values)
     most = max(usual)
     values |= {"usual_median": float(np.median(usual)), "usual_most": most}
-    if own > BEYOND * most:
+    if own > most:
         return Finding(name, "look", f"{told}, in sound tissue by {most:.3g} at most", values)
     return Finding(name, "fine", f"{told}, in sound tissue by up to {most:.3g}", values)
 
@@ -230,14 +222,10 @@ def _stain_step(pixels: Pixels, inside: Mask, hidden: Mask) -> float:
     ring = _ring(inside, hidden)
     if not ring.any():
         return math.nan
-    stains = np.array([HAEMATOXYLIN, EOSIN])
-    stains /= np.linalg.norm(stains, axis=1, keepdims=True)
-    residual = np.cross(stains[0], stains[1])
-    basis = np.linalg.inv(np.vstack([stains, residual / np.linalg.norm(residual)]))
-    amounts = [
-        (optical_density(pixels[where][None])[0] @ basis).mean(0) for where in (inside, ring)
-    ]
-    return float(np.abs(amounts[0][:2] - amounts[1][:2]).max())
+    here, there = (
+        stain_amounts(optical_density(pixels[where][None])).mean((0, 1)) for where in (inside, ring)
+    )
+    return float(np.abs(here - there).max())
 
 
 def _contrast_step(pixels: Pixels, inside: Mask, hidden: Mask) -> float:

@@ -25,8 +25,10 @@ Mask = npt.NDArray[np.bool_]
 LEVEL = 0.9
 # Standard deviations of a few seeds are rough: they are averaged over so many pixels.
 SMOOTH_PX = 4.0
-# A spread is never taken for less than this share of the range: two grey levels.
-LEAST_SPREAD = 2 / 255
+# Seeds that agree by chance have no spread, and are no better for it: this share of how much sound
+# tissue varies is added, and two grey levels at least. Without it one wrong place that all seeds
+# agree on makes all intervals as wide as the range.
+ADDED_SHARE, LEAST_ADDED = 0.5, 2 / 255
 
 
 @dataclass(frozen=True)
@@ -55,20 +57,26 @@ class Intervals:
     level: float = LEVEL
 
 
-def intervals(truth: npt.NDArray[np.uint8], trials: Trials, *, level: float = LEVEL) -> Intervals:
+def intervals(
+    truth: npt.NDArray[np.uint8], mask: Mask, trials: Trials, *, level: float = LEVEL
+) -> Intervals:
     """Return intervals that hold for a share `level` of the pixels, trials being what tells.
 
     Parameters
     ----------
     truth : (H, W, 3) uint8
         The image before it was restored: the truth in all trials.
+    mask : (H, W) bool
+        What was damaged, of which the truth is not known.
     trials : Trials
         Restored with at least two seeds.
     level : float in (0, 1)
     """
     lumas = np.stack([luma(drawn) for drawn in trials.drawn])
-    middle, spread = lumas.mean(0), _smooth(lumas.std(0, ddof=1)) + np.float32(LEAST_SPREAD)
     known = luma(truth)
+    low, high = np.quantile(known[~mask], [0.25, 0.75])
+    added = np.float32(max(ADDED_SHARE * (high - low), LEAST_ADDED))
+    middle, spread = lumas.mean(0), _smooth(lumas.std(0, ddof=1)) + added
     scores = []
     for number, (_, shape) in enumerate(trials.masks):
         here = trials.place(number)
