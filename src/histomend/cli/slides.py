@@ -107,6 +107,7 @@ class WholeSlides:
         from histomend.jobs.slide_run import check_free
 
         if files.dry_run:
+            check_free(output.image, force=files.force, new_folder=True)
             return self._worked(output, run, files, display, engine)
         with kept_if_filled(output.image.parent):
             check_free(output.image, force=files.force)
@@ -121,7 +122,7 @@ class WholeSlides:
         engine: RayEngine | None,
     ) -> dict[str, Any]:
         from histomend.jobs.slide_fields import execute_slide_field
-        from histomend.jobs.slide_run import execute_slide
+        from histomend.jobs.slide_run import check_disk, execute_slide
         from histomend.methods.slides import decide_slide, decide_slide_field
 
         paths = output.source, output.image
@@ -133,6 +134,7 @@ class WholeSlides:
             work = partial(execute_slide_field, field, engine=engine)
         if files.dry_run:
             described = job.describe() if self.task == "restore" else field.describe()
+            check_disk(output.image.parent, described["disk_bytes"])
             return {"output": str(output.image), **described}
         # Of slides that are worked on side by side it is told how many are done.
         alone = engine is None or display.files == 1

@@ -92,7 +92,7 @@ def execute_slide(
     ):
         if journal.finished and target.exists():
             return already_done(target, journal)
-        _check_disk(job)
+        check_disk(target.parent, job.disk_bytes())
         if job.found is not None:
             _write_found(job.found, target, journal.folder)
         account = SlideAccount(job.source, job.size)
@@ -123,17 +123,22 @@ def execute_slide(
     return SlideResult(target, record)
 
 
-def check_free(target: Path, *, force: bool) -> None:
+def check_free(target: Path, *, force: bool, new_folder: bool = False) -> None:
     """Fail if there is an output already that the job may not replace.
 
     What an earlier run of the same job wrote before it was killed may be replaced.
+
+    Parameters
+    ----------
+    new_folder : bool
+        The folder will be made if it is not there.
 
     Raises
     ------
     OutputError
     """
     if not (target.exists() and begun_writing(journal_of(target))):
-        check_target(target, force=force)
+        check_target(target, force=force, new_folder=new_folder)
 
 
 def already_done(target: Path, journal: Journal) -> SlideResult:
@@ -160,9 +165,15 @@ def _write_found(data: bytes, target: Path, through: Path) -> None:
     write_atomically(found_beside(target), write, through=through)
 
 
-def _check_disk(job: SlideJob) -> None:
-    folder = job.writing.target.parent
-    free, needed = shutil.disk_usage(folder).free, job.disk_bytes()
+def check_disk(folder: Path, needed: int) -> None:
+    """Fail if a folder, which may not be there yet, has no room for so many bytes.
+
+    Raises
+    ------
+    OutputError
+    """
+    there = next((place for place in (folder, *folder.parents) if place.is_dir()), folder)
+    free = shutil.disk_usage(there).free
     if free < needed:
         raise OutputError(
             f"{folder}: {needed / 1e9:.1f} GB are needed there, and {free / 1e9:.1f} GB are free. "
