@@ -21,15 +21,15 @@ from camera_fields import CameraField
 _OPTIONS = ("--channels", "1", "--arch", "fine", "--optimiser", "muon", "--lr", "1e-3")
 
 
-def trained_on(fields: Sequence[CameraField], folder: Path, minutes: float) -> histomend.Model:
+def trained_on(fields: Sequence[CameraField], folder: Path, steps: int) -> histomend.Model:
     """Train Neighbor2Neighbor on noisy fields, each cut into four; or load what was trained.
 
     Parameters
     ----------
     folder : Path
         Where the fields and the run are kept.
-    minutes : float
-        Of one thread.
+    steps : int
+        Each of eight crops of 128 px.
     """
     model = folder / "run" / "model"
     if not model.is_dir():
@@ -45,7 +45,7 @@ def trained_on(fields: Sequence[CameraField], folder: Path, minutes: float) -> h
                 rows.writerow((name, field.group))
         command = [sys.executable, "-m", "histomend", "train", "noise2noise", "--noisy"]
         command += ["--data", str(tiles), "-o", str(folder / "run"), "--cooldown", "0.5"]
-        subprocess.run([*command, "--minutes", str(minutes), *_OPTIONS], check=True)
+        subprocess.run([*command, "--steps", str(steps), *_OPTIONS], check=True)
     return histomend.load_model(str(model), "cpu")
 
 

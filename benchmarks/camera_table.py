@@ -158,15 +158,15 @@ def _self_trained(
     chosen: argparse.Namespace, key: str, fields: Sequence[CameraField]
 ) -> dict[str, Restores]:
     """Return the row of a network that learned from the noisy fields of a table alone."""
-    if not chosen.self_minutes:
+    if not chosen.self_steps:
         return {}
-    folder = chosen.store.parent / f"camera-self-{chosen.self_minutes:g}" / key
-    model = trained_on(fields, folder, chosen.self_minutes)
+    folder = chosen.store.parent / f"camera-self-{chosen.self_steps}" / key
+    model = trained_on(fields, folder, chosen.self_steps)
 
     def restore(field: CameraField) -> tuple[list[np.ndarray], float]:
         return [restored(field, model)], 1.0
 
-    what = f"Neighbor2Neighbor, {chosen.self_minutes:g} min on these noisy fields alone"
+    what = f"Neighbor2Neighbor, {chosen.self_steps} steps on these noisy fields alone"
     return {what: restore}
 
 
@@ -230,7 +230,7 @@ def _options() -> argparse.Namespace:
     add("--model", default="rscd-fluo", help="RSCD for one channel, a name or a folder")
     add("--presets", nargs="+", default=["fast", "paper"])
     add("--sets", nargs="*", default=[], help="camera-real, camera-real-whole, camera-8 ...")
-    add("--self-minutes", type=float, default=0, help="train Neighbor2Neighbor on each set")
+    add("--self-steps", type=int, default=0, help="train Neighbor2Neighbor on each set")
     add("--data", type=Path, default=Path("../shared/data"), help="clean images")
     add("--real", type=Path, default=Path("../shared/data/microscopy_noisy"))
     add("--store", type=Path, default=Path("runs/camera-figures.jsonl"))
