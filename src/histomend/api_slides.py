@@ -19,7 +19,7 @@ from histomend.masks.artifact_classes import chosen_classes
 from histomend.methods import MAX_SHARE
 from histomend.methods.loading import ModelLike
 from histomend.methods.slides import decide_slide, decide_slide_field
-from histomend.methods.where import LEARNED
+from histomend.methods.where import LEARNED, MaskLike
 from histomend.models.detector import Detector
 from histomend.slides.whole import open_slide
 
@@ -27,7 +27,7 @@ from histomend.slides.whole import open_slide
 def restore_slide(
     slide: str | Path,
     output: str | Path,
-    mask: str | Path | None = None,
+    mask: MaskLike | None = None,
     *,
     mask_classes: Sequence[str] | None = None,
     detect: bool = False,
@@ -62,9 +62,9 @@ def restore_slide(
     output : Path
         A .tif or .svs. To slides that are TIFF files new tiles are appended, so that all others
         stay byte for byte and `undo` needs nothing else; of others a new pyramid is made.
-    mask : Path, optional
+    mask : Path, (H, W) array or PIL.Image.Image, optional
         GeoJSON in pixels of the slide as QuPath exports it, or a picture of the slide's size;
-        masks of GrandQC and HistoQC may be smaller.
+        masks of GrandQC and HistoQC may be smaller. An array or image has the slide's size.
     detect : bool
         Find the artifacts, in place of a mask (`detect_slide`); what was found is written beside
         the output, NAME.mask.geojson.

@@ -9,11 +9,14 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import tifffile
 
 from histomend.errors import ImageSizeError, UnreadableImageError, UnsupportedImageError
 from histomend.image import read_image
+from histomend.image.inner_headers import jpeg_least_bytes
+from histomend.image.rasters import open_picture
 from histomend.image.stack_files import read_stack
 
 MEGABYTES = 300
@@ -281,3 +284,29 @@ def test_the_size_of_a_stack_is_that_of_all_its_planes(tmp_path):
     path.write_bytes(shared_strip())
     with pytest.raises(ImageSizeError, match="12 planes of 20000 x 20000 px"):
         read_stack(path)
+
+
+def jpeg(size=(64, 64), values=colours, **options):
+    out = io.BytesIO()
+    PIL.Image.fromarray(values(64)).resize(size).save(out, "JPEG", **options)
+    return out.getvalue()
+
+
+def test_a_jpeg_that_is_too_short_for_its_size_is_not_filled_up(tmp_path):
+    """The decoder would make up the rest in grey, and take as much memory as that is."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(patched(jpeg(), b"\xff\xc0", 5, ">HH", 8_000, 30_000))
+    with pytest.raises(UnreadableImageError, match=r"truncated.*takes 1,406,250 bytes"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+def test_a_jpeg_of_one_colour_is_as_short_as_it_gets_and_read(tmp_path, mode, options):
+    path = tmp_path / "a.jpg"
+    flat = PIL.Image.new(mode, (2000, 1900), 128 if mode == "L" else (128,) * 3)
+    flat.save(path, "JPEG", optimize=True, quality=1, **options)
+    least = jpeg_least_bytes(path.read_bytes())
+    assert 2000 * 1900 / 64 / 8 <= least <= path.stat().st_size
+    with open_picture(path, "JPEG") as picture:
+        assert picture.size == (2000, 1900)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import cv2
@@ -22,7 +24,8 @@ from histomend.exemplar.candidates import (
 from histomend.exemplar.compose import compose
 from histomend.exemplar.holes import holes, seams, within
 from histomend.exemplar.layers import chosen_pieces
-from histomend.exemplar.provenance import COPIED, Part, Provenance, undrawn
+from histomend.exemplar.provenance import Part, Provenance, undrawn
+from histomend.exemplar.sheet import Elsewhere, Field, Sheet
 from histomend.exemplar.tissue import Mask, Tissue, describe, glass, soiled_rim
 
 # Side of a cell in um: pieces are chosen cell by cell.
@@ -48,6 +51,10 @@ TOO_LITTLE = (
 TIGHT = (
     "The mask seems to be drawn too tight: beside it the colour is another than further out, so "
     "that a rim of the artifact is probably left. Grow the mask by a few pixels."
+)
+FAR = (
+    "There is too little clean tissue around a masked region to fill it with: tissue from further "
+    "away on the slide was copied."
 )
 NO_FIT = (
     "For a part of the mask no clean tissue of its size was found: it is drawn by the model alone."
@@ -91,6 +98,7 @@ class _Canvas:
     cell: int
     used: Mask
     misfits: Mask
+    fields: Callable[[], tuple[Field, ...]]
     parts: list[Part] = field(default_factory=list)
 
 
@@ -102,6 +110,7 @@ def fill(
     mpp: float | None = None,
     seed: int = 0,
     variety: float = VARIETY,
+    elsewhere: Elsewhere | None = None,
 ) -> Filling:
     """Fill the masked parts of an image with pieces of the same image.
 
@@ -123,6 +132,9 @@ def fill(
         Another seed gives another filling; the same seed the same bytes.
     variety : float
         How random the choice of candidates is.
+    elsewhere : function that returns Field, ..., optional
+        Further tissue of the slide that the image is a part of. It is asked for once, and only if
+        the image has nothing that a hole could be filled with.
 
     Returns
     -------
@@ -148,7 +160,15 @@ def fill(
     # An even number of px, so that cells turned by quarters still lie on whole pixels.
     cell = 2 * max(1, round(CELL_UM / (mpp or USUAL_MPP) / 2))
     usable = ~mask if clean is None else clean & ~mask
-    canvas = _Canvas(image.copy(), ~mask, usable, cell, np.zeros_like(mask), np.zeros_like(mask))
+    canvas = _Canvas(
+        image.copy(),
+        ~mask,
+        usable,
+        cell,
+        np.zeros_like(mask),
+        np.zeros_like(mask),
+        cache(elsewhere or tuple),
+    )
     notices = []
     for number, hole in enumerate(holes(mask, cell)):
         rng = np.random.default_rng([seed, number])
@@ -177,66 +197,68 @@ def _fill_hole(
     longest = max(part.stop - part.start for part in place)
     least, most, furthest = (each * canvas.cell for each in (LEAST_REACH, MOST_REACH, FURTHEST))
     reach = min(max(REACH * longest, least), most)
+    begun = reach
     while True:
         window = within(place, reach, canvas.known.shape)
-        enough, tight = _fill_from(canvas, place, inside, window, rng, variety)
+        enough, tight = _fill_from(
+            canvas, place, inside, Sheet.of(window, canvas.cell), rng, variety
+        )
         if canvas.known[place][inside].all():
             return [TIGHT] if tight else []
         sides = tuple(part.stop - part.start for part in window)
         if sides == canvas.known.shape or reach >= furthest:
-            return [NO_FIT if enough else TOO_LITTLE]
+            break
         reach *= 2
+    if canvas.fields():
+        sheet = Sheet.of(within(place, begun, canvas.known.shape), canvas.cell, canvas.fields())
+        enough, tight = _fill_from(canvas, place, inside, sheet, rng, variety)
+        if canvas.known[place][inside].all():
+            return [FAR, TIGHT] if tight else [FAR]
+    return [NO_FIT if enough else TOO_LITTLE]
 
 
 def _fill_from(
     canvas: _Canvas,
     place: tuple[slice, slice],
     inside: Mask,
-    window: tuple[slice, slice],
+    sheet: Sheet,
     rng: np.random.Generator,
     variety: float,
 ) -> tuple[bool, bool]:
-    """Fill a hole from a part of the image.
+    """Fill a hole from a part of the image, and what is laid beside it.
 
     Returns
     -------
     (bool, bool)
         Whether that has enough clean tissue, and whether the mask is drawn too tight.
     """
-    rows, columns = window
-    side = COARSE * canvas.cell
-    pad = tuple((0, -(part.stop - part.start) % side) for part in window)
-
-    def cut(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return np.pad(values[window], pad)
-
-    hole = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.bool_)
+    rows, columns = sheet.window
+    hole = np.zeros(sheet.shape, np.bool_)
     hole[
         place[0].start - rows.start : place[0].stop - rows.start,
         place[1].start - columns.start : place[1].stop - columns.start,
     ] = inside
-    hole = np.pad(hole, pad)
-    # The last pixels again, so that the padding looks like no edge.
-    pixels = np.pad(canvas.pixels[window], (*pad, (0, 0)), mode="edge")
-    clean = cut(canvas.clean)
+    pixels = sheet.pixels(canvas.pixels)
+    clean = sheet.laid(canvas.clean, [each.clean for each in sheet.fields])
     bare = glass(pixels, canvas.cell) & clean
-    near = cv2.dilate(hole.astype(np.uint8), np.ones((4 * side + 1,) * 2, np.uint8)) > 0
-    around = near & cut(canvas.known)
+    near = cv2.dilate(hole.astype(np.uint8), np.ones((4 * sheet.block + 1,) * 2, np.uint8)) > 0
+    around = near & sheet.laid(canvas.known)
     if not around.any() or np.count_nonzero(bare & around) <= ON_GLASS * np.count_nonzero(around):
         clean &= ~bare
     if np.count_nonzero(clean) < LEAST_CLEAN * np.count_nonzero(hole):
         return False, False
-    rim = soiled_rim(pixels, hole, cut(canvas.known), canvas.cell)
+    rim = soiled_rim(pixels, hole, sheet.laid(canvas.known), canvas.cell)
     clean &= ~rim
+    seen = [np.ones_like(each.clean) for each in sheet.fields]
     for _ in range(_ROUNDS):
-        known = cut(canvas.known)
+        known = sheet.laid(canvas.known, seen)
         left = hole & ~known
         if not left.any():
             break
         tissue = describe(pixels, known & ~rim, clean, canvas.cell)
-        if _round(canvas, tissue, left, rim, window, rng, variety) is None:
+        if _round(canvas, tissue, left, rim, sheet, rng, variety) is None:
             break
-        pixels[: rows.stop - rows.start, : columns.stop - columns.start] = canvas.pixels[window]
+        pixels = sheet.pixels(canvas.pixels)
     return True, bool(rim.any())
 
 
@@ -245,7 +267,7 @@ def _round(
     tissue: Tissue,
     hole: Mask,
     rim: Mask,
-    window: tuple[slice, slice],
+    sheet: Sheet,
     rng: np.random.Generator,
     variety: float,
 ) -> Part | None:
@@ -257,10 +279,8 @@ def _round(
     coarse = blocks(tissue, wanted)
     if not coarse.known.any():
         return None
-    side = COARSE * canvas.cell
-    pad = tuple((0, -(part.stop - part.start) % side) for part in window)
-    used = np.pad(canvas.used[window], pad)
-    parts = used.reshape(coarse.known.shape[0], side, -1, side)
+    used = sheet.laid(canvas.used, [each.used for each in sheet.fields])
+    parts = used.reshape(coarse.known.shape[0], sheet.block, -1, sheet.block)
     cost = source_cost(coarse, np.asarray(parts.mean((1, 3)), np.float32))
     found = search(coarse, places(coarse), cost, rng, variety)
     if not found:
@@ -271,26 +291,17 @@ def _round(
     if cells is None:
         return None
     made = compose(tissue, hole, rim, cells, rng)
-    top, left = window[0].start, window[1].start
+    top, left = (part.start for part in sheet.window)
     rows, columns = made.place
     # Padding is no part of the image.
-    h = min(rows.stop, window[0].stop - top) - rows.start
-    w = min(columns.stop, window[1].stop - left) - columns.start
+    h = min(rows.stop, sheet.window[0].stop - top) - rows.start
+    w = min(columns.stop, sheet.window[1].stop - left) - columns.start
     y, x = rows.start + top, columns.start + left
     box = np.s_[y : y + h, x : x + w]
     filled = made.filled[:h, :w]
     canvas.pixels[box][filled] = made.pixels[:h, :w][filled]
     canvas.known[box] |= filled
     canvas.misfits[box] |= made.misfit[:h, :w] > MISFIT
-    part = Part(
-        (x, y, w, h),
-        made.origin[:h, :w],
-        tuple(piece.seen_from(-top, -left) for piece in cells.pieces),
-        made.shifts,
-        2 * canvas.cell,
-    )
-    for number, piece in enumerate(part.pieces):
-        there = np.nonzero(part.origin // 2 == COPIED // 2 + number)
-        canvas.used[piece.source(there[0] + y, there[1] + x)] = True
+    part = sheet.account(made, cells.pieces, (x, y, w, h), 2 * canvas.cell, canvas.used)
     canvas.parts.append(part)
     return part

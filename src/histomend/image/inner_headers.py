@@ -158,8 +158,40 @@ def _frame(compression: int, data: bytes) -> tuple[int, int] | None:
         return None
 
 
+def jpeg_least_bytes(head: bytes) -> int:
+    """Return the fewest bytes that a JPEG of the size and kind told by its beginning can take.
+
+    In Huffman coding each block of 8 x 8 values takes a bit at least for its mean, and one for the
+    rest unless that of many blocks is told at once, as progressive coding can (ITU-T T.81, F.1.2
+    and G.1.2). 0 where nothing is known of it.
+    """
+    try:
+        marker, at = _start_of_frame(head) or (0, 0)
+        if marker not in (0xC0, 0xC1, 0xC2):
+            return 0
+        height, width, count = struct.unpack_from(">HHB", head, at + 5)
+        factors = [divmod(head[at + 11 + 3 * k], 16) for k in range(count)]
+        across, down = (max(side) for side in zip(*factors, strict=True))
+        blocks = sum(
+            math.ceil(math.ceil(width * h / across) / 8)
+            * math.ceil(math.ceil(height * v / down) / 8)
+            for h, v in factors
+        )
+    except (struct.error, IndexError, ValueError, ZeroDivisionError):
+        return 0
+    return blocks * (1 if marker == 0xC2 else 2) // 8
+
+
 def _jpeg(data: bytes) -> tuple[int, int] | None:
-    """Find the start of frame, ITU-T T.81, B.2.2."""
+    found = _start_of_frame(data)
+    if found is None:
+        return None
+    height, width = struct.unpack_from(">HH", data, found[1] + 5)
+    return width, height
+
+
+def _start_of_frame(data: bytes) -> tuple[int, int] | None:
+    """Return marker and place of the start of frame, ITU-T T.81, B.2.2; None without one."""
     at = 0
     while at < len(data):
         marker = data[at + 1] if data[at] == 0xFF else None
@@ -173,8 +205,7 @@ def _jpeg(data: bytes) -> tuple[int, int] | None:
             continue
         (length,) = struct.unpack_from(">H", data, at + 2)
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack_from(">HH", data, at + 5)
-            return width, height
+            return marker, at
         if marker in (0xD9, 0xDA) or length < 2:
             return None
         at += 2 + length

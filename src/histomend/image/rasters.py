@@ -24,7 +24,9 @@ from histomend.errors import (
     UnreadableImageError,
     UnsupportedImageError,
 )
+from histomend.image.inner_headers import jpeg_least_bytes
 from histomend.image.pixels import (
+    MAX_PIXELS,
     MIN_SIDE,
     Frame,
     Image,
@@ -49,6 +51,8 @@ _PLUGINS: dict[str, Any] = {
 _ORIENTATION_TAG = 0x0112
 _DEEP_GREY = ((16, 0), (16, 4))
 
+# Profiles and thumbnails may stand before the start of frame.
+_JPEG_HEAD = 1 << 20
 _TO_RGB = "PIL.Image.open(IN).convert('RGB').save(OUT)"
 GREY_REASON = (
     "the image is grey, and the models restore the colours of a stain. If it is the grey copy of "
@@ -153,6 +157,9 @@ def open_picture(path: Path, kind: str) -> Iterator[PIL.Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels decide
             with _PLUGINS[kind](path) as picture:
+                # Of larger ones it is said that they are too large.
+                if kind == "JPEG" and picture.width * picture.height <= MAX_PIXELS:
+                    _check_jpeg(path)
                 yield picture
     except HistomendError:
         raise
@@ -236,6 +243,23 @@ def _check_header(picture: PIL.Image.Image, where: str, region: Region | None, l
         )
     if region is not None:
         check_region(region, picture.width, picture.height, where, least=least)
+
+
+def _check_jpeg(path: Path) -> None:
+    """Refuse a JPEG that cannot be whole: the decoder makes up the rest, without a word.
+
+    Raises
+    ------
+    UnreadableImageError
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        least = jpeg_least_bytes(file.read(_JPEG_HEAD))
+    if size < least:
+        raise UnreadableImageError(
+            f"{path}: the JPEG data are truncated or damaged: a picture of the size that it tells "
+            f"takes {least:,} bytes at least, and the file has {size:,}. Copy or export it again."
+        )
 
 
 def _orientation(picture: PIL.Image.Image) -> int:

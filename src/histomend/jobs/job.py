@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from histomend.exemplar.sheet import Elsewhere
 from histomend.image.pixels import Region
 from histomend.image.stabilise import CameraNoise
 from histomend.slides.sink import Sink
@@ -63,12 +64,15 @@ class RestoreOptions(Options):
     trace : Trace or None
     avoid : (H, W) bool or None
         What is not restored but no clean tissue either, so that nothing is copied from there.
+    elsewhere : Elsewhere or None
+        Gives further tissue of the slide that the image is a part of.
     """
 
     samples: int = 1
     detected: bool = False
     trace: Trace | None = None
     avoid: Mask | None = None
+    elsewhere: Elsewhere | None = None
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
+from histomend.exemplar.sheet import Elsewhere
 from histomend.image import Image, Intensity
 from histomend.jobs.job import Mask, Pixels
 from histomend.jobs.progress import Advance
 from histomend.jobs.run import execute
+from histomend.jobs.slide_elsewhere import find_elsewhere
 from histomend.jobs.slide_engine import Earlier, Finished
 from histomend.jobs.slide_job import SlideJob
 from histomend.ledger.slides import part_report
@@ -34,7 +37,8 @@ def read_part(job: SlideJob, slide: Slide, part: SlidePart) -> tuple[Image, Mask
 
 def work_on_part(job: SlideJob, slide: Slide, part: SlidePart, earlier: Earlier) -> Finished:
     """Read a part and restore it; see `restore_part`."""
-    return restore_part(job, part, *read_part(job, slide, part), earlier)
+    image, mask = read_part(job, slide, part)
+    return restore_part(job, part, image, mask, earlier, partial(find_elsewhere, job, slide, part))
 
 
 def restore_part(
@@ -43,6 +47,7 @@ def restore_part(
     image: Image,
     mask: Mask,
     earlier: Earlier,
+    elsewhere: Elsewhere,
     advance: Advance | None = None,
 ) -> Finished:
     """Restore a part.
@@ -52,6 +57,8 @@ def restore_part(
     image, mask : as `read_part` gives them
     earlier : pixels and mask of its region, or None
         What became of the parts that it comes after.
+    elsewhere : function that returns Field, ...
+        See `find_elsewhere`.
     advance : function of (parts done, parts in all), optional
 
     Returns
@@ -78,6 +85,7 @@ def restore_part(
         job.options,
         seed=part.seed(job.options.seed),
         avoid=avoid if avoid.any() else None,
+        elsewhere=elsewhere,
     )
     result = execute(job.decide(source, own, options), progress=advance)
     report = part_report(result.record, part.region)

@@ -21,6 +21,7 @@ import torch
 
 import histomend
 from histomend.errors import JobError, OutputError, display_name
+from histomend.exemplar.sheet import Field
 from histomend.image import Image, check_target, write_atomically
 from histomend.jobs.companions import record_of
 from histomend.jobs.engines import given_threads
@@ -28,6 +29,7 @@ from histomend.jobs.job import Mask
 from histomend.jobs.journal import Journal, begun_writing, journal_of
 from histomend.jobs.progress import Advance
 from histomend.jobs.run import Progress, displayed
+from histomend.jobs.slide_elsewhere import find_elsewhere
 from histomend.jobs.slide_engine import Earlier, Finished, SlideEngine, in_order
 from histomend.jobs.slide_job import SlideJob, found_beside
 from histomend.jobs.slide_parts import read_part, restore_part, work_on_part
@@ -317,4 +319,9 @@ class _SlideRun:
             share = parts / max(of, 1)
             self._advance(self._done_px + int(share * part.masked_px), self._job.plan.masked_px)
 
-        return restore_part(self._job, part, image, mask, earlier, advance)
+        def elsewhere() -> tuple[Field, ...]:
+            # All reading is done by one thread.
+            read = self._reading.submit(find_elsewhere, self._job, self._slide, part)
+            return read.result()
+
+        return restore_part(self._job, part, image, mask, earlier, elsewhere, advance)

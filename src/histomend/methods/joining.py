@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from histomend.diffusion.noise import further_seed
 from histomend.exemplar.fill import Filling, fill
+from histomend.exemplar.sheet import Field
 from histomend.image import Intensity
 from histomend.jobs.job import Mask, Outcome, Pixels, RestoreOptions, Stage, Tick, Unit
 from histomend.methods.joined import BAND_PX, band
@@ -80,6 +81,16 @@ class Joining:
         if avoid is not None:
             found = avoid if found is None else found | avoid
         return (None if found is None else ~found), notices
+
+    def elsewhere(self) -> tuple[Field, ...]:
+        """Return further tissue of the slide, if the image is a part of one."""
+        mpp = self.source.mpp or self.model.config.mpp
+        found = []
+        for each in self.options.elsewhere() if self.options.elsewhere is not None else ():
+            artifacts, _ = artifacts_elsewhere(each.pixels, ~each.clean, mpp)
+            clean = each.clean if artifacts is None else each.clean & ~artifacts
+            found.append(replace(each, clean=clean))
+        return tuple(found)
 
     def _filling(self, seed: int, carry: tuple[Painted, ...] | None) -> FillStage:
         return FillStage(self, seed, carry or ())
@@ -169,7 +180,14 @@ class FillStage:
         """Return the filling."""
         mpp = self.source.mpp or self.shared.model.config.mpp
         clean, _ = self.shared.sound
-        found = fill(pixels[0], self.shared.mask, clean=clean, mpp=mpp, seed=self.seed)
+        found = fill(
+            pixels[0],
+            self.shared.mask,
+            clean=clean,
+            mpp=mpp,
+            seed=self.seed,
+            elsewhere=self.shared.elsewhere,
+        )
         tick()
         return [found]
 

@@ -12,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from histomend.detect.slides import encoded, find_on_slide, search_slide, slide_features
 from histomend.errors import MaskError, OutputError, SettingError, display_name
 from histomend.image import Image, check_target
@@ -20,12 +22,13 @@ from histomend.jobs.job import Job, Mask, RestoreOptions
 from histomend.jobs.journal import journal_of
 from histomend.jobs.slide_fields import SlideFieldJob
 from histomend.jobs.slide_job import SlideJob, Writing, found_beside
-from histomend.masks.slide_masks import SlideMask, load_slide_mask
+from histomend.masks import share_notice
+from histomend.masks.slide_masks import PictureMask, SlideMask, load_slide_mask
 from histomend.methods import MAX_SHARE, MethodInfo, check_settings, method_named
 from histomend.methods.artifusion import scale_to
 from histomend.methods.decide import decide
 from histomend.methods.loading import ModelLike, model_for
-from histomend.methods.where import LEARNED, THRESHOLD, Where
+from histomend.methods.where import LEARNED, THRESHOLD, MaskLike, Where, mask_in_memory
 from histomend.models import Model
 from histomend.slides.compact import check_compactable
 from histomend.slides.dicom_frames import check_one_instance
@@ -47,7 +50,7 @@ _SUFFIXES: dict[str, tuple[str, ...]] = {
 def decide_slide(
     slide: str | Path,
     output: str | Path,
-    mask: str | Path | None = None,
+    mask: MaskLike | None = None,
     *,
     mask_classes: Sequence[str] | None = None,
     detect: bool = False,
@@ -154,6 +157,10 @@ def _found(slide: Slide, where: Where, target: Path) -> _Found:
     if isinstance(mask, str | Path):
         read = load_slide_mask(Path(mask), slide.frame, classes=where.classes)
         return _Found(read, _mask_sha256(Path(mask), where.classes))
+    if mask is not None:
+        checked = mask_in_memory(mask, (slide.frame.height, slide.frame.width))
+        sha256 = hashlib.sha256(np.packbits(checked).tobytes()).hexdigest()
+        return _Found(PictureMask(checked, slide.frame, share_notice(checked)), sha256)
     written = found_beside(target)
     if journal_of(target).is_dir() and written.is_file():
         # Of the same job, interrupted; whether it is the same one the journal knows.

@@ -87,9 +87,7 @@ class Where:
             frame = about.frame if isinstance(about, Image) else None
             read = load_mask(Path(mask), shape, origin=origin, classes=self.classes, frame=frame)
             return check_mask(read.mask, shape), read.notices
-        if isinstance(mask, PilImage.Image):
-            mask = np.asarray(mask.convert("L")) > 127
-        checked = check_mask(mask, shape)
+        checked = mask_in_memory(mask, shape)
         return checked, share_notice(checked)
 
     def _detected(self, source: ArraySource) -> tuple[Mask, tuple[str, ...]]:
@@ -158,3 +156,16 @@ class Where:
             "been taken for artifacts. Look at what was found (histomend detect IMAGE -o "
             "found.png) and use it as --mask if it is right, or allow more: --max-share 1."
         )
+
+
+def mask_in_memory(mask: PilImage.Image | Mask, shape: tuple[int, int]) -> Mask:
+    """Return a mask that is no file, (H, W) bool.
+
+    Raises
+    ------
+    MaskError
+        It does not fit an image of that shape.
+    """
+    if isinstance(mask, PilImage.Image):
+        mask = np.asarray(mask.convert("L")) > 127
+    return check_mask(mask, shape)
