@@ -121,7 +121,9 @@ class WholeSlides:
         display: ProgressDisplay,
         engine: RayEngine | None,
     ) -> dict[str, Any]:
+        from histomend.jobs.companions import record_of
         from histomend.jobs.slide_fields import execute_slide_field
+        from histomend.jobs.slide_job import found_beside
         from histomend.jobs.slide_run import check_disk, execute_slide
         from histomend.methods.slides import decide_slide, decide_slide_field
 
@@ -142,9 +144,13 @@ class WholeSlides:
             result = work(progress=advance)
         for notice in result.record.notices:
             run.notice(output.source, notice)
+        found = found_beside(result.output)
+        if found.exists() and found != output.mask and not result.record.maps:
+            said = f"{found} is not of this call, and stays. Remove it if you need it no more."
+            run.notice(output.source, said)
         return {
             "output": str(result.output),
-            "record": str(output.record),
+            "record": str(record_of(result.output)),
             "nfe": result.record.nfe,
             **result.record.figures,
         }
