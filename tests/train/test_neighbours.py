@@ -71,7 +71,7 @@ def noisy(tmp_path: Path) -> Path:
 def test_it_learns_to_clean_from_noisy_images_alone(noisy: Path, tmp_path: Path) -> None:
     quick = {"arch": "tiny", "batch": 4, "crop": 64, "device": "cpu", "lr": 3e-3, "ema": 0.9}
     out = train(
-        Noise2NoiseOptions(noisy, tmp_path / "run", noisy=True, channels=1, steps=60, **quick)
+        Noise2NoiseOptions(noisy, tmp_path / "run", noisy=True, channels=1, steps=80, **quick)
     )
     y, x = np.mgrid[:96, :96] / 14
     truth = 120 + 60 * np.sin(x + 1) * np.cos(y)
