@@ -1,7 +1,7 @@
 """Convolutions out of ncnn's files: a text that lists the layers, and their weights in order.
 
-The format: https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure. Only what an RRDBNet
-needs is read; no library is asked, since ncnn's has no way to hand weights out.
+The format: https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure. Only what an
+RRDBNet needs is read; no library is asked, since ncnn's has no way to hand weights out.
 """
 
 from __future__ import annotations
