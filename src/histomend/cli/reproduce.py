@@ -52,6 +52,15 @@ def reproduce(
             "Weights of a measure, MEASURE=PATH; can be repeated.", METHOD, metavar="MEASURE=PATH"
         ),
     ] = None,
+    published: Annotated[
+        list[str] | None,
+        option(
+            "Weight file of a published upscaler, NAME=FILE: a further row of Histo-Diffusion's "
+            "tables; can be repeated.",
+            METHOD,
+            metavar="NAME=FILE",
+        ),
+    ] = None,
     device: Device = "cpu",
     threads: Annotated[int, option("PyTorch's threads.", MACHINE, min=1)] = 1,
     as_json: AsJson = False,
@@ -74,7 +83,7 @@ def reproduce(
     if not names:
         raise SettingError("Name what to reproduce, or list what there is: reproduce --list.")
     wanted = chosen(names)
-    setting = _setting(scale, data, cache or out / "cache", device, weights or [])
+    setting = _setting(scale, data, cache or out / "cache", device, weights or [], published or [])
     import torch
 
     from histomend.evaluate.papers import reproduce as run
@@ -107,7 +116,12 @@ def reproduce(
 
 
 def _setting(
-    scale: str, data: Path | None, cache: Path, device: str, weights: list[str]
+    scale: str,
+    data: Path | None,
+    cache: Path,
+    device: str,
+    weights: list[str],
+    published: list[str],
 ) -> Setting:
     from histomend.diffusion.device import torch_device
     from histomend.evaluate.columns import MEASURES
@@ -124,7 +138,14 @@ def _setting(
                 f"--weights {text!r}: give MEASURE=PATH, with one of {', '.join(MEASURES)}."
             )
         places[name] = place
-    return Setting(SCALES[scale], Data(data), cache, str(torch_device(device)), places, tell=say)
+    rows = {}
+    for text in published:
+        title, equals, file = text.partition("=")
+        if not (title and equals and file):
+            raise SettingError(f"--published {text!r}: give NAME=FILE, as in Real-ESRGAN=x4.pth.")
+        rows[title] = file
+    where = str(torch_device(device))
+    return Setting(SCALES[scale], Data(data), cache, where, places, rows, tell=say)
 
 
 def _show(done: Reproduced) -> None:

@@ -134,7 +134,7 @@ def restore(
 
     def of(output: Output) -> dict[str, Any]:
         states = None
-        if trace is not None and not dry_run:
+        if trace is not None:
             states = trace_to(trace / folder_name(output.source))
         return {"mask": output.mask, "trace": states}
 

@@ -107,6 +107,7 @@ class WholeSlides:
         from histomend.jobs.slide_run import check_free
 
         if files.dry_run:
+            check_free(output.image, force=files.force, new_folder=True)
             return self._worked(output, run, files, display, engine)
         with kept_if_filled(output.image.parent):
             check_free(output.image, force=files.force)
@@ -120,8 +121,10 @@ class WholeSlides:
         display: ProgressDisplay,
         engine: RayEngine | None,
     ) -> dict[str, Any]:
+        from histomend.jobs.companions import record_of
         from histomend.jobs.slide_fields import execute_slide_field
-        from histomend.jobs.slide_run import execute_slide
+        from histomend.jobs.slide_job import found_beside
+        from histomend.jobs.slide_run import check_disk, execute_slide
         from histomend.methods.slides import decide_slide, decide_slide_field
 
         paths = output.source, output.image
@@ -133,6 +136,7 @@ class WholeSlides:
             work = partial(execute_slide_field, field, engine=engine)
         if files.dry_run:
             described = job.describe() if self.task == "restore" else field.describe()
+            check_disk(output.image.parent, described["disk_bytes"])
             return {"output": str(output.image), **described}
         # Of slides that are worked on side by side it is told how many are done.
         alone = engine is None or display.files == 1
@@ -140,9 +144,13 @@ class WholeSlides:
             result = work(progress=advance)
         for notice in result.record.notices:
             run.notice(output.source, notice)
+        found = found_beside(result.output)
+        if found.exists() and found != output.mask and not result.record.maps:
+            said = f"{found} is not of this call, and stays. Remove it if you need it no more."
+            run.notice(output.source, said)
         return {
             "output": str(result.output),
-            "record": str(output.record),
+            "record": str(record_of(result.output)),
             "nfe": result.record.nfe,
             **result.record.figures,
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,9 +15,9 @@ import numpy as np
 import torch
 
 import histomend
-from histomend.errors import JobError, OutputError
+from histomend.errors import JobError
 from histomend.image import Image
-from histomend.jobs.companions import record_of
+from histomend.jobs.companions import name_beside
 from histomend.jobs.engines import given_threads
 from histomend.jobs.job import Job, Pixels
 from histomend.jobs.journal import Journal, journal_of
@@ -26,7 +25,7 @@ from histomend.jobs.progress import Advance
 from histomend.jobs.run import Progress, displayed, execute
 from histomend.jobs.slide_engine import Earlier, Finished, SlideEngine, in_order
 from histomend.jobs.slide_job import Writing
-from histomend.jobs.slide_run import SlideResult, already_done, check_free
+from histomend.jobs.slide_run import SlideResult, already_done, check_disk, check_free, write_record
 from histomend.ledger import NOTES, OutputRecord, Record, SourceRecord
 from histomend.ledger.schema import plain
 from histomend.slides.ome_zarr import write_ome_zarr
@@ -159,12 +158,7 @@ def execute_slide_field(
     ):
         if journal.finished and target.exists():
             return already_done(target, journal)
-        free = shutil.disk_usage(target.parent).free
-        if free < job.disk_bytes():
-            raise OutputError(
-                f"{target.parent}: {job.disk_bytes() / 1e9:.1f} GB are needed there, and "
-                f"{free / 1e9:.1f} GB are free. Free some space, or choose another folder."
-            )
+        check_disk(target.parent, job.disk_bytes())
         nfe, notices = 0, dict.fromkeys(job.notices)
         reports = _blocks(job, slide, journal, blocks, engine, advance)
         for done, report in enumerate(reports, 1):
@@ -175,7 +169,7 @@ def execute_slide_field(
         journal.begin_writing()
         _write(job, journal)
         record = _record(job, nfe, len(blocks), tuple(notices))
-        record.write(record_of(target), force=True)
+        write_record(record, target, name_beside(target))
         journal.remove()
     return SlideResult(target, record)
 

@@ -14,6 +14,7 @@ import torch
 
 import histomend
 from histomend.image import Image
+from histomend.jobs.companions import name_beside
 from histomend.jobs.engines import given_threads
 from histomend.jobs.job import Job, Mask, RestoreOptions
 from histomend.jobs.run import execute
@@ -22,6 +23,8 @@ from histomend.slides.slide_sink import APPENDED, COMPACT, DICOM, PYRAMID, ZARR
 from histomend.slides.source import ArraySource
 from histomend.tiles.slide_plan import SlidePart, SlidePlan
 
+FOUND = "mask.geojson"
+"""The end of the name of what was found on a slide."""
 Decide = Callable[[ArraySource, Mask, RestoreOptions], Job]
 """Decides what a method does to a part of a slide that is in memory."""
 
@@ -84,6 +87,8 @@ class SlideJob:
     notices : tuple of str
     found : bytes or None
         GeoJSON of what was found, to be written beside the output.
+    mask_file : Path or None
+        The mask, where it is a file of the user's.
     """
 
     source: Image
@@ -101,6 +106,7 @@ class SlideJob:
     repeats: dict[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     found: bytes | None = None
+    mask_file: Path | None = None
 
     @property
     def path(self) -> Path:
@@ -198,7 +204,7 @@ class SlideJob:
 
 def found_beside(output: Path) -> Path:
     """Return where it is written what was found on a slide before it was restored."""
-    return output.with_name(f"{output.stem}.mask.geojson")
+    return output.with_name(f"{name_beside(output)}.{FOUND}")
 
 
 def _touched_tiles(part: SlidePart) -> int:

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -23,7 +23,8 @@ import histomend
 from histomend.errors import JobError, OutputError, display_name
 from histomend.exemplar.sheet import Field
 from histomend.image import Image, write_atomically
-from histomend.jobs.companions import record_of
+from histomend.image.reading import file_sha256
+from histomend.jobs.companions import RECORD, is_one_of, left_over, name_beside, record_of
 from histomend.jobs.engines import given_threads
 from histomend.jobs.job import Mask
 from histomend.jobs.journal import Journal, begun_writing, journal_of
@@ -31,7 +32,7 @@ from histomend.jobs.progress import Advance
 from histomend.jobs.run import Progress, displayed
 from histomend.jobs.slide_elsewhere import find_elsewhere
 from histomend.jobs.slide_engine import Earlier, Finished, SlideEngine, in_order
-from histomend.jobs.slide_job import SlideJob, found_beside
+from histomend.jobs.slide_job import FOUND, SlideJob, found_beside
 from histomend.jobs.slide_parts import read_part, restore_part, work_on_part
 from histomend.ledger import Record
 from histomend.ledger.slides import SlideAccount
@@ -102,9 +103,10 @@ def execute_slide(
     ):
         if journal.finished and target.exists():
             return already_done(target, journal)
-        _check_disk(job)
+        check_disk(target.parent, job.disk_bytes())
+        beside, found = name_beside(target), found_beside(target)
         if job.found is not None:
-            _write_found(job.found, target, journal.folder)
+            _write_found(job.found, found, journal.folder)
         account = SlideAccount(job.source, job.size)
         with closing(_sink(job, slide, again=begun_writing(journal.folder))) as sink:
             _SlideRun(job, slide, sink, journal, advance or _nothing, engine).parts(account)
@@ -128,22 +130,46 @@ def execute_slide(
             seed=job.options.seed,
             notices=(*job.notices, *said),
         )
-        record.write(record_of(target), force=True)
+        if job.options.detected:
+            record = replace(record, maps={"mask": file_sha256(found)})
+        write_record(record, target, beside, keep=job.mask_file)
         journal.remove()
     return SlideResult(target, record)
 
 
-def check_free(target: Path, *, force: bool) -> None:
+def write_record(record: Record, target: Path, beside: str, *, keep: Path | None = None) -> None:
+    """Write the record of a slide, and remove what lies there of the one that it replaces.
+
+    Parameters
+    ----------
+    beside : what names of files beside the slide begin with
+    keep : a mask that was read, and so stays
+    """
+    path = target.with_name(f"{beside}.{RECORD}")
+    found = target.with_name(f"{beside}.{FOUND}")
+    stays = record.maps or (keep is not None and is_one_of(found, [keep]))
+    if found.exists() and not stays:
+        for old in left_over(path, {"mask": found})[0]:
+            old.unlink()
+    record.write(path, force=True)
+
+
+def check_free(target: Path, *, force: bool, new_folder: bool = False) -> None:
     """Fail if there is an output already that the job may not replace.
 
     What an earlier run of the same job wrote before it was killed may be replaced.
+
+    Parameters
+    ----------
+    new_folder : bool
+        The folder will be made if it is not there.
 
     Raises
     ------
     OutputError
     """
     if not (target.exists() and begun_writing(journal_of(target))):
-        check_place(target, force=force)
+        check_place(target, force=force, new_folder=new_folder)
 
 
 def already_done(target: Path, journal: Journal) -> SlideResult:
@@ -167,12 +193,18 @@ def _write_found(data: bytes, target: Path, through: Path) -> None:
     def write(file: BinaryIO) -> None:
         file.write(data)
 
-    write_atomically(found_beside(target), write, through=through)
+    write_atomically(target, write, through=through)
 
 
-def _check_disk(job: SlideJob) -> None:
-    folder = job.writing.target.parent
-    free, needed = shutil.disk_usage(folder).free, job.disk_bytes()
+def check_disk(folder: Path, needed: int) -> None:
+    """Fail if a folder, which may not be there yet, has no room for so many bytes.
+
+    Raises
+    ------
+    OutputError
+    """
+    there = next((place for place in (folder, *folder.parents) if place.is_dir()), folder)
+    free = shutil.disk_usage(there).free
     if free < needed:
         raise OutputError(
             f"{folder}: {needed / 1e9:.1f} GB are needed there, and {free / 1e9:.1f} GB are free. "

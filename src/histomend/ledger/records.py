@@ -169,6 +169,9 @@ class Record:
     provenance : dict or None
         Where each restored pixel came from, see `histomend.exemplar.provenance`; None if a model
         drew all of them.
+    maps : dict or None
+        SHA-256 of the files that were written beside the output, by what they are: mask,
+        uncertainty, t_map, control. None in records written earlier.
     """
 
     task: str
@@ -190,6 +193,7 @@ class Record:
     note: str
     schema_version: int = SCHEMA_VERSION
     provenance: dict[str, Any] | None = None
+    maps: dict[str, Any] | None = None
 
     def to_json(self) -> str:
         """Give the record as JSON text, with a checksum over all of it.

@@ -136,6 +136,7 @@ def decide_slide(
         repeats={name: value for name, value in repeats.items() if value is not None},
         notices=notices,
         found=found.geojson,
+        mask_file=Path(mask) if isinstance(mask, str | Path) else None,
     )
 
 

@@ -39,8 +39,13 @@ _LEVEL = 3  # of zlib, which every Zarr reader has; a higher one takes longer fo
 _COLOURS = {3: (("Red", "FF0000"), ("Green", "00FF00"), ("Blue", "0000FF")), 1: (("", "FFFFFF"),)}
 
 
-def check_zarr_target(target: Path, *, force: bool) -> None:
+def check_zarr_target(target: Path, *, force: bool, new_folder: bool = False) -> None:
     """Fail early if an OME-Zarr cannot be written here.
+
+    Parameters
+    ----------
+    new_folder : bool
+        The folder will be made if it is not there.
 
     Raises
     ------
@@ -59,7 +64,8 @@ def check_zarr_target(target: Path, *, force: bool) -> None:
             f"{target}: is no OME-Zarr, so that it is not replaced. Remove it, or choose another "
             "name."
         )
-    check_target(target.with_name(f"{target.name}.part"), force=True)
+    beside = target.with_name(f"{target.name}.part")
+    check_target(beside, force=True, new_folder=new_folder)
 
 
 def write_ome_zarr(

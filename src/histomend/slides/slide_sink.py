@@ -25,17 +25,22 @@ APPENDED, COMPACT, PYRAMID, DICOM, ZARR = "appended", "compact", "pyramid", "dic
 """Kinds of output."""
 
 
-def check_place(target: Path, *, force: bool) -> None:
+def check_place(target: Path, *, force: bool, new_folder: bool = False) -> None:
     """Fail early if nothing can be written here, or something is there and may not be replaced.
+
+    Parameters
+    ----------
+    new_folder : bool
+        The folder will be made if it is not there.
 
     Raises
     ------
     OutputError, MissingDependencyError
     """
     if target.suffix.lower() == SUFFIX:
-        check_zarr_target(target, force=force)
+        check_zarr_target(target, force=force, new_folder=new_folder)
     else:
-        check_target(target, force=force)
+        check_target(target, force=force, new_folder=new_folder)
 
 
 @dataclass(frozen=True)
