@@ -61,7 +61,8 @@ def restore_slide(
         A slide of a scanner, or a pyramidal TIFF.
     output : Path
         A .tif or .svs. To slides that are TIFF files new tiles are appended, so that all others
-        stay byte for byte and `undo` needs nothing else; of others a new pyramid is made.
+        stay byte for byte and `undo` needs nothing else; of others a new pyramid is made. With
+        .zarr a new OME-Zarr.
     mask : Path, (H, W) array or PIL.Image.Image, optional
         GeoJSON in pixels of the slide as QuPath exports it, or a picture of the slide's size;
         masks of GrandQC and HistoQC may be smaller. An array or image has the slide's size.
@@ -185,7 +186,7 @@ def denoise_slide(
     ----------
     slide : Path
     output : Path
-        A .tif.
+        A .tif, or a .zarr.
     method, model, seed, mpp, device
         As of `histomend.denoise`.
     lossy, force

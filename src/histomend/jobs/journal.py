@@ -91,7 +91,10 @@ class Journal:
     def _begin(self, plan: dict[str, Any]) -> None:
         # Left by a process that was killed while it wrote.
         for path in self.folder.glob("*.part"):
-            path.unlink()
+            if path.is_dir():  # an OME-Zarr
+                shutil.rmtree(path)
+            else:
+                path.unlink()
         file = self.folder / _PLAN
         if not file.exists():
             text = json.dumps(plan, indent=1, sort_keys=True)

@@ -1,4 +1,4 @@
-"""Whole slides that are denoised or enlarged: block by block, into a new pyramid."""
+"""Whole slides that are denoised or enlarged: block by block, into a new slide."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import torch
 import histomend
 from histomend.errors import JobError
 from histomend.image import Image
-from histomend.image.reading import file_sha256
 from histomend.jobs.companions import name_beside
 from histomend.jobs.engines import given_threads
 from histomend.jobs.job import Job, Pixels
@@ -29,8 +28,10 @@ from histomend.jobs.slide_job import Writing
 from histomend.jobs.slide_run import SlideResult, already_done, check_disk, check_free, write_record
 from histomend.ledger import NOTES, OutputRecord, Record, SourceRecord
 from histomend.ledger.schema import plain
+from histomend.slides.ome_zarr import write_ome_zarr
 from histomend.slides.pyramid import TILE, write_pyramid
-from histomend.slides.slide_sink import PYRAMID
+from histomend.slides.slide_sink import ZARR
+from histomend.slides.tile_folders import slide_sha256
 from histomend.slides.whole import Slide, open_slide
 from histomend.tiles.slide_blocks import Block, Blocks
 
@@ -48,6 +49,8 @@ class SlideFieldJob:
     source : Image
         What is known of the slide.
     size : (width, height)
+    container : str
+        How it is written: `PYRAMID` or `ZARR` of `histomend.slides.slide_sink`.
     factor : int
         By which it is enlarged.
     writing : Writing
@@ -64,6 +67,7 @@ class SlideFieldJob:
     task: str
     source: Image
     size: tuple[int, int]
+    container: str
     factor: int
     writing: Writing
     decide: Decide
@@ -97,6 +101,7 @@ class SlideFieldJob:
             "the method": self.method,
             "the model": None if self.model is None else self.model.get("sha256"),
             "the seed": self.seed,
+            "the kind of output": self.container,
             "JPEG allowed": self.writing.lossy,
             **{f"the option {name}": value for name, value in self.options.items()},
             "the device": str(self.device),
@@ -120,7 +125,7 @@ class SlideFieldJob:
             "width": self.size[0] * self.factor,
             "height": self.size[1] * self.factor,
             "mpp": self.mpp,
-            "written": PYRAMID,
+            "written": self.container,
             **self.options,
             "units": len(self.blocks.all()),
             "disk_bytes": self.disk_bytes(),
@@ -241,13 +246,17 @@ def _write(job: SlideFieldJob, journal: Journal) -> None:
             )
         return np.concatenate(found)[start - top - first * TILE : stop - top - first * TILE]
 
-    write_pyramid(
+    write = (
+        write_ome_zarr
+        if job.container == ZARR
+        else partial(write_pyramid, lossless=not job.writing.lossy)
+    )
+    write(
         job.writing.target,
         (job.size[0] * job.factor, job.size[1] * job.factor),
         lambda start, stop: blocks.rows(start, stop, part, dtype),
         mpp=job.mpp,
         dtype=dtype,
-        lossless=not job.writing.lossy,
         icc=job.source.icc,
         name=job.path.name,
         fields={
@@ -273,7 +282,7 @@ def _record(job: SlideFieldJob, nfe: int, units: int, notices: tuple[str, ...]) 
         ),
         output=OutputRecord(
             None, width * job.factor, height * job.factor, dtype, job.mpp, job.writing.lossy,
-            PYRAMID, file_sha256(job.writing.target),
+            job.container, slide_sha256(job.writing.target),
         ),
         method=job.method,
         model=None if job.model is None else plain(job.model, "model"),

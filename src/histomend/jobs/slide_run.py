@@ -22,7 +22,7 @@ import torch
 import histomend
 from histomend.errors import JobError, OutputError, display_name
 from histomend.exemplar.sheet import Field
-from histomend.image import Image, check_target, write_atomically
+from histomend.image import Image, write_atomically
 from histomend.image.reading import file_sha256
 from histomend.jobs.companions import RECORD, is_one_of, left_over, name_beside, record_of
 from histomend.jobs.engines import given_threads
@@ -37,7 +37,15 @@ from histomend.jobs.slide_parts import read_part, restore_part, work_on_part
 from histomend.ledger import Record
 from histomend.ledger.slides import SlideAccount
 from histomend.slides.dicom_sink import DicomSink
-from histomend.slides.slide_sink import DICOM, PYRAMID, AppendedSink, PyramidSink, SlideSink
+from histomend.slides.slide_sink import (
+    DICOM,
+    PYRAMID,
+    ZARR,
+    AppendedSink,
+    PyramidSink,
+    SlideSink,
+    check_place,
+)
 from histomend.slides.whole import Slide, open_slide
 from histomend.tiles.seams import bare_notice
 from histomend.tiles.slide_plan import SlidePart
@@ -161,7 +169,7 @@ def check_free(target: Path, *, force: bool, new_folder: bool = False) -> None:
     OutputError
     """
     if not (target.exists() and begun_writing(journal_of(target))):
-        check_target(target, force=force, new_folder=new_folder)
+        check_place(target, force=force, new_folder=new_folder)
 
 
 def already_done(target: Path, journal: Journal) -> SlideResult:
@@ -206,18 +214,22 @@ def check_disk(folder: Path, needed: int) -> None:
 
 def _sink(job: SlideJob, slide: Slide, *, again: bool) -> SlideSink:
     writing, force = job.writing, job.writing.force or again
-    if job.container == PYRAMID:
+    if job.container in (PYRAMID, ZARR):
+        of_tiff = {
+            "lossless": not writing.lossy,
+            "beside": {} if writing.drop else slide.reader.beside(),
+        }
         return PyramidSink(
             slide.reader.read,
             writing.target,
             job.size,
             job.source.pixels.dtype,
+            job.container,
             mpp=job.source.mpp,
             icc=job.source.icc,
             name=job.path.name,
-            lossless=not writing.lossy,
-            beside={} if writing.drop else slide.reader.beside(),
             force=force,
+            **({} if job.container == ZARR else of_tiff),
         )
     if job.container == DICOM:
         return DicomSink(job.path, writing.target, sha256=job.source.sha256 or "", force=force)
@@ -240,7 +252,7 @@ def _fields(job: SlideJob) -> dict[str, str]:
     }
     if job.model is not None and job.model.get("sha256"):
         fields["Restored with model"] = str(job.model["sha256"])
-    if job.container == PYRAMID:
+    if job.container in (PYRAMID, ZARR):
         fields |= {"Source SHA-256": job.source.sha256 or ""}
     return fields
 
