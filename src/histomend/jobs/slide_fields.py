@@ -25,7 +25,15 @@ from histomend.jobs.progress import Advance
 from histomend.jobs.run import Progress, displayed, execute
 from histomend.jobs.slide_engine import Earlier, Finished, SlideEngine, in_order
 from histomend.jobs.slide_job import Writing
-from histomend.jobs.slide_run import SlideResult, already_done, check_disk, check_free, write_record
+from histomend.jobs.slide_run import (
+    SlideResult,
+    already_done,
+    check_disk,
+    check_free,
+    result_of,
+    write_record,
+)
+from histomend.jobs.waiting import Awaited
 from histomend.ledger import NOTES, OutputRecord, Record, SourceRecord
 from histomend.ledger.schema import plain
 from histomend.slides.ome_zarr import write_ome_zarr
@@ -134,7 +142,11 @@ class SlideFieldJob:
 
 
 def execute_slide_field(
-    job: SlideFieldJob, *, progress: Progress | None = None, engine: SlideEngine | None = None
+    job: SlideFieldJob,
+    *,
+    progress: Progress | None = None,
+    engine: SlideEngine | None = None,
+    awaited: Awaited | None = None,
 ) -> SlideResult:
     """Carry out a job, or go on with it where it was killed.
 
@@ -143,12 +155,23 @@ def execute_slide_field(
     progress : function of (blocks done, blocks in all), or True, optional
     engine : SlideEngine or None
         Who works on the blocks; this process unless given. The slide has the same bytes.
+    awaited : Awaited or None
+        As of `execute_slide`.
 
     Raises
     ------
     JobError, OutputError, ResourceError, UnreadableImageError
         As of `execute_slide`.
     """
+    work = partial(_executed, job, progress, engine)
+    if awaited is None:
+        return work()
+    return awaited.carried_out(job.identity(), work, partial(result_of, job.writing.target))
+
+
+def _executed(
+    job: SlideFieldJob, progress: Progress | None, engine: SlideEngine | None
+) -> SlideResult:
     target, blocks = job.writing.target, job.blocks.all()
     check_free(target, force=job.writing.force)
     with (

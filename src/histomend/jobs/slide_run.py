@@ -34,6 +34,7 @@ from histomend.jobs.slide_elsewhere import find_elsewhere
 from histomend.jobs.slide_engine import Earlier, Finished, SlideEngine, in_order
 from histomend.jobs.slide_job import FOUND, SlideJob, found_beside
 from histomend.jobs.slide_parts import read_part, restore_part, work_on_part
+from histomend.jobs.waiting import Awaited
 from histomend.ledger import Record
 from histomend.ledger.slides import SlideAccount
 from histomend.slides.dicom_sink import DicomSink
@@ -71,7 +72,11 @@ class SlideResult:
 
 
 def execute_slide(
-    job: SlideJob, *, progress: Progress | None = None, engine: SlideEngine | None = None
+    job: SlideJob,
+    *,
+    progress: Progress | None = None,
+    engine: SlideEngine | None = None,
+    awaited: Awaited | None = None,
 ) -> SlideResult:
     """Carry out a job, or go on with it where it was killed.
 
@@ -81,6 +86,8 @@ def execute_slide(
         Who restores the parts; this process unless given. The slide has the same bytes.
     progress : function of (masked pixels done, masked pixels in all), or True, optional
         True shows a bar on standard error, or a line every ten seconds without a terminal.
+    awaited : Awaited or None
+        Waits for another process that works on the output; without it that is an error.
 
     Raises
     ------
@@ -94,6 +101,13 @@ def execute_slide(
     UnreadableImageError
         The slide is damaged in a place that is needed.
     """
+    work = partial(_executed, job, progress, engine)
+    if awaited is None:
+        return work()
+    return awaited.carried_out(job.identity(), work, partial(result_of, job.writing.target))
+
+
+def _executed(job: SlideJob, progress: Progress | None, engine: SlideEngine | None) -> SlideResult:
     target = job.writing.target
     check_free(target, force=job.writing.force)
     with (
@@ -180,9 +194,20 @@ def already_done(target: Path, journal: Journal) -> SlideResult:
     LedgerError
         The record was removed since.
     """
-    record = Record.read(record_of(target))
+    result = result_of(target)
     journal.remove()
-    return SlideResult(target, record)
+    return result
+
+
+def result_of(target: Path) -> SlideResult:
+    """Return a result that is there.
+
+    Raises
+    ------
+    LedgerError
+        The record was removed since.
+    """
+    return SlideResult(target, Record.read(record_of(target)))
 
 
 def _nothing(done: int, of: int) -> None:
