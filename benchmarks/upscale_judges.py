@@ -36,6 +36,7 @@ from histomend.image.resampling import deviation
 # Names in `MEASURES`: those of Table 2, and those of Tables 3 and 5.
 GENERAL = (
     "psnr", "ssim", "lpips", "st_lpips", "clipiqa", "musiq", "niqe", "brisque", "nrqm",
+    "efficientnet",
 )  # fmt: skip
 TISSUE = ("nuclei", "iqa_box", "iqa_gaussian", "uni", "plip", "encoder")
 SIMILARITIES = ("uni", "plip", "encoder")

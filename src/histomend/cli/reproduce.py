@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from histomend.cli.evaluate import weights_named
 from histomend.cli.options import FILES, MACHINE, METHOD, AsJson, Device, option
 from histomend.cli.screen import answer, say, table
 from histomend.errors import HistomendError, SettingError
@@ -52,6 +53,15 @@ def reproduce(
             "Weights of a measure, MEASURE=PATH; can be repeated.", METHOD, metavar="MEASURE=PATH"
         ),
     ] = None,
+    published: Annotated[
+        list[str] | None,
+        option(
+            "Weight file of a published upscaler, NAME=FILE: a further row of Histo-Diffusion's "
+            "tables; can be repeated.",
+            METHOD,
+            metavar="NAME=FILE",
+        ),
+    ] = None,
     device: Device = "cpu",
     threads: Annotated[int, option("PyTorch's threads.", MACHINE, min=1)] = 1,
     as_json: AsJson = False,
@@ -74,7 +84,7 @@ def reproduce(
     if not names:
         raise SettingError("Name what to reproduce, or list what there is: reproduce --list.")
     wanted = chosen(names)
-    setting = _setting(scale, data, cache or out / "cache", device, weights or [])
+    setting = _setting(scale, data, cache or out / "cache", device, weights or [], published or [])
     import torch
 
     from histomend.evaluate.papers import reproduce as run
@@ -107,24 +117,28 @@ def reproduce(
 
 
 def _setting(
-    scale: str, data: Path | None, cache: Path, device: str, weights: list[str]
+    scale: str,
+    data: Path | None,
+    cache: Path,
+    device: str,
+    weights: list[str],
+    published: list[str],
 ) -> Setting:
     from histomend.diffusion.device import torch_device
-    from histomend.evaluate.columns import MEASURES
     from histomend.evaluate.harness.datasets import Data
     from histomend.evaluate.papers.setting import SCALES, Setting
 
     if scale not in SCALES:
         raise SettingError(f"No scale is called {scale!r}. There are {', '.join(SCALES)}.")
-    places = {}
-    for text in weights:
-        name, equals, place = text.partition("=")
-        if name not in MEASURES or not (equals and place):
-            raise SettingError(
-                f"--weights {text!r}: give MEASURE=PATH, with one of {', '.join(MEASURES)}."
-            )
-        places[name] = place
-    return Setting(SCALES[scale], Data(data), cache, str(torch_device(device)), places, tell=say)
+    places = weights_named(weights)
+    rows = {}
+    for text in published:
+        title, equals, file = text.partition("=")
+        if not (title and equals and file):
+            raise SettingError(f"--published {text!r}: give NAME=FILE, as in Real-ESRGAN=x4.pth.")
+        rows[title] = file
+    where = str(torch_device(device))
+    return Setting(SCALES[scale], Data(data), cache, where, places, rows, tell=say)
 
 
 def _show(done: Reproduced) -> None:

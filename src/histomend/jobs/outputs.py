@@ -26,6 +26,7 @@ from histomend.image.writing import check_format
 from histomend.jobs.companions import RECORD, check_apart, is_one_of, left_over, name_beside
 from histomend.jobs.inputs import IMAGE_SUFFIXES, MAPS, is_folder, list_images
 from histomend.masks import write_mask
+from histomend.slides.ome_zarr import SUFFIX as ZARR_SUFFIX
 from histomend.slides.sink import check_holds, write_output
 
 if TYPE_CHECKING:
@@ -207,9 +208,11 @@ def pair_outputs(
         If several inputs would go into one file.
     """
     sources = list_images(inputs, taken)
-    if len(inputs) == 1 and not is_folder(inputs[0]) and out.suffix and not out.is_dir():
+    a_slide = out.suffix.lower() == ZARR_SUFFIX  # a folder, but not one for outputs
+    folder = not a_slide and out.is_dir()
+    if len(inputs) == 1 and not is_folder(inputs[0]) and out.suffix and not folder:
         return {sources[0]: out}
-    if out.suffix.lower() in (*IMAGE_SUFFIXES, ".geojson") and not out.is_dir():
+    if (a_slide or out.suffix.lower() in (*IMAGE_SUFFIXES, ".geojson")) and not folder:
         raise SettingError(
             f"-o {out} is one file, and there are several inputs. Name a folder instead."
         )

@@ -19,7 +19,7 @@ from histomend.jobs.engines import given_threads
 from histomend.jobs.job import Job, Mask, RestoreOptions
 from histomend.jobs.run import execute
 from histomend.masks.slide_masks import SlideMask
-from histomend.slides.slide_sink import APPENDED, COMPACT, DICOM, PYRAMID
+from histomend.slides.slide_sink import APPENDED, COMPACT, DICOM, PYRAMID, ZARR
 from histomend.slides.source import ArraySource
 from histomend.tiles.slide_plan import SlidePart, SlidePlan
 
@@ -137,7 +137,7 @@ class SlideJob:
         """Return about how much disk is needed in all, the source not counted."""
         source, pixels = self.path.stat().st_size, self.size[0] * self.size[1]
         kept = 2 * 3 * self.source.pixels.dtype.itemsize * self.plan.masked_px
-        if self.container == PYRAMID:
+        if self.container in (PYRAMID, ZARR):
             return kept + int(1.4 * pixels * 3 * self.source.pixels.dtype.itemsize)
         tiles = sum(_touched_tiles(part) for part in self.plan.parts)
         touched = min(1.0, tiles * _TILE_PX**2 / pixels)

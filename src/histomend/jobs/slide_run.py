@@ -22,7 +22,7 @@ import torch
 import histomend
 from histomend.errors import JobError, OutputError, display_name
 from histomend.exemplar.sheet import Field
-from histomend.image import Image, check_target, write_atomically
+from histomend.image import Image, write_atomically
 from histomend.image.reading import file_sha256
 from histomend.jobs.companions import RECORD, is_one_of, left_over, name_beside, record_of
 from histomend.jobs.engines import given_threads
@@ -34,10 +34,19 @@ from histomend.jobs.slide_elsewhere import find_elsewhere
 from histomend.jobs.slide_engine import Earlier, Finished, SlideEngine, in_order
 from histomend.jobs.slide_job import FOUND, SlideJob, found_beside
 from histomend.jobs.slide_parts import read_part, restore_part, work_on_part
+from histomend.jobs.waiting import Awaited
 from histomend.ledger import Record
 from histomend.ledger.slides import SlideAccount
 from histomend.slides.dicom_sink import DicomSink
-from histomend.slides.slide_sink import DICOM, PYRAMID, AppendedSink, PyramidSink, SlideSink
+from histomend.slides.slide_sink import (
+    DICOM,
+    PYRAMID,
+    ZARR,
+    AppendedSink,
+    PyramidSink,
+    SlideSink,
+    check_place,
+)
 from histomend.slides.whole import Slide, open_slide
 from histomend.tiles.seams import bare_notice
 from histomend.tiles.slide_plan import SlidePart
@@ -63,7 +72,11 @@ class SlideResult:
 
 
 def execute_slide(
-    job: SlideJob, *, progress: Progress | None = None, engine: SlideEngine | None = None
+    job: SlideJob,
+    *,
+    progress: Progress | None = None,
+    engine: SlideEngine | None = None,
+    awaited: Awaited | None = None,
 ) -> SlideResult:
     """Carry out a job, or go on with it where it was killed.
 
@@ -73,6 +86,8 @@ def execute_slide(
         Who restores the parts; this process unless given. The slide has the same bytes.
     progress : function of (masked pixels done, masked pixels in all), or True, optional
         True shows a bar on standard error, or a line every ten seconds without a terminal.
+    awaited : Awaited or None
+        Waits for another process that works on the output; without it that is an error.
 
     Raises
     ------
@@ -86,6 +101,13 @@ def execute_slide(
     UnreadableImageError
         The slide is damaged in a place that is needed.
     """
+    work = partial(_executed, job, progress, engine)
+    if awaited is None:
+        return work()
+    return awaited.carried_out(job.identity(), work, partial(result_of, job.writing.target))
+
+
+def _executed(job: SlideJob, progress: Progress | None, engine: SlideEngine | None) -> SlideResult:
     target = job.writing.target
     check_free(target, force=job.writing.force)
     with (
@@ -161,7 +183,7 @@ def check_free(target: Path, *, force: bool, new_folder: bool = False) -> None:
     OutputError
     """
     if not (target.exists() and begun_writing(journal_of(target))):
-        check_target(target, force=force, new_folder=new_folder)
+        check_place(target, force=force, new_folder=new_folder)
 
 
 def already_done(target: Path, journal: Journal) -> SlideResult:
@@ -172,9 +194,20 @@ def already_done(target: Path, journal: Journal) -> SlideResult:
     LedgerError
         The record was removed since.
     """
-    record = Record.read(record_of(target))
+    result = result_of(target)
     journal.remove()
-    return SlideResult(target, record)
+    return result
+
+
+def result_of(target: Path) -> SlideResult:
+    """Return a result that is there.
+
+    Raises
+    ------
+    LedgerError
+        The record was removed since.
+    """
+    return SlideResult(target, Record.read(record_of(target)))
 
 
 def _nothing(done: int, of: int) -> None:
@@ -206,18 +239,22 @@ def check_disk(folder: Path, needed: int) -> None:
 
 def _sink(job: SlideJob, slide: Slide, *, again: bool) -> SlideSink:
     writing, force = job.writing, job.writing.force or again
-    if job.container == PYRAMID:
+    if job.container in (PYRAMID, ZARR):
+        of_tiff = {
+            "lossless": not writing.lossy,
+            "beside": {} if writing.drop else slide.reader.beside(),
+        }
         return PyramidSink(
             slide.reader.read,
             writing.target,
             job.size,
             job.source.pixels.dtype,
+            job.container,
             mpp=job.source.mpp,
             icc=job.source.icc,
             name=job.path.name,
-            lossless=not writing.lossy,
-            beside={} if writing.drop else slide.reader.beside(),
             force=force,
+            **({} if job.container == ZARR else of_tiff),
         )
     if job.container == DICOM:
         return DicomSink(job.path, writing.target, sha256=job.source.sha256 or "", force=force)
@@ -240,7 +277,7 @@ def _fields(job: SlideJob) -> dict[str, str]:
     }
     if job.model is not None and job.model.get("sha256"):
         fields["Restored with model"] = str(job.model["sha256"])
-    if job.container == PYRAMID:
+    if job.container in (PYRAMID, ZARR):
         fields |= {"Source SHA-256": job.source.sha256 or ""}
     return fields
 

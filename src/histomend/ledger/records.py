@@ -79,9 +79,11 @@ class OutputRecord:
     lossy : bool
         Whether the file was compressed with loss, so that its pixels are no longer those.
     container : str or None
-        How a whole slide was written: "appended", "compact" or "pyramid"; None of a picture.
+        How a whole slide was written: "appended", "compact", "pyramid", "dicom" or
+        "ome-zarr"; None of a picture.
     file_sha256 : str or None
-        Of the bytes of a slide; of an appended one of those behind its source's.
+        Of the bytes of a slide, or of all files of a folder; of an appended one of those behind its
+        source's.
     """
 
     pixels_sha256: str | None

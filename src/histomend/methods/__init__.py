@@ -279,10 +279,10 @@ for _info in (
     MethodInfo(
         "published",
         "upscale",
-        "a weight file of BSRGAN, Real-ESRGAN or SwinIR",
+        "a weight file of BSRGAN, Real-ESRGAN, ESRGAN or SwinIR",
         "histomend.methods.published",
         model="published",
-        origin="the weight file that its authors published: --model FILE",
+        origin="a published weight file: --model FILE",
     ),
 ):
     register(_info)

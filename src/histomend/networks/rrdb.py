@@ -36,8 +36,9 @@ _RENAMED = (
 class DenseBlock(nn.Module):
     """Five convolutions, each of which sees the outputs of all before it, with a residual."""
 
-    def __init__(self, channels: int, growth: int):
+    def __init__(self, channels: int, growth: int, slope: float = SLOPE):
         super().__init__()
+        self.slope = slope
         for number in range(5):
             out = growth if number < 4 else channels
             conv = nn.Conv2d(channels + number * growth, out, 3, padding=1)
@@ -47,7 +48,7 @@ class DenseBlock(nn.Module):
         """Return (B, channels, H, W) for x of the same shape."""
         seen = x
         for number in range(1, 5):
-            h = F.leaky_relu(self.get_submodule(f"conv{number}")(seen), SLOPE)
+            h = F.leaky_relu(self.get_submodule(f"conv{number}")(seen), self.slope)
             seen = torch.cat([seen, h], 1)
         return x + RESIDUAL * self.get_submodule("conv5")(seen)
 
@@ -55,11 +56,11 @@ class DenseBlock(nn.Module):
 class ResidualInResidual(nn.Module):
     """Three dense blocks in a row, with a residual around them."""
 
-    def __init__(self, channels: int, growth: int):
+    def __init__(self, channels: int, growth: int, slope: float = SLOPE):
         super().__init__()
-        self.rdb1 = DenseBlock(channels, growth)
-        self.rdb2 = DenseBlock(channels, growth)
-        self.rdb3 = DenseBlock(channels, growth)
+        self.rdb1 = DenseBlock(channels, growth, slope)
+        self.rdb2 = DenseBlock(channels, growth, slope)
+        self.rdb3 = DenseBlock(channels, growth, slope)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, channels, H, W) for x of the same shape."""

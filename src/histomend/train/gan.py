@@ -1,7 +1,7 @@
 """Training of the upscalers with a critic that Histo-Diffusion is compared with.
 
-They stand for BSRGAN and Real-ESRGAN (RRDBNet) and SwinIR-GAN where the published weights, which
-know no tissue, are not to be had, and differ from them:
+They are what BSRGAN and Real-ESRGAN (RRDBNet) and SwinIR-GAN are when they learn from tissue; the
+published weights learned from photographs. They differ from those:
 
 - They are smaller, and restore an image that was enlarged to its size, so that one network serves
   every scale; the published ones enlarge by 4 themselves.

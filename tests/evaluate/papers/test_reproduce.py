@@ -20,6 +20,7 @@ from histomend.evaluate.papers import (
     costs,
     diagnosis,
     downstream,
+    histo_diffusion,
     reproduce,
     rscd,
 )
@@ -33,9 +34,17 @@ from histomend.evaluate.papers.classifiers import (
 )
 from histomend.evaluate.papers.made_up import CLASSES, make_data, tissue
 from histomend.evaluate.papers.page import MARKDOWN, page, write_reproduced
-from histomend.evaluate.papers.reproduction import Picture, Printed, Reproduced, losses
+from histomend.evaluate.papers.reproduction import (
+    Picture,
+    Printed,
+    Reproduced,
+    command,
+    losses,
+)
 from histomend.evaluate.papers.setting import MADE_UP, SCALES, Setting, first_tiles
 from histomend.evaluate.tables import Table
+from histomend.models.weights import save_tensors
+from histomend.networks.rrdn import RRDN
 from histomend.train import Noise2NoiseOptions
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -247,29 +256,36 @@ def test_the_verb_lists_runs_and_refuses(tmp_path: Path, monkeypatch: pytest.Mon
         (["nothing"], "Nothing that can be reproduced"),
         (["rscd-fig8", "--scale", "huge"], "There are tiny, small, paper"),
         (["rscd-fig8", "--weights", "lpips"], "give MEASURE=PATH"),
+        (["histo-diffusion-table2", "--published", "x4.pth"], "give NAME=FILE"),
         (["rscd-fig8"], "neither --data nor HISTOMEND_DATA"),
         (["rscd-fig8", "--device", "abacus"], "abacus"),
     ):
         found = run(app, ["reproduce", *words, "-o", str(tmp_path)])
         assert found.exit_code == 2
         assert said in found.stderr.replace("\n", " ")
-    words = ["artifusion-table2", "--scale", "tiny", "--data", MADE_UP, "-o", str(tmp_path)]
+    # Of several names one that cannot be run does not stop the others.
     monkeypatch.setattr(costs, "SIZE", 64)
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "nowhere"))
+    words = ["rscd-fig7", "artifusion-table2", "--scale", "tiny", "-o", str(tmp_path)]
     found = run(app, ["reproduce", *words, "--json"])
-    assert found.exit_code == 0, found.stderr
-    told = json.loads(found.stdout)
+    assert found.exit_code == 2
+    first, told = json.loads(found.stdout)
+    assert (first["kind"], told["name"]) == ("InputError", "artifusion-table2")
     assert Path(told["page"]).is_file()
     rows = {row[0]: row for row in told["tables"][0]["rows"]}
     assert rows["CycleGAN"][1] == "28.29"
     assert rows["paper, Table 2: ArtiFusion (full)"][1] == "29.67"
-    # Of several names one that cannot be run does not stop the others.
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "nowhere"))
-    both = ["rscd-fig7", *words]
-    both[both.index("--data") : both.index("--data") + 2] = []
-    found = run(app, ["reproduce", *both, "--json"])
-    assert found.exit_code == 2
-    first, second = json.loads(found.stdout)
-    assert (first["kind"], second["name"]) == ("InputError", "artifusion-table2")
+
+
+def test_published_weights_are_a_row(tiny: Setting, tmp_path: Path) -> None:
+    save_tensors(RRDN(4, channels=4, blocks=1, growth=4).state_dict(), tmp_path / "x4.safetensors")
+    named = replace(tiny, published={"ESRGAN": str(tmp_path / "x4.safetensors")})
+    (row,) = histo_diffusion.published(named)
+    case = histo_diffusion.cases_of(named)[0]
+    assert row.restore(case).pixels.shape == case.truth.shape
+    assert "--published ESRGAN=" in command("histo-diffusion-table2", named)
+    # It enlarges by its own factor, and has no row at another.
+    assert histo_diffusion.fitting([row], histo_diffusion.cases_of(named, 2)[0]) == []
 
 
 def test_captions_say_of_which_slides_tiles_are(tmp_path: Path) -> None:

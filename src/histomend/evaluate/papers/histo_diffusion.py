@@ -85,11 +85,21 @@ def gans(setting: Setting) -> list[MethodRow]:
     return rows
 
 
+def published(setting: Setting) -> list[MethodRow]:
+    """Return rows of weights as they were published, of those files that are named."""
+    info = method_named("upscale", "published")
+    return [
+        MethodRow(title, "other", "upscale", "published", model_for(info, file, setting.device))
+        for title, file in setting.published.items()
+    ]
+
+
 def rows_of(setting: Setting) -> list[Any]:
     """Return all rows of the tables."""
     return [
         MethodRow("bicubic", "other", "upscale", "bicubic"),
         MethodRow("lanczos", "other", "upscale", "lanczos"),
+        *published(setting),
         *gans(setting),
         own("stage 1 alone", "stage 1", generation=0.0),
         own(f"{NAME}, fast", **sampled(setting, "fast")),
@@ -158,6 +168,12 @@ def table5(setting: Setting) -> Reproduced:
     return _reproduced(setting, 5, "embedding similarity", (block, TABLE_5), why, missing)
 
 
+def _as_published(setting: Setting) -> list[str]:
+    if not setting.published:
+        return ["No published GAN was named: --published NAME=FILE adds it as a row."]
+    return [f"As published, and trained on photographs: {', '.join(setting.published)}."]
+
+
 def _reproduced(
     setting: Setting,
     number: int,
@@ -187,7 +203,7 @@ def _reproduced(
         *(not_under(name, ["bicubic"], "psnr", UNDER_DB) for name in ours),
     ]
     said = [*standings(block, ours, others, keys), *report_goals(aims, block)]
-    notes = [*said, trained, *missing, INTERVALS]
+    notes = [*said, trained, *_as_published(setting), *missing, INTERVALS]
     tables = [beside(block, printed, caption, line, notes, keys)]
     each = against_each(block, ours[0], line, keys)
     tables += [each] if each else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -117,8 +118,12 @@ class Reproduced:
 
 def command(name: str, setting: Setting) -> str:
     """Return the command line that makes a reproduction."""
-    data = " --data made-up" if setting.made_up else ""
-    return f"histomend reproduce {name} --scale {setting.scale.name}{data}"
+    words = ["histomend", "reproduce", name, "--scale", setting.scale.name]
+    words += ["--data", "made-up"] if setting.made_up else []
+    if name.startswith("histo-diffusion"):
+        named = setting.published.items()
+        words += [word for row in named for word in ("--published", "=".join(row))]
+    return shlex.join(words)
 
 
 def caveats(setting: Setting) -> list[str]:

@@ -84,6 +84,9 @@ class Setting:
     device : str
     places : mapping of str to str
         Weights of measures, by their names in `histomend.evaluate.columns.MEASURES`.
+    published : mapping of str to str
+        By the titles of further rows of Histo-Diffusion's tables, weight files that
+        `histomend upscale --method published` takes.
     tiles : str
         At the scale of the paper the data set that stands for the tiles to train and to test on.
     tell : function of a line of text
@@ -95,6 +98,7 @@ class Setting:
     cache: Path
     device: str = "cpu"
     places: Mapping[str, str] = field(default_factory=dict)
+    published: Mapping[str, str] = field(default_factory=dict)
     tiles: str = ""
     tell: Callable[[str], None] = _log.info
 
