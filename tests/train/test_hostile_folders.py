@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from histomend.errors import OutputError, TrainingError
+from histomend.errors import OutputError, SettingError, TrainingError
 from histomend.image import write_image
 from histomend.image.tile_reading import tile_size
+from histomend.train import ArtifusionOptions, train
 from histomend.train.data import _listed, _usable
 from histomend.train.packed import packing
+from histomend.train.sample_grid import write_sample_grid
 
 
 @pytest.fixture
@@ -67,3 +70,20 @@ def test_a_full_disk_while_packing_is_named(
     ):
         pass
     assert not any(tmp_path.iterdir())
+
+
+def test_a_run_with_no_place_to_go_to_is_refused_before_tiles_are_packed(tiles: Path) -> None:
+    (tiles / "file").touch()
+    options = ArtifusionOptions(tiles, tiles / "file" / "run", device="cpu", steps=1, crop=64)
+    before = sorted(tiles.iterdir())
+    with pytest.raises(OutputError, match="cannot be written"):
+        train(options)
+    assert sorted(tiles.iterdir()) == before
+
+
+def test_pictures_of_a_network_that_diverged_are_not_drawn(tmp_path: Path) -> None:
+    rows = [torch.zeros(1, 3, 8, 8), torch.full((1, 3, 8, 8), float("nan"))]
+    with pytest.raises(TrainingError, match="diverged"):
+        write_sample_grid(tmp_path / "a.png", rows)
+    with pytest.raises(SettingError, match="--lr"):
+        ArtifusionOptions(tmp_path, tmp_path / "run", lr=float("inf")).check()

@@ -22,6 +22,7 @@ from accelerate import PartialState
 from histomend.damage.shapes import random_mask
 from histomend.diffusion.device import torch_device
 from histomend.errors import InputError, SettingError, TrainingError, display_name
+from histomend.image import check_target
 from histomend.image.regular_files import MOST_MANIFEST, check_regular_file, read_text
 from histomend.image.tile_reading import read_tile, tile_size
 from histomend.train.packed import packing
@@ -173,11 +174,15 @@ def open_sources(
     ------
     TrainingError
         If a folder holds no usable tiles, or crops do not fit into them.
+    OutputError
+        If the folder of the run cannot be made or written to.
     """
     crop = options.crop if crop is None else crop
     cache, data, extra, share = options.cache_folder, options.data, None, 0.0
     if isinstance(options, MixedOptions):
         extra, share = options.extra, options.extra_share
+    # Before anything is packed: the run may have no place to go to.
+    check_target(options.out / "run.json", force=True, new_folder=True)
     # Of several processes one packs the tiles, and the others find them packed.
     on_cpu = torch_device(options.device).type == "cpu"
     with PartialState(cpu=on_cpu).local_main_process_first():

@@ -15,6 +15,7 @@ Rate = Annotated[
     Option(
         "Learning rate: reached after a few steps of warming up, kept until the cooldown.",
         low=0,
+        high=1,
         group="Run",
     ),
 ]
