@@ -31,6 +31,7 @@ from camera_fields import (
     real_fields,
     simulated_fields,
 )
+from camera_self import restored, trained_on
 from filters import families, stabilised
 from histomend.evaluate.harness.store import Lines, digest, pixels_digest
 from histomend.evaluate.tables import Table, bootstrap, write_section
@@ -90,7 +91,7 @@ def main() -> None:
             continue
         found = {
             name: [_kept(kept, name, weights, row, field) for field in fields]
-            for name, row in rows.items()
+            for name, row in (rows | _self_trained(chosen, key, fields)).items()
         }
         write_section(chosen.out, key, _table(what, fields, found).markdown())
         print(f"wrote {key} of {chosen.out}", flush=True)
@@ -153,6 +154,22 @@ def _rows(model: histomend.Model, presets: Sequence[str]) -> dict[str, Restores]
     return rows
 
 
+def _self_trained(
+    chosen: argparse.Namespace, key: str, fields: Sequence[CameraField]
+) -> dict[str, Restores]:
+    """Return the row of a network that learned from the noisy fields of a table alone."""
+    if not chosen.self_steps:
+        return {}
+    folder = chosen.store.parent / f"camera-self-{chosen.self_steps}" / key
+    model = trained_on(fields, folder, chosen.self_steps)
+
+    def restore(field: CameraField) -> tuple[list[np.ndarray], float]:
+        return [restored(field, model)], 1.0
+
+    what = f"Neighbor2Neighbor, {chosen.self_steps} steps on these noisy fields alone"
+    return {what: restore}
+
+
 def _filtered(members: Sequence[Callable[[np.ndarray], np.ndarray]]) -> Restores:
     def restore(field: CameraField) -> tuple[list[np.ndarray], float]:
         # Settings of filters are meant for values that fill [0, 1].
@@ -213,6 +230,7 @@ def _options() -> argparse.Namespace:
     add("--model", default="rscd-fluo", help="RSCD for one channel, a name or a folder")
     add("--presets", nargs="+", default=["fast", "paper"])
     add("--sets", nargs="*", default=[], help="camera-real, camera-real-whole, camera-8 ...")
+    add("--self-steps", type=int, default=0, help="train Neighbor2Neighbor on each set")
     add("--data", type=Path, default=Path("../shared/data"), help="clean images")
     add("--real", type=Path, default=Path("../shared/data/microscopy_noisy"))
     add("--store", type=Path, default=Path("runs/camera-figures.jsonl"))

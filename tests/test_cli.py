@@ -249,6 +249,32 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(work: Path, model:
     assert not (work / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("verb", "says"),
+    [
+        ("restore tissue.png --mask mask.png -o there.png", "exists already"),
+        ("restore tissue.png --mask mask.png -o there.png/new.png", "cannot be written"),
+        ("restore tissue.png --mask mask.png -o tissue.png --force", "is the source image itself"),
+        ("restore tissue.png --mask mask.png -o new.jpg", "--lossy"),
+        ("restore tissue.png --mask none.png -o new.png", "does not exist"),
+        ("restore tissue.png --mask mask.png -o new.png --trace full", "is not empty"),
+        ("denoise tissue.png -o there.png", "exists already"),
+        ("upscale tissue.png -o there.png --method bicubic", "exists already"),
+        ("auto tissue.png -o there.png", "exists already"),
+        ("auto tissue.png -o tissue.png --force", "is the source image itself"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_real_one_would(work: Path, verb: str, says: str) -> None:
+    (work / "there.png").write_bytes(b"mine")
+    (work / "full" / "tissue").mkdir(parents=True)
+    (work / "full" / "tissue" / "x.png").write_bytes(b"mine")
+    before = sorted(work.rglob("*"))
+    said = [run(*verb.split(), *more) for more in (["--dry-run"], [])]
+    assert [result.exit_code for result in said] == [2, 2]
+    assert all(says in flat(result.stderr) for result in said)
+    assert sorted(work.rglob("*")) == before
+
+
 def test_trace_writes_the_states_on_the_way(work: Path, model: Path) -> None:
     words = (
         "restore",

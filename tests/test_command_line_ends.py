@@ -25,7 +25,7 @@ def program(*words: str | bytes, **about: Any) -> subprocess.CompletedProcess[by
     return subprocess.run(
         [sys.executable, "-m", "histomend", *words],
         check=False,
-        stderr=subprocess.PIPE,
+        stderr=about.pop("stderr", subprocess.PIPE),
         env=os.environ | {"PYTHONPATH": SOURCE} | more,
         **about,
     )
@@ -48,6 +48,13 @@ def test_a_full_disk_behind_the_output_is_named() -> None:
     assert done.returncode == 2
     assert b"Traceback" not in done.stderr
     assert b"No space left" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+@pytest.mark.parametrize("words", [("detect", "none.png", "-o", "o.png"), ("detect", "--none")])
+def test_an_error_that_cannot_be_told_still_ends_with_its_code(words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        assert program(*words, stderr=full).returncode == 2
 
 
 def test_an_interruption_while_the_program_is_loaded() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from histomend.jobs.run import Progress, displayed
 from histomend.jobs.slide_engine import SlideEngine
 from histomend.jobs.slide_fields import execute_slide_field
 from histomend.jobs.slide_run import SlideResult, execute_slide
+from histomend.jobs.waiting import Awaited
 from histomend.masks.artifact_classes import chosen_classes
 from histomend.methods import MAX_SHARE
 from histomend.methods.loading import ModelLike
@@ -22,6 +24,12 @@ from histomend.methods.slides import decide_slide, decide_slide_field
 from histomend.methods.where import LEARNED, MaskLike
 from histomend.models.detector import Detector
 from histomend.slides.whole import open_slide
+
+_log = logging.getLogger(__name__)
+
+
+def _awaited(output: str | Path) -> Awaited:
+    return Awaited(Path(output), _log.info)
 
 
 def restore_slide(
@@ -49,6 +57,7 @@ def restore_slide(
     force: bool = False,
     progress: Progress | None = None,
     engine: SlideEngine | None = None,
+    wait: bool = False,
 ) -> SlideResult:
     """Restore the masked parts of a whole slide into a new slide; nothing else changes.
 
@@ -61,7 +70,8 @@ def restore_slide(
         A slide of a scanner, or a pyramidal TIFF.
     output : Path
         A .tif or .svs. To slides that are TIFF files new tiles are appended, so that all others
-        stay byte for byte and `undo` needs nothing else; of others a new pyramid is made.
+        stay byte for byte and `undo` needs nothing else; of others a new pyramid is made. With
+        .zarr a new OME-Zarr.
     mask : Path, (H, W) array or PIL.Image.Image, optional
         GeoJSON in pixels of the slide as QuPath exports it, or a picture of the slide's size;
         masks of GrandQC and HistoQC may be smaller. An array or image has the slide's size.
@@ -84,6 +94,9 @@ def restore_slide(
     engine : SlideEngine, optional
         Who works on the slide, such as `histomend.RayEngine`; this process unless given. The slide
         has the same bytes.
+    wait : bool
+        If another process works on the same output, wait until it is done, rather than fail. If its
+        job was this one, its result is what is returned; if it was killed, this one goes on.
 
     Returns
     -------
@@ -96,13 +109,14 @@ def restore_slide(
     JobError
         Another process works on the same output, or what it began had other inputs.
     """
+    awaited = _awaited(output) if wait else None
     job = decide_slide(
         slide, output, mask, mask_classes=mask_classes, detect=detect, max_share=max_share,
         detector=detector, method=method, model=model, preset=preset, steps=steps,
         sampler=sampler, seed=seed, samples=samples, mpp=mpp, device=device, batch=batch,
         compact=compact, no_label=no_label, lossy=lossy, force=force,
     )  # fmt: skip
-    return execute_slide(job, progress=progress, engine=engine)
+    return execute_slide(job, progress=progress, engine=engine, awaited=awaited)
 
 
 def detect_slide(
@@ -175,6 +189,7 @@ def denoise_slide(
     force: bool = False,
     progress: Progress | None = None,
     engine: SlideEngine | None = None,
+    wait: bool = False,
     **options: Any,
 ) -> SlideResult:
     """Denoise all of a whole slide into a new pyramid, block by block.
@@ -185,13 +200,15 @@ def denoise_slide(
     ----------
     slide : Path
     output : Path
-        A .tif.
+        A .tif, or a .zarr.
     method, model, seed, mpp, device
         As of `histomend.denoise`.
     lossy, force
         As of `restore_slide`.
     progress : True, or a function of (blocks done, blocks in all), optional
     engine : SlideEngine, optional
+        As of `restore_slide`.
+    wait : bool
         As of `restore_slide`.
     options
         Further ones of `histomend.denoise`.
@@ -200,11 +217,12 @@ def denoise_slide(
     ------
     InputError, ModelError, ResourceError, JobError
     """
+    awaited = _awaited(output) if wait else None
     job = decide_slide_field(
         "denoise", slide, output, method=method, model=model, seed=seed, mpp=mpp, device=device,
         lossy=lossy, force=force, **options,
     )  # fmt: skip
-    return execute_slide_field(job, progress=progress, engine=engine)
+    return execute_slide_field(job, progress=progress, engine=engine, awaited=awaited)
 
 
 def upscale_slide(
@@ -221,6 +239,7 @@ def upscale_slide(
     force: bool = False,
     progress: Progress | None = None,
     engine: SlideEngine | None = None,
+    wait: bool = False,
     **options: Any,
 ) -> SlideResult:
     """Enlarge a whole slide into a new pyramid, block by block.
@@ -229,7 +248,7 @@ def upscale_slide(
     ----------
     scale : int
         A whole number from 2 to 8.
-    slide, output, seed, mpp, device, lossy, force, progress, engine
+    slide, output, seed, mpp, device, lossy, force, progress, engine, wait
         As of `denoise_slide`.
     method, model, options
         As of `histomend.upscale`.
@@ -238,8 +257,9 @@ def upscale_slide(
     ------
     InputError, ModelError, ResourceError, JobError
     """
+    awaited = _awaited(output) if wait else None
     job = decide_slide_field(
         "upscale", slide, output, scale=scale, method=method, model=model, seed=seed, mpp=mpp,
         device=device, lossy=lossy, force=force, **options,
     )  # fmt: skip
-    return execute_slide_field(job, progress=progress, engine=engine)
+    return execute_slide_field(job, progress=progress, engine=engine, awaited=awaited)

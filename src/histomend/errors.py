@@ -24,6 +24,7 @@
     │   ├── OutputError                 exists, cannot be written, disk full
     │   └── DeviceError                 the device asked for is not there
     └── JobError                        a long job that cannot go on
+        ├── InUseError                  another process works on it
         └── TrainingError               no data, a diverged loss, a run that does not match
 
 Every message says what, where (file, level, x, y), why, and what to do next.
@@ -123,6 +124,10 @@ class DeviceError(ResourceError):
 
 class JobError(HistomendError):
     """A long job cannot go on."""
+
+
+class InUseError(JobError):
+    """Another process works on the job."""
 
 
 class TrainingError(JobError):

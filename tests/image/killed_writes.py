@@ -24,8 +24,13 @@ STEPS = (
 
 
 def write(folder: Path, version: str, *, force: bool = True, map_in: Path | None = None) -> None:
-    """Write three files that say of which version they are."""
+    """Write three files that say of which version they are; beside an old one lies a mask, too."""
+    mask = folder / "a.mask.png"
     with FileSet(force=force) as files:
+        if version == "old":
+            write_atomically(files.place(mask), lambda file: file.write(version.encode()))  # type: ignore[arg-type,return-value]
+        elif mask.exists():
+            files.remove(mask)
         for target in places(folder, map_in):
             write_atomically(files.place(target), lambda file: file.write(version.encode()))  # type: ignore[arg-type,return-value]
 
@@ -35,7 +40,10 @@ def places(folder: Path, map_in: Path | None = None) -> tuple[Path, ...]:
 
 
 def versions(folder: Path, map_in: Path | None = None) -> set[str | None]:
-    return {path.read_text() if path.exists() else None for path in places(folder, map_in)}
+    found = {path.read_text() if path.exists() else None for path in places(folder, map_in)}
+    if (mask := folder / "a.mask.png").exists():
+        return found | {mask.read_text()}
+    return found | {None} if "old" in found else found
 
 
 @contextmanager

@@ -136,7 +136,19 @@ def test_where_files_cannot_have_two_names_the_earlier_ones_are_put_back(
     with pytest.raises(OutputError, match=r"a\.tif: cannot be written"):
         write(tmp_path, "new")
     assert versions(tmp_path) == {"old"}
-    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in places(tmp_path)}
+    there = {path.name for path in tmp_path.iterdir()}
+    assert there == {"a.mask.png", *(path.name for path in places(tmp_path))}
+
+
+def test_a_file_put_in_the_place_of_one_that_left_stays(tmp_path: Path) -> None:
+    mask = tmp_path / "a.mask.png"
+    for at in range(1, 60):
+        write(tmp_path, "old")
+        killed_writes.killed(at, lambda: write(tmp_path, "new"))
+        mask.unlink(missing_ok=True)
+        mask.write_text("mine")
+        settle(tmp_path)
+        assert mask.read_text() == "mine"
 
 
 def test_messages_name_the_place_and_not_the_folder_of_preparation(

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import histomend
 from histomend import Image, restore
 from histomend.cli.app import app
-from histomend.errors import HubError, ModelNotFoundError
+from histomend.errors import HubError, ModelMismatchError, ModelNotFoundError, WeightsError
 from histomend.evaluate.encoder import Encoder, EncoderConfig, save_encoder
 from histomend.evaluate.iqa import Iqa, IqaConfig, save_iqa
 from histomend.models import (
@@ -30,6 +30,7 @@ from histomend.models import (
     read_config,
     save_calibrator,
 )
+from histomend.models.any_model import config_in
 from histomend.models.detector import Detector, DetectorConfig, save_detector
 from histomend.models.priors import LatentPrior, load_prior
 from histomend.models.restoration import RestorationModule
@@ -118,6 +119,56 @@ def test_any_kind_is_loaded_from_its_folder_and_from_the_hub(
     assert type(there) is type(here)
     if hasattr(here, "config") and hasattr(here.config, "sha256"):
         assert here.config == there.config
+
+
+CALLED = {
+    "latent": "denoiser",
+    "restoration": "restoration module",
+    "iqa": "quality model",
+    "vae": "autoencoder",
+}
+
+
+def test_models_says_what_kind_a_folder_holds(folders: dict[str, tuple[Path, type]]) -> None:
+    for kind, (folder, _) in folders.items():
+        shown = CliRunner().invoke(app, ["models", str(folder), "--json"])
+        assert json.loads(shown.stdout)["kind"] == CALLED.get(kind, kind)
+
+
+def test_a_config_with_values_of_other_types_is_a_named_error(
+    folders: dict[str, tuple[Path, type]], tmp_path: Path
+) -> None:
+    strange: tuple[Any, ...] = (
+        [],
+        {},
+        [[]],
+        {"fold": []},
+        None,
+        "x",
+        10**400,
+        1e400,
+        float("nan"),
+        True,
+    )
+    for kind in sorted(folders.keys() - {"vae"}):
+        sound = json.loads((folders[kind][0] / "config.json").read_text())
+        sound |= {"thresholds": {"fold": 0.5}} if kind == "detector" else {}
+        for field in sound.keys() - {"card", "schema_version"}:
+            for value in (v for v in strange if type(v) is not type(sound[field])):
+                (tmp_path / "config.json").write_text(json.dumps(sound | {field: value}))
+                with pytest.raises((WeightsError, ModelMismatchError), match=r"config\.json|holds"):
+                    config_in(tmp_path)
+
+
+@pytest.mark.parametrize("threshold", [1.5, -0.1, [], "0.5", float("nan")])
+def test_thresholds_that_no_probability_reaches(
+    folders: dict[str, tuple[Path, type]], threshold: object
+) -> None:
+    path = folders["detector"][0] / "config.json"
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps(told | {"thresholds": {"fold": threshold}}))
+    with pytest.raises(WeightsError, match="says thresholds="):
+        load_model(path.parent, "cpu")
 
 
 @pytest.mark.parametrize("name", bundled())

@@ -236,8 +236,10 @@ def test_files_that_need_other_classes_are_refused(authors: ModuleType, tmp_path
         ({}, "no tensors by name"),
         ({"epoch": 3, "w": torch.zeros(1)}, "'epoch', which is no tensor"),
         ({"w": torch.zeros(1)}, "lacks the tensor conv1.weight"),
+        ({1: torch.zeros(1)}, "under 1, which is no name"),
+        ({"state_dict": {("a",): torch.zeros(1)}}, "which is no name"),
     ],
-    ids=["zip", "text", "list", "empty", "mixed", "other"],
+    ids=["zip", "text", "list", "empty", "mixed", "other", "number", "tuple"],
 )
 def test_files_that_are_no_calibrator_are_refused(
     content: object, says: str, tmp_path: Path

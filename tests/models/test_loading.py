@@ -249,6 +249,16 @@ def test_a_tensor_too_many_is_named(folder: Path) -> None:
         load_model(folder, "cpu")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_no_numbers(folder: Path, value: float) -> None:
+    """A detector of such weights found nothing, without a word."""
+    tensors = weights()
+    tensors["head.weight"].flatten()[-1] = value
+    with_weights(folder, tensors)
+    with pytest.raises(WeightsError, match=r"head\.weight holds NaN or infinity"):
+        load_model(folder, "cpu")
+
+
 @pytest.mark.parametrize("change", [{"arch": "tiny-add"}, {"context": False}])
 def test_weights_of_another_network(folder: Path, change: dict[str, Any]) -> None:
     edit(folder, **change)

@@ -103,6 +103,7 @@ def test_a_worker_that_is_killed_loses_nothing(
     assert done.exit_code == 2
     first, second, third = json.loads(done.stdout)
     assert "b.svs" in second["error"]
+    assert "error" not in first | third, (first, third)
     assert sorted(path.name for path in (work / "outs").glob("*.svs")) == ["a.svs", "c.svs"]
     for said in (first, third):
         assert run("verify", said["output"], "--source", slide).exit_code == 0

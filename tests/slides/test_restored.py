@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,37 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(work: Path, untrai
     assert said[0]["memory_bytes"] > 500 * 420 * 3
     assert said[0]["disk_bytes"] > (work / "slide.svs").stat().st_size
     assert sorted(work.iterdir()) == before
+    for output in ("mask.geojson/out.svs", "there.svs"):
+        (work / "there.svs").touch()
+        refused = run("restore", work / "slide.svs", "-o", work / output, *words)
+        assert refused.exit_code == 2
+
+
+def test_two_slides_of_one_stem_have_two_records(work: Path, model: Model) -> None:
+    (work / "slide.tif").write_bytes((work / "slide.svs").read_bytes())
+    for suffix in (".svs", ".tif", ".svs"):
+        slide, out = work / f"slide{suffix}", work / f"out{suffix}"
+        restore_slide(slide, out, work / "mask.geojson", model=model, force=True, **FAST)
+    names = [Record.read(work / name).source.name for name in sorted(
+        path.name for path in work.glob("*.ledger.json"))]  # fmt: skip
+    assert names == ["slide.svs", "slide.tif"]
+    assert (work / "out.tif.ledger.json").is_file()
+
+
+def test_what_was_found_goes_with_the_slide_it_was_found_for(work: Path, model: Model) -> None:
+    out, found = work / "out.svs", work / "out.mask.geojson"
+    restore = partial(restore_slide, work / "slide.svs", out, model=model, force=True, **FAST)
+    record = restore(work / "mask.geojson").record
+    found.write_bytes((work / "mask.geojson").read_bytes())
+    replace(record, maps={"mask": sha256(found)}).write(work / "out.ledger.json", force=True)
+    restore(found)
+    assert found.is_file(), "it was read"
+    replace(record, maps={"mask": sha256(found)}).write(work / "out.ledger.json", force=True)
+    restore(work / "mask.geojson")
+    assert not found.exists()
+    found.write_text("mine")
+    restore(work / "mask.geojson")
+    assert found.read_text() == "mine"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, get_type_hints
 
 import pytest
 from typer.testing import CliRunner
@@ -15,6 +15,7 @@ from histomend.cli.app import app
 from histomend.errors import SettingError
 from histomend.train import TRAININGS, ArtifusionOptions, CycleGanOptions, TrainingOptions, train
 from histomend.train.option import declared
+from histomend.train.shared_options import Verb
 from histomend.train.tables import page
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "train.md"
@@ -26,6 +27,12 @@ each_training = pytest.mark.parametrize("options", TRAININGS, ids=lambda o: o.ve
 def flags(options: type[TrainingOptions]) -> set[str]:
     off = {f"--no-{each.flag[2:]}" for each in declared(options) if each.default is True}
     return {each.flag for each in declared(options)} | off
+
+
+@each_training
+def test_hints_are_those_that_the_lowest_python_takes(options: type[TrainingOptions]) -> None:
+    """Python 3.10 evaluates no bare ClassVar, which later ones do."""
+    assert get_type_hints(options, localns={"KW_ONLY": type})["verb"] == ClassVar[Verb]
 
 
 def test_every_option_in_the_guide_exists() -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from histomend.errors import OutputError
 from histomend.models import ModelConfig, load_model
 from histomend.train import ArtifusionOptions, denoiser
 from histomend.train import run as running
@@ -104,6 +105,25 @@ def test_after_a_kill_at_any_moment_an_old_or_the_new_state_is_whole(
     assert done[0] >= 10, "a save has become simpler: check that this test still sees it all"
     assert again.step == run.step
     assert sorted(p.name for p in out.iterdir()) == ["last", "model", "run.json"]
+
+
+def test_a_full_disk_leaves_the_state_before_and_nothing_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = opened(tmp_path / "run", resume=False)
+    mark(run, 1)
+    run.save()
+    mark(run, 2)
+
+    def full(_: object, path: Path) -> None:
+        path.write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(running, "save_file", full)
+    with pytest.raises(OutputError, match=r"after step 2 cannot be written.*--resume"):
+        run.save()
+    assert sorted(path.name for path in run.out.iterdir()) == ["last", "model", "run.json"]
+    assert opened(run.out, resume=True).step == 1
 
 
 def test_the_log_goes_on_from_the_state_and_keeps_what_led_to_it(tmp_path: Path) -> None:

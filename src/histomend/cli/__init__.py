@@ -23,6 +23,8 @@ def main() -> None:
         run()
     except KeyboardInterrupt:  # while the program is still being loaded, too
         _end(EXIT_INTERRUPTED)
+    except OSError:  # what was wrong was to be told, and could not be
+        _end(EXIT_REFUSED)
     finally:
         try:
             sys.stdout.flush()

@@ -20,12 +20,15 @@ from histomend.cli.options import (
     option,
     parse_region,
 )
-from histomend.cli.per_file import Files, PerFile, carry_out, is_alone
+from histomend.cli.per_file import Files, PerFile, carry_out, check_all_apart, is_alone
 from histomend.cli.screen import say
 
 if TYPE_CHECKING:
     from histomend.jobs.outputs import Output
     from histomend.methods.auto import AutoPlan
+
+MAPS = ("mask",)
+"""What is written beside each image."""
 
 
 def auto(
@@ -58,13 +61,18 @@ def auto(
     from histomend.methods.auto import describe, plan
 
     outputs = plan_outputs(inputs, out)
+    check_all_apart(outputs, MAPS)
     part = parse_region(region)
     run = PerFile([output.source for output in outputs], alone=is_alone(inputs))
     plans: dict[Path, AutoPlan] = {}
 
     def look(output: Output) -> dict[str, Any]:
+        output.check(MAPS, force=force, lossy=False)  # before an hour of looking is lost
         planned = plan(output.source, mpp=mpp, region=part, max_share=max_share, sure=sure)
         plans[output.source] = planned
+        if not planned.classes and output.image.exists():
+            said = f"{output.image} is of an earlier call, and stays: this image is left alone now."
+            run.notice(output.source, said)
         return describe(output.source, planned)
 
     for output in outputs:
@@ -84,7 +92,7 @@ def auto(
         "mpp": mpp,
     }
     options |= {"region": part, "device": device, "detect": True, "max_share": max_share}
-    files = Files([o.source for o in todo], todo, ("mask",), force=force, as_json=as_json)
+    files = Files([o.source for o in todo], todo, MAPS, force=force, as_json=as_json)
     carry_out(
         "restore",
         files,

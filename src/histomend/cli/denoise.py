@@ -25,6 +25,7 @@ from histomend.cli.options import (
     Sampler,
     Seed,
     Steps,
+    Wait,
     method_of,
     one_of,
     option,
@@ -86,6 +87,7 @@ def denoise(
     batch: Batch = 8,
     engine: Engine = "local",
     ray_address: RayAddress = None,
+    wait: Wait = False,
     lossy: Lossy = False,
     force: Force = False,
     dry_run: DryRun = False,
@@ -127,6 +129,7 @@ def denoise(
         region=part,
         engine=engine,
         ray_address=ray_address,
+        wait=wait,
     )
     carry_out(
         "denoise",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -48,31 +48,35 @@ def models(
     from dataclasses import asdict
 
     from histomend.models import bundled, locate
-    from histomend.models.upscaler import read_any_config
+    from histomend.models.any_model import config_in, kind_of
+
+    def told(name: str) -> dict[str, Any]:
+        folder = locate(name)
+        return {"kind": kind_of(folder), **asdict(config_in(folder))}
 
     if model is not None:
-        config = asdict(read_any_config(locate(model)))
+        config = told(model)
         if as_json:
             answer(config)
             return
-        card = config.pop("card")
+        card = config.pop("card", {})
         facts([*config.items(), *card.items()])
         return
-    known = {name: read_any_config(locate(name)) for name in bundled()}
+    known = {name: told(name) for name in bundled()}
     if as_json:
-        answer([{"name": name, **asdict(config)} for name, config in known.items()])
+        answer([{"name": name, **config} for name, config in known.items()])
         return
     table(
         ("name", "method", "arch", "um/px", "fast steps", "sha256"),
         (
             (
                 name,
-                getattr(c, "method", "detect"),
-                c.arch,
-                c.mpp,
-                getattr(c, "fast_steps", ""),
-                c.sha256[:12],
+                config.get("method", config["kind"]),
+                config["arch"],
+                config["mpp"],
+                config.get("fast_steps", ""),
+                config["sha256"][:12],
             )
-            for name, c in known.items()
+            for name, config in known.items()
         ),
     )

@@ -84,6 +84,14 @@ Engine = Annotated[
         MACHINE,
     ),
 ]
+Wait = Annotated[
+    bool,
+    option(
+        "If another process works on the same slide, wait until it is done, rather than fail.",
+        MACHINE,
+        "--wait",
+    ),
+]
 RayAddress = Annotated[
     str | None,
     option(

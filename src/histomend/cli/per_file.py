@@ -131,6 +131,22 @@ def say_passed_over(inputs: Sequence[Path], *, slides: bool = False) -> None:
         say(said, title="Notice")
 
 
+def check_all_apart(outputs: Sequence[Output], maps: Sequence[str]) -> None:
+    """Fail if something that is read for one output would be replaced by any of them.
+
+    Raises
+    ------
+    OutputError
+    """
+    from histomend.jobs.companions import check_apart
+
+    check_apart(
+        (output.source for output in outputs),
+        (path for output in outputs for path in output.files(maps)),
+        others={output.mask: "the mask" for output in outputs if output.mask is not None},
+    )
+
+
 def is_alone(inputs: Sequence[Path]) -> bool:
     """Return whether one file was named."""
     from histomend.jobs.inputs import is_folder
@@ -156,28 +172,21 @@ def carry_out(
         Of `histomend.methods.decide.decide`, the same for all files.
     of : function of Output -> further options, for one file
     """
-    from histomend.jobs.companions import check_apart
-
     run = PerFile([output.source for output in files.outputs], alone=files.alone)
     say_passed_over(files.inputs, slides=slides is not None)
     outputs = list(files.outputs)
-    check_apart(
-        (output.source for output in outputs),
-        (path for output in outputs for path in output.files(files.maps)),
-        others={output.mask: "the mask" for output in outputs if output.mask is not None},
-    )
+    check_all_apart(outputs, files.maps)
     if slides is not None:
         whole = [output for output in outputs if slides.takes(output, run)]
         outputs = [output for output in outputs if output not in whole]
         slides.carry_out(whole, run, files)
-    if not files.dry_run:
-        # Before anything is computed or imported: the outputs may exist already.
-        check = {"force": files.force, "lossy": files.lossy}
-        outputs = [
-            output
-            for output in outputs
-            if run.attempt(output.source, partial(output.check, files.maps, **check))
-        ]
+    # Before anything is computed or imported: the outputs may exist already.
+    check = {"force": files.force, "lossy": files.lossy}
+    outputs = [
+        output
+        for output in outputs
+        if run.attempt(output.source, partial(output.check, files.maps, **check))
+    ]
     if outputs:
         from histomend.jobs.run import execute
         from histomend.methods import method_named
@@ -191,16 +200,29 @@ def carry_out(
 
         display = ProgressDisplay(len(outputs))
 
+        read = [path for o in files.outputs for path in (o.source, o.mask) if path is not None]
+
+        def tell_left_over(output: Output, maps: Sequence[str]) -> None:
+            ours, others = output.left_over(maps, read)
+            for path in ours:
+                said = f"{path} is of the result that is replaced, and goes with it."
+                run.notice(output.source, said)
+            for path in others:
+                said = f"{path} is not of this call, and stays. Remove it if you need it no more."
+                run.notice(output.source, said)
+
         def work(output: Output) -> dict[str, Any]:
             job = decide(task, output.source, **options, **of(output))
             output.check_job(job)
             if files.dry_run:
+                tell_left_over(output, files.maps)
                 return {"output": str(output.image), **job.describe()}
             with display.file(output.source.name) as advance:
                 result = execute(job, progress=advance)
             for notice in result.record.notices:
                 run.notice(output.source, notice)
-            written = output.write(result, force=files.force, lossy=files.lossy)
+            tell_left_over(output, result.maps())
+            written = output.write(result, force=files.force, lossy=files.lossy, read=read)
             return {**written, "nfe": result.record.nfe, **result.record.figures}
 
         for output in outputs:

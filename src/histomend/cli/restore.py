@@ -25,6 +25,7 @@ from histomend.cli.options import (
     Sampler,
     Seed,
     Steps,
+    Wait,
     method_of,
     option,
     parse_region,
@@ -86,6 +87,7 @@ def restore(
     batch: Batch = 8,
     engine: Engine = "local",
     ray_address: RayAddress = None,
+    wait: Wait = False,
     trace: Annotated[
         Path | None, option("Folder for the states on the way, as PNG.", FILES)
     ] = None,
@@ -134,7 +136,7 @@ def restore(
 
     def of(output: Output) -> dict[str, Any]:
         states = None
-        if trace is not None and not dry_run:
+        if trace is not None:
             states = trace_to(trace / folder_name(output.source))
         return {"mask": output.mask, "trace": states}
 
@@ -161,6 +163,7 @@ def restore(
         region=part,
         engine=engine,
         ray_address=ray_address,
+        wait=wait,
         traced=trace is not None,
     )
     carry_out(

@@ -6,6 +6,7 @@ import inspect
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -26,7 +27,9 @@ def say(message: str, *, title: str = "", style: str = "") -> None:
 
     message, title = display_name(message), display_name(title)
     text = Text.assemble((f"{title}: ", style), message) if title else Text(message)
-    Console(stderr=True, soft_wrap=True).print(text)
+    # Where it cannot be told, that cannot be told either: the exit code remains, and the record.
+    with suppress(OSError):
+        Console(stderr=True, soft_wrap=True).print(text)
 
 
 def answer(result: object) -> None:

@@ -31,6 +31,8 @@ class WholeSlides:
     engine : "local" or "ray"
     ray_address : str or None
         Of a cluster.
+    wait : bool
+        Wait for another process that works on the same output.
     traced : bool
         Whether the states on the way are asked for, which only images have.
     """
@@ -39,6 +41,7 @@ class WholeSlides:
     options: dict[str, Any]
     engine: str = "local"
     ray_address: str | None = None
+    wait: bool = False
     traced: bool = False
 
     def takes(self, output: Output, run: PerFile) -> bool:
@@ -52,6 +55,7 @@ class WholeSlides:
             found = is_worked_on_by_parts(output.source, self.task)
             asked = [name for name in ("compact", "no_label") if self.options.get(name)]
             asked += ["engine ray"] if self.engine == "ray" else []
+            asked += ["wait"] if self.wait else []
             if asked and not found:
                 name = asked[0].replace("_", "-")
                 raise SettingError(f"{output.source}: is no whole slide. Leave --{name} away.")
@@ -107,6 +111,7 @@ class WholeSlides:
         from histomend.jobs.slide_run import check_free
 
         if files.dry_run:
+            check_free(output.image, force=files.force, new_folder=True)
             return self._worked(output, run, files, display, engine)
         with kept_if_filled(output.image.parent):
             check_free(output.image, force=files.force)
@@ -120,19 +125,25 @@ class WholeSlides:
         display: ProgressDisplay,
         engine: RayEngine | None,
     ) -> dict[str, Any]:
+        from histomend.jobs.companions import record_of
         from histomend.jobs.slide_fields import execute_slide_field
-        from histomend.jobs.slide_run import execute_slide
+        from histomend.jobs.slide_job import found_beside
+        from histomend.jobs.slide_run import check_disk, execute_slide
+        from histomend.jobs.waiting import Awaited
         from histomend.methods.slides import decide_slide, decide_slide_field
 
         paths = output.source, output.image
+        tell = partial(run.notice, output.source)
+        awaited = Awaited(output.image, tell) if self.wait and not files.dry_run else None
         if self.task == "restore":
             job = decide_slide(*paths, output.mask, **self.options)
-            work = partial(execute_slide, job, engine=engine)
+            work = partial(execute_slide, job, engine=engine, awaited=awaited)
         else:
             field = decide_slide_field(self.task, *paths, **self.options)
-            work = partial(execute_slide_field, field, engine=engine)
+            work = partial(execute_slide_field, field, engine=engine, awaited=awaited)
         if files.dry_run:
             described = job.describe() if self.task == "restore" else field.describe()
+            check_disk(output.image.parent, described["disk_bytes"])
             return {"output": str(output.image), **described}
         # Of slides that are worked on side by side it is told how many are done.
         alone = engine is None or display.files == 1
@@ -140,9 +151,13 @@ class WholeSlides:
             result = work(progress=advance)
         for notice in result.record.notices:
             run.notice(output.source, notice)
+        found = found_beside(result.output)
+        if found.exists() and found != output.mask and not result.record.maps:
+            said = f"{found} is not of this call, and stays. Remove it if you need it no more."
+            run.notice(output.source, said)
         return {
             "output": str(result.output),
-            "record": str(output.record),
+            "record": str(record_of(result.output)),
             "nfe": result.record.nfe,
             **result.record.figures,
         }
@@ -163,6 +178,7 @@ def whole_slides(
     region: object,
     engine: str,
     ray_address: str | None,
+    wait: bool,
     traced: bool = False,
 ) -> WholeSlides | None:
     """Return what works on whole slides; None where a region of each is an image.
@@ -175,9 +191,11 @@ def whole_slides(
     if ray_address is not None and engine != "ray":
         raise SettingError("--ray-address is for --engine ray. Add it, or leave the address away.")
     if region is None:
-        return WholeSlides(task, options, engine, ray_address, traced)
+        return WholeSlides(task, options, engine, ray_address, wait, traced)
     if options.get("compact") or options.get("no_label"):
         raise SettingError("--compact and --no-label are for whole slides. Leave --region away.")
     if engine == "ray":
         raise SettingError("--engine ray is for whole slides. Leave --region away, or the engine.")
+    if wait:
+        raise SettingError("--wait is for whole slides. Leave --region away, or the waiting.")
     return None

@@ -24,6 +24,7 @@ from histomend.cli.options import (
     Sampler,
     Seed,
     Steps,
+    Wait,
     method_of,
     one_of,
     option,
@@ -74,6 +75,7 @@ def upscale(
     batch: Batch = 8,
     engine: Engine = "local",
     ray_address: RayAddress = None,
+    wait: Wait = False,
     lossy: Lossy = False,
     force: Force = False,
     dry_run: DryRun = False,
@@ -112,6 +114,7 @@ def upscale(
         region=part,
         engine=engine,
         ray_address=ray_address,
+        wait=wait,
     )
     carry_out(
         "upscale",

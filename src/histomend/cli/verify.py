@@ -88,13 +88,13 @@ def verify(
 
     Example: histomend verify restored.png --source tissue.png
     """
-    from histomend.jobs.inputs import list_images
+    from histomend.jobs.inputs import is_folder, list_images
     from histomend.ledger import read_described
     from histomend.ledger import verify as compare
     from histomend.ledger.slides import verify_slide
 
     images = list_images(restored)
-    if source is not None and not source.is_dir() and len(images) > 1:
+    if source is not None and not is_folder(source) and len(images) > 1:
         raise SettingError(
             f"--source {source} is one file, and there are {len(images)} images. Name a folder "
             "that holds the source of each, by the name in its record."
@@ -105,7 +105,7 @@ def verify(
         try:
             record = _record_or_slide(image, ledger, len(images))
             place = source
-            if place is not None and place.is_dir():
+            if place is not None and is_folder(place):
                 name = None if record is None else record.source.name
                 place = place / (name or image.name)
             if record is None or record.output.container is not None:

@@ -56,6 +56,7 @@ class FileSet:
         self._force = force
         self._token = secrets.token_hex(6)
         self._targets: list[Path] = []
+        self._leaving: list[Path] = []
         self._held: dict[Path, int | None] = {}  # folders with a stage, and what holds it
         self._made: list[Path] = []
 
@@ -75,12 +76,28 @@ class FileSet:
             if not self._force and _is_there(target):
                 raise exists_already(target)
             self._made += make_folder(target.parent)
-            if target.parent not in self._held:
-                self._held[target.parent] = _stage(target.parent, self._token)
+            self._prepare(target.parent)
         except OSError as error:
             raise output_error(target, error) from error
         self._targets.append(target)
         return self._new(target)
+
+    def remove(self, path: Path) -> None:
+        """Have a file that belongs to an earlier set go, when the files of this one appear.
+
+        Raises
+        ------
+        OutputError
+        """
+        try:
+            self._prepare(path.parent)
+        except OSError as error:
+            raise output_error(path, error) from error
+        self._leaving.append(path)
+
+    def _prepare(self, folder: Path) -> None:
+        if folder not in self._held:
+            self._held[folder] = _stage(folder, self._token)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
@@ -129,7 +146,7 @@ class FileSet:
                 for target in self._targets:
                     if not self._force and _is_there(target):
                         raise exists_already(target)
-                if len(self._targets) > 1:
+                if len(self._targets) + len(self._leaving) > 1:
                     for folder in self._held:
                         if folder != last.parent:
                             lead = folder / STAGES / self._token / _LEAD
@@ -141,25 +158,33 @@ class FileSet:
             raise output_error(last, error) from error
 
     def _journal(self, folder: Path) -> str:
-        """Return where the files go: names in the folder itself, whole paths elsewhere."""
-        return json.dumps(
-            [
-                target.name
-                if target.parent == folder
-                else str(target.parent.resolve() / target.name)
-                for target in self._targets
-            ]
-        )
+        """Return where the files go: names in the folder itself, whole paths elsewhere.
+
+        What leaves is named with what tells it from a file that somebody puts there later.
+        """
+
+        def name(path: Path) -> str:
+            return path.name if path.parent == folder else str(path.parent.resolve() / path.name)
+
+        leaving = [[name(path), *_about(path)] for path in self._leaving if _is_there(path)]
+        return json.dumps([*map(name, self._targets), *leaving])
 
     def _replace_all(self) -> None:
         begun: list[Path] = []
+        several = len(self._targets) + len(self._leaving) > 1
         try:
             for target in self._targets:
                 begun.append(target)
-                if len(self._targets) > 1 and _is_there(target):
+                if several and _is_there(target):
                     _keep(target, self._old(target))
                 self._new(target).replace(target)
+            for path in self._leaving:
+                with suppress(FileNotFoundError):
+                    path.replace(self._old(path))
         except BaseException:
+            for path in self._leaving:
+                with suppress(OSError):
+                    self._old(path).replace(path)
             for target in reversed(begun):
                 new, old = self._new(target), self._old(target)
                 with suppress(OSError):
@@ -313,8 +338,11 @@ def _follow(stage: Path, folder: Path) -> list[Path]:
     except (FileNotFoundError, ValueError):
         return []
     others: list[Path] = []
-    for name in targets if isinstance(targets, list) else []:
+    for entry in targets if isinstance(targets, list) else []:
+        name, *about = entry if isinstance(entry, list) and entry else [entry]
         target = folder / str(name)
+        if about and _is_there(target) and _about(target) == about:
+            target.unlink()
         there = target.parent / STAGES / stage.name
         new = there / _NEW / target.name
         if new.is_file():
@@ -330,6 +358,11 @@ def _keep(target: Path, old: Path) -> None:
         os.link(target, old)
     except OSError:  # no such links on this file system
         target.replace(old)
+
+
+def _about(path: Path) -> list[int]:
+    found = path.lstat()
+    return [found.st_ino, found.st_mtime_ns]
 
 
 def _is_there(path: Path) -> bool:

@@ -28,11 +28,13 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
-from histomend.errors import JobError, OutputError
+from histomend.errors import InUseError, JobError, OutputError
 from histomend.image.replacing import write_atomically
 
 Arrays = dict[str, npt.NDArray[Any]]
-_PLAN, _LOCK, _WRITING, _FINISHED = "plan.json", "lock", "writing", "finished"
+PLAN, LOCK = "plan.json", "lock"
+"""Names in the folder: what the job is, and what the process that works in it holds."""
+_WRITING, _FINISHED = "writing", "finished"
 _REPORT = "report"
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -49,8 +51,10 @@ class Journal:
 
     Raises
     ------
+    InUseError
+        Another process works on the job.
     JobError
-        Another process works on the job, or the journal is of one with another plan.
+        The journal is of one with another plan.
     OutputError
         The folder cannot be made or written.
     """
@@ -59,12 +63,12 @@ class Journal:
         self.folder = folder
         try:
             folder.mkdir(exist_ok=True)
-            self._lock = FileLock(folder / _LOCK)
+            self._lock = FileLock(folder / LOCK)
             self._lock.acquire(timeout=0)
         except Timeout as error:
-            raise JobError(
-                f"{folder}: another process works on this job. Wait until it is done, or write "
-                "to another output."
+            raise InUseError(
+                f"{folder}: another process works on this job. Wait until it is done (--wait), or "
+                "write to another output."
             ) from error
         except OSError as error:
             raise OutputError(
@@ -91,8 +95,11 @@ class Journal:
     def _begin(self, plan: dict[str, Any]) -> None:
         # Left by a process that was killed while it wrote.
         for path in self.folder.glob("*.part"):
-            path.unlink()
-        file = self.folder / _PLAN
+            if path.is_dir():  # an OME-Zarr
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        file = self.folder / PLAN
         if not file.exists():
             text = json.dumps(plan, indent=1, sort_keys=True)
             self._write(file, lambda out: _write(out, text.encode()))
@@ -178,7 +185,7 @@ class Journal:
         with suppress(OSError):
             (self.folder / _FINISHED).touch()
             _sync(self.folder)
-            last = (_LOCK, _WRITING, _FINISHED, _PLAN)  # that of another job is not finished
+            last = (LOCK, _WRITING, _FINISHED, PLAN)  # that of another job is not finished
             for path in self.folder.iterdir():
                 if path.name not in last:
                     path.unlink()

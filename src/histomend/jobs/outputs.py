@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,10 +21,12 @@ from histomend.image import (
     write_atomically,
     write_image,
 )
+from histomend.image.reading import file_sha256
 from histomend.image.writing import check_format
-from histomend.jobs.companions import RECORD, check_apart, name_beside
+from histomend.jobs.companions import RECORD, check_apart, is_one_of, left_over, name_beside
 from histomend.jobs.inputs import IMAGE_SUFFIXES, MAPS, is_folder, list_images
 from histomend.masks import write_mask
+from histomend.slides.ome_zarr import SUFFIX as ZARR_SUFFIX
 from histomend.slides.sink import check_holds, write_output
 
 if TYPE_CHECKING:
@@ -110,8 +113,39 @@ class Output:
         if "control" in self.named:
             check_holds(self.named["control"], job.source.about, shape, size.dtype)
 
-    def write(self, result: Result, *, force: bool = False, lossy: bool = False) -> dict[str, str]:
+    def left_over(
+        self, maps: Iterable[str], read: Iterable[Path] = ()
+    ) -> tuple[list[Path], list[Path]]:
+        """Return the maps beside the image that were of the earlier result, and those of others.
+
+        Parameters
+        ----------
+        maps : those that will be written.
+        read : files that are read, which stay whatever they are.
+        """
+        stays = [self.source, *([] if self.mask is None else [self.mask]), *read, *self.files(maps)]
+        beside = {name: self.image.with_name(f"{self.beside}.{end}") for name, end in MAPS.items()}
+        there = {name: path for name, path in beside.items() if os.path.lexists(path)}
+        return left_over(
+            self.record,
+            {name: path for name, path in there.items() if not is_one_of(path, stays)},
+        )
+
+    def write(
+        self,
+        result: Result,
+        *,
+        force: bool = False,
+        lossy: bool = False,
+        read: Iterable[Path] = (),
+    ) -> dict[str, str]:
         """Write everything: all of it appears together, or all that was there stays.
+
+        Maps of the result that is replaced, of which this one has none, go with it.
+
+        Parameters
+        ----------
+        read : files that are read, which stay whatever they are.
 
         Returns
         -------
@@ -129,9 +163,14 @@ class Output:
         written |= {name: self.path_of(name) for name in result.maps()}
         note = f"Histomend: {record.note}. What was done is in {display_name(self.record.name)}."
         with FileSet(force=force) as files:
-            record.write(files.place(self.record))
-            for name in result.maps():
-                _write_map(name, files.place(written[name]), result, lossy=lossy)
+            place = files.place(self.record)
+            maps = {name: files.place(written[name]) for name in result.maps()}
+            for name, path in maps.items():
+                _write_map(name, path, result, lossy=lossy)
+            hashes = {name: file_sha256(path) for name, path in maps.items()}
+            replace(record, maps=hashes).write(place)
+            for path in self.left_over(maps, read)[0]:
+                files.remove(path)
             write_output(files.place(self.image), result.image, note=note, lossy=lossy)
         return {name: str(path) for name, path in written.items()}
 
@@ -169,9 +208,11 @@ def pair_outputs(
         If several inputs would go into one file.
     """
     sources = list_images(inputs, taken)
-    if len(inputs) == 1 and not is_folder(inputs[0]) and out.suffix and not out.is_dir():
+    a_slide = out.suffix.lower() == ZARR_SUFFIX  # a folder, but not one for outputs
+    folder = not a_slide and out.is_dir()
+    if len(inputs) == 1 and not is_folder(inputs[0]) and out.suffix and not folder:
         return {sources[0]: out}
-    if out.suffix.lower() in (*IMAGE_SUFFIXES, ".geojson") and not out.is_dir():
+    if (a_slide or out.suffix.lower() in (*IMAGE_SUFFIXES, ".geojson")) and not folder:
         raise SettingError(
             f"-o {out} is one file, and there are several inputs. Name a folder instead."
         )

@@ -1,8 +1,7 @@
-"""Whole slides that are denoised or enlarged: block by block, into a new pyramid."""
+"""Whole slides that are denoised or enlarged: block by block, into a new slide."""
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,10 +15,9 @@ import numpy as np
 import torch
 
 import histomend
-from histomend.errors import JobError, OutputError
+from histomend.errors import JobError
 from histomend.image import Image
-from histomend.image.reading import file_sha256
-from histomend.jobs.companions import record_of
+from histomend.jobs.companions import name_beside
 from histomend.jobs.engines import given_threads
 from histomend.jobs.job import Job, Pixels
 from histomend.jobs.journal import Journal, journal_of
@@ -27,11 +25,21 @@ from histomend.jobs.progress import Advance
 from histomend.jobs.run import Progress, displayed, execute
 from histomend.jobs.slide_engine import Earlier, Finished, SlideEngine, in_order
 from histomend.jobs.slide_job import Writing
-from histomend.jobs.slide_run import SlideResult, already_done, check_free
+from histomend.jobs.slide_run import (
+    SlideResult,
+    already_done,
+    check_disk,
+    check_free,
+    result_of,
+    write_record,
+)
+from histomend.jobs.waiting import Awaited
 from histomend.ledger import NOTES, OutputRecord, Record, SourceRecord
 from histomend.ledger.schema import plain
+from histomend.slides.ome_zarr import write_ome_zarr
 from histomend.slides.pyramid import TILE, write_pyramid
-from histomend.slides.slide_sink import PYRAMID
+from histomend.slides.slide_sink import ZARR
+from histomend.slides.tile_folders import slide_sha256
 from histomend.slides.whole import Slide, open_slide
 from histomend.tiles.slide_blocks import Block, Blocks
 
@@ -49,6 +57,8 @@ class SlideFieldJob:
     source : Image
         What is known of the slide.
     size : (width, height)
+    container : str
+        How it is written: `PYRAMID` or `ZARR` of `histomend.slides.slide_sink`.
     factor : int
         By which it is enlarged.
     writing : Writing
@@ -65,6 +75,7 @@ class SlideFieldJob:
     task: str
     source: Image
     size: tuple[int, int]
+    container: str
     factor: int
     writing: Writing
     decide: Decide
@@ -98,6 +109,7 @@ class SlideFieldJob:
             "the method": self.method,
             "the model": None if self.model is None else self.model.get("sha256"),
             "the seed": self.seed,
+            "the kind of output": self.container,
             "JPEG allowed": self.writing.lossy,
             **{f"the option {name}": value for name, value in self.options.items()},
             "the device": str(self.device),
@@ -121,7 +133,7 @@ class SlideFieldJob:
             "width": self.size[0] * self.factor,
             "height": self.size[1] * self.factor,
             "mpp": self.mpp,
-            "written": PYRAMID,
+            "written": self.container,
             **self.options,
             "units": len(self.blocks.all()),
             "disk_bytes": self.disk_bytes(),
@@ -130,7 +142,11 @@ class SlideFieldJob:
 
 
 def execute_slide_field(
-    job: SlideFieldJob, *, progress: Progress | None = None, engine: SlideEngine | None = None
+    job: SlideFieldJob,
+    *,
+    progress: Progress | None = None,
+    engine: SlideEngine | None = None,
+    awaited: Awaited | None = None,
 ) -> SlideResult:
     """Carry out a job, or go on with it where it was killed.
 
@@ -139,12 +155,23 @@ def execute_slide_field(
     progress : function of (blocks done, blocks in all), or True, optional
     engine : SlideEngine or None
         Who works on the blocks; this process unless given. The slide has the same bytes.
+    awaited : Awaited or None
+        As of `execute_slide`.
 
     Raises
     ------
     JobError, OutputError, ResourceError, UnreadableImageError
         As of `execute_slide`.
     """
+    work = partial(_executed, job, progress, engine)
+    if awaited is None:
+        return work()
+    return awaited.carried_out(job.identity(), work, partial(result_of, job.writing.target))
+
+
+def _executed(
+    job: SlideFieldJob, progress: Progress | None, engine: SlideEngine | None
+) -> SlideResult:
     target, blocks = job.writing.target, job.blocks.all()
     check_free(target, force=job.writing.force)
     with (
@@ -154,12 +181,7 @@ def execute_slide_field(
     ):
         if journal.finished and target.exists():
             return already_done(target, journal)
-        free = shutil.disk_usage(target.parent).free
-        if free < job.disk_bytes():
-            raise OutputError(
-                f"{target.parent}: {job.disk_bytes() / 1e9:.1f} GB are needed there, and "
-                f"{free / 1e9:.1f} GB are free. Free some space, or choose another folder."
-            )
+        check_disk(target.parent, job.disk_bytes())
         nfe, notices = 0, dict.fromkeys(job.notices)
         reports = _blocks(job, slide, journal, blocks, engine, advance)
         for done, report in enumerate(reports, 1):
@@ -170,7 +192,7 @@ def execute_slide_field(
         journal.begin_writing()
         _write(job, journal)
         record = _record(job, nfe, len(blocks), tuple(notices))
-        record.write(record_of(target), force=True)
+        write_record(record, target, name_beside(target))
         journal.remove()
     return SlideResult(target, record)
 
@@ -247,13 +269,17 @@ def _write(job: SlideFieldJob, journal: Journal) -> None:
             )
         return np.concatenate(found)[start - top - first * TILE : stop - top - first * TILE]
 
-    write_pyramid(
+    write = (
+        write_ome_zarr
+        if job.container == ZARR
+        else partial(write_pyramid, lossless=not job.writing.lossy)
+    )
+    write(
         job.writing.target,
         (job.size[0] * job.factor, job.size[1] * job.factor),
         lambda start, stop: blocks.rows(start, stop, part, dtype),
         mpp=job.mpp,
         dtype=dtype,
-        lossless=not job.writing.lossy,
         icc=job.source.icc,
         name=job.path.name,
         fields={
@@ -279,7 +305,7 @@ def _record(job: SlideFieldJob, nfe: int, units: int, notices: tuple[str, ...]) 
         ),
         output=OutputRecord(
             None, width * job.factor, height * job.factor, dtype, job.mpp, job.writing.lossy,
-            PYRAMID, file_sha256(job.writing.target),
+            job.container, slide_sha256(job.writing.target),
         ),
         method=job.method,
         model=None if job.model is None else plain(job.model, "model"),

@@ -14,14 +14,17 @@ import torch
 
 import histomend
 from histomend.image import Image
+from histomend.jobs.companions import name_beside
 from histomend.jobs.engines import given_threads
 from histomend.jobs.job import Job, Mask, RestoreOptions
 from histomend.jobs.run import execute
 from histomend.masks.slide_masks import SlideMask
-from histomend.slides.slide_sink import APPENDED, COMPACT, DICOM, PYRAMID
+from histomend.slides.slide_sink import APPENDED, COMPACT, DICOM, PYRAMID, ZARR
 from histomend.slides.source import ArraySource
 from histomend.tiles.slide_plan import SlidePart, SlidePlan
 
+FOUND = "mask.geojson"
+"""The end of the name of what was found on a slide."""
 Decide = Callable[[ArraySource, Mask, RestoreOptions], Job]
 """Decides what a method does to a part of a slide that is in memory."""
 
@@ -84,6 +87,8 @@ class SlideJob:
     notices : tuple of str
     found : bytes or None
         GeoJSON of what was found, to be written beside the output.
+    mask_file : Path or None
+        The mask, where it is a file of the user's.
     """
 
     source: Image
@@ -101,6 +106,7 @@ class SlideJob:
     repeats: dict[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     found: bytes | None = None
+    mask_file: Path | None = None
 
     @property
     def path(self) -> Path:
@@ -131,7 +137,7 @@ class SlideJob:
         """Return about how much disk is needed in all, the source not counted."""
         source, pixels = self.path.stat().st_size, self.size[0] * self.size[1]
         kept = 2 * 3 * self.source.pixels.dtype.itemsize * self.plan.masked_px
-        if self.container == PYRAMID:
+        if self.container in (PYRAMID, ZARR):
             return kept + int(1.4 * pixels * 3 * self.source.pixels.dtype.itemsize)
         tiles = sum(_touched_tiles(part) for part in self.plan.parts)
         touched = min(1.0, tiles * _TILE_PX**2 / pixels)
@@ -198,7 +204,7 @@ class SlideJob:
 
 def found_beside(output: Path) -> Path:
     """Return where it is written what was found on a slide before it was restored."""
-    return output.with_name(f"{output.stem}.mask.geojson")
+    return output.with_name(f"{name_beside(output)}.{FOUND}")
 
 
 def _touched_tiles(part: SlidePart) -> int:

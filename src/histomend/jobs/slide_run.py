@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -22,8 +22,9 @@ import torch
 import histomend
 from histomend.errors import JobError, OutputError, display_name
 from histomend.exemplar.sheet import Field
-from histomend.image import Image, check_target, write_atomically
-from histomend.jobs.companions import record_of
+from histomend.image import Image, write_atomically
+from histomend.image.reading import file_sha256
+from histomend.jobs.companions import RECORD, is_one_of, left_over, name_beside, record_of
 from histomend.jobs.engines import given_threads
 from histomend.jobs.job import Mask
 from histomend.jobs.journal import Journal, begun_writing, journal_of
@@ -31,12 +32,21 @@ from histomend.jobs.progress import Advance
 from histomend.jobs.run import Progress, displayed
 from histomend.jobs.slide_elsewhere import find_elsewhere
 from histomend.jobs.slide_engine import Earlier, Finished, SlideEngine, in_order
-from histomend.jobs.slide_job import SlideJob, found_beside
+from histomend.jobs.slide_job import FOUND, SlideJob, found_beside
 from histomend.jobs.slide_parts import read_part, restore_part, work_on_part
+from histomend.jobs.waiting import Awaited
 from histomend.ledger import Record
 from histomend.ledger.slides import SlideAccount
 from histomend.slides.dicom_sink import DicomSink
-from histomend.slides.slide_sink import DICOM, PYRAMID, AppendedSink, PyramidSink, SlideSink
+from histomend.slides.slide_sink import (
+    DICOM,
+    PYRAMID,
+    ZARR,
+    AppendedSink,
+    PyramidSink,
+    SlideSink,
+    check_place,
+)
 from histomend.slides.whole import Slide, open_slide
 from histomend.tiles.seams import bare_notice
 from histomend.tiles.slide_plan import SlidePart
@@ -62,7 +72,11 @@ class SlideResult:
 
 
 def execute_slide(
-    job: SlideJob, *, progress: Progress | None = None, engine: SlideEngine | None = None
+    job: SlideJob,
+    *,
+    progress: Progress | None = None,
+    engine: SlideEngine | None = None,
+    awaited: Awaited | None = None,
 ) -> SlideResult:
     """Carry out a job, or go on with it where it was killed.
 
@@ -72,6 +86,8 @@ def execute_slide(
         Who restores the parts; this process unless given. The slide has the same bytes.
     progress : function of (masked pixels done, masked pixels in all), or True, optional
         True shows a bar on standard error, or a line every ten seconds without a terminal.
+    awaited : Awaited or None
+        Waits for another process that works on the output; without it that is an error.
 
     Raises
     ------
@@ -85,6 +101,13 @@ def execute_slide(
     UnreadableImageError
         The slide is damaged in a place that is needed.
     """
+    work = partial(_executed, job, progress, engine)
+    if awaited is None:
+        return work()
+    return awaited.carried_out(job.identity(), work, partial(result_of, job.writing.target))
+
+
+def _executed(job: SlideJob, progress: Progress | None, engine: SlideEngine | None) -> SlideResult:
     target = job.writing.target
     check_free(target, force=job.writing.force)
     with (
@@ -94,9 +117,10 @@ def execute_slide(
     ):
         if journal.finished and target.exists():
             return already_done(target, journal)
-        _check_disk(job)
+        check_disk(target.parent, job.disk_bytes())
+        beside, found = name_beside(target), found_beside(target)
         if job.found is not None:
-            _write_found(job.found, target, journal.folder)
+            _write_found(job.found, found, journal.folder)
         account = SlideAccount(job.source, job.size)
         with closing(_sink(job, slide, again=begun_writing(journal.folder))) as sink:
             _SlideRun(job, slide, sink, journal, advance or _nothing, engine).parts(account)
@@ -120,22 +144,46 @@ def execute_slide(
             seed=job.options.seed,
             notices=(*job.notices, *said),
         )
-        record.write(record_of(target), force=True)
+        if job.options.detected:
+            record = replace(record, maps={"mask": file_sha256(found)})
+        write_record(record, target, beside, keep=job.mask_file)
         journal.remove()
     return SlideResult(target, record)
 
 
-def check_free(target: Path, *, force: bool) -> None:
+def write_record(record: Record, target: Path, beside: str, *, keep: Path | None = None) -> None:
+    """Write the record of a slide, and remove what lies there of the one that it replaces.
+
+    Parameters
+    ----------
+    beside : what names of files beside the slide begin with
+    keep : a mask that was read, and so stays
+    """
+    path = target.with_name(f"{beside}.{RECORD}")
+    found = target.with_name(f"{beside}.{FOUND}")
+    stays = record.maps or (keep is not None and is_one_of(found, [keep]))
+    if found.exists() and not stays:
+        for old in left_over(path, {"mask": found})[0]:
+            old.unlink()
+    record.write(path, force=True)
+
+
+def check_free(target: Path, *, force: bool, new_folder: bool = False) -> None:
     """Fail if there is an output already that the job may not replace.
 
     What an earlier run of the same job wrote before it was killed may be replaced.
+
+    Parameters
+    ----------
+    new_folder : bool
+        The folder will be made if it is not there.
 
     Raises
     ------
     OutputError
     """
     if not (target.exists() and begun_writing(journal_of(target))):
-        check_target(target, force=force)
+        check_place(target, force=force, new_folder=new_folder)
 
 
 def already_done(target: Path, journal: Journal) -> SlideResult:
@@ -146,9 +194,20 @@ def already_done(target: Path, journal: Journal) -> SlideResult:
     LedgerError
         The record was removed since.
     """
-    record = Record.read(record_of(target))
+    result = result_of(target)
     journal.remove()
-    return SlideResult(target, record)
+    return result
+
+
+def result_of(target: Path) -> SlideResult:
+    """Return a result that is there.
+
+    Raises
+    ------
+    LedgerError
+        The record was removed since.
+    """
+    return SlideResult(target, Record.read(record_of(target)))
 
 
 def _nothing(done: int, of: int) -> None:
@@ -159,12 +218,18 @@ def _write_found(data: bytes, target: Path, through: Path) -> None:
     def write(file: BinaryIO) -> None:
         file.write(data)
 
-    write_atomically(found_beside(target), write, through=through)
+    write_atomically(target, write, through=through)
 
 
-def _check_disk(job: SlideJob) -> None:
-    folder = job.writing.target.parent
-    free, needed = shutil.disk_usage(folder).free, job.disk_bytes()
+def check_disk(folder: Path, needed: int) -> None:
+    """Fail if a folder, which may not be there yet, has no room for so many bytes.
+
+    Raises
+    ------
+    OutputError
+    """
+    there = next((place for place in (folder, *folder.parents) if place.is_dir()), folder)
+    free = shutil.disk_usage(there).free
     if free < needed:
         raise OutputError(
             f"{folder}: {needed / 1e9:.1f} GB are needed there, and {free / 1e9:.1f} GB are free. "
@@ -174,18 +239,22 @@ def _check_disk(job: SlideJob) -> None:
 
 def _sink(job: SlideJob, slide: Slide, *, again: bool) -> SlideSink:
     writing, force = job.writing, job.writing.force or again
-    if job.container == PYRAMID:
+    if job.container in (PYRAMID, ZARR):
+        of_tiff = {
+            "lossless": not writing.lossy,
+            "beside": {} if writing.drop else slide.reader.beside(),
+        }
         return PyramidSink(
             slide.reader.read,
             writing.target,
             job.size,
             job.source.pixels.dtype,
+            job.container,
             mpp=job.source.mpp,
             icc=job.source.icc,
             name=job.path.name,
-            lossless=not writing.lossy,
-            beside={} if writing.drop else slide.reader.beside(),
             force=force,
+            **({} if job.container == ZARR else of_tiff),
         )
     if job.container == DICOM:
         return DicomSink(job.path, writing.target, sha256=job.source.sha256 or "", force=force)
@@ -208,7 +277,7 @@ def _fields(job: SlideJob) -> dict[str, str]:
     }
     if job.model is not None and job.model.get("sha256"):
         fields["Restored with model"] = str(job.model["sha256"])
-    if job.container == PYRAMID:
+    if job.container in (PYRAMID, ZARR):
         fields |= {"Source SHA-256": job.source.sha256 or ""}
     return fields
 

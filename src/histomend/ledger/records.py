@@ -79,9 +79,11 @@ class OutputRecord:
     lossy : bool
         Whether the file was compressed with loss, so that its pixels are no longer those.
     container : str or None
-        How a whole slide was written: "appended", "compact" or "pyramid"; None of a picture.
+        How a whole slide was written: "appended", "compact", "pyramid", "dicom" or
+        "ome-zarr"; None of a picture.
     file_sha256 : str or None
-        Of the bytes of a slide; of an appended one of those behind its source's.
+        Of the bytes of a slide, or of all files of a folder; of an appended one of those behind its
+        source's.
     """
 
     pixels_sha256: str | None
@@ -167,6 +169,9 @@ class Record:
     provenance : dict or None
         Where each restored pixel came from, see `histomend.exemplar.provenance`; None if a model
         drew all of them.
+    maps : dict or None
+        SHA-256 of the files that were written beside the output, by what they are: mask,
+        uncertainty, t_map, control. None in records written earlier.
     """
 
     task: str
@@ -188,6 +193,7 @@ class Record:
     note: str
     schema_version: int = SCHEMA_VERSION
     provenance: dict[str, Any] | None = None
+    maps: dict[str, Any] | None = None
 
     def to_json(self) -> str:
         """Give the record as JSON text, with a checksum over all of it.

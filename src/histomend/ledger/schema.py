@@ -72,6 +72,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "note": (str,),
     "schema_version": (int,),
     "provenance": (dict, type(None)),
+    "maps": (dict, type(None)),
     # its source and output
     "name": (str, type(None)),
     "sha256": (str, type(None)),
@@ -98,7 +99,7 @@ KINDS: dict[str, tuple[type, ...]] = {
 
 
 # Fields that records written earlier do not have.
-ADDED = {"provenance", "container", "file_sha256"}
+ADDED = {"provenance", "maps", "container", "file_sha256"}
 
 
 def fill_record(kind: type[_Record], data: dict[str, Any], where: str) -> _Record:

@@ -22,14 +22,13 @@ import histomend
 from histomend.errors import LedgerError
 from histomend.exemplar.provenance import Provenance
 from histomend.image.pixels import Image, Region
-from histomend.image.reading import file_sha256
 from histomend.ledger.build import totals
 from histomend.ledger.proof import Check, Verification
 from histomend.ledger.records import NOTES, Change, OutputRecord, Record, SourceRecord
 from histomend.ledger.schema import plain
 from histomend.slides.slide_sink import APPENDED, DICOM, Written
+from histomend.slides.tile_folders import slide_sha256
 from histomend.slides.undo import verify as verify_bytes
-from histomend.slides.whole import slide_sha256
 
 Mask = npt.NDArray[np.bool_]
 _NUMBER = re.compile(r"\d+(\.\d+)?")
@@ -234,8 +233,8 @@ def verify_slide(
 
 
 def _verify_file(restored: Path, record: Record, source: Path | None) -> Verification:
-    same = file_sha256(restored) == record.output.file_sha256
-    message = "the file is the one that was written" if same else "the file was changed afterwards"
+    same = slide_sha256(restored) == record.output.file_sha256
+    message = "the slide is the one that was written" if same else "was changed afterwards"
     checks = [Check("output", same, message)]
     if source is not None:
         given = slide_sha256(source) == record.source.sha256

@@ -16,7 +16,7 @@ import numpy as np
 
 from histomend.detect.slides import encoded, find_on_slide, search_slide, slide_features
 from histomend.errors import MaskError, OutputError, SettingError, display_name
-from histomend.image import Image, check_target
+from histomend.image import Image
 from histomend.image.reading import content_kind, file_sha256
 from histomend.jobs.job import Job, Mask, RestoreOptions
 from histomend.jobs.journal import journal_of
@@ -32,7 +32,8 @@ from histomend.methods.where import LEARNED, THRESHOLD, MaskLike, Where, mask_in
 from histomend.models import Model
 from histomend.slides.compact import check_compactable
 from histomend.slides.dicom_frames import check_one_instance
-from histomend.slides.slide_sink import APPENDED, COMPACT, DICOM, PYRAMID
+from histomend.slides.ome_zarr import SUFFIX
+from histomend.slides.slide_sink import APPENDED, COMPACT, DICOM, PYRAMID, ZARR, check_place
 from histomend.slides.source import ArraySource
 from histomend.slides.tile_folders import is_tile_folder
 from histomend.slides.whole import BESIDE, Slide, open_slide
@@ -44,6 +45,7 @@ _SUFFIXES: dict[str, tuple[str, ...]] = {
     COMPACT: (".svs", ".tif", ".tiff"),
     PYRAMID: (".tif", ".tiff"),
     DICOM: (".dcm",),
+    ZARR: (SUFFIX,),
 }
 
 
@@ -134,6 +136,7 @@ def decide_slide(
         repeats={name: value for name, value in repeats.items() if value is not None},
         notices=notices,
         found=found.geojson,
+        mask_file=Path(mask) if isinstance(mask, str | Path) else None,
     )
 
 
@@ -202,12 +205,17 @@ def check_slide_output(target: Path, container: str, source: Path) -> None:
     """
     if target.suffix.lower() not in _SUFFIXES[container]:
         raise SettingError(
-            f"{target}: this slide is written as {' or '.join(_SUFFIXES[container])}, not as "
+            f"{target}: this slide is written as {' or '.join(_SUFFIXES[container])}, or as a new "
+            f"{SUFFIX}, not as "
             f"{target.suffix or 'a file without a suffix'}."
         )
     if target.exists() and target.samefile(source):
         raise OutputError(f"{target}: is the source slide itself. Choose another output.")
-    check_target(target, force=True)
+    if container == ZARR:
+        inner, outer = target.resolve(), source.resolve()
+        if outer in inner.parents or inner in outer.parents:
+            raise OutputError(f"{target}: one slide would lie in the other. Choose another output.")
+    check_place(target, force=True)
 
 
 def _decided(
@@ -229,6 +237,10 @@ def _container(slide: Slide, writing: Writing) -> tuple[str, tuple[str, ...]]:
             )
         check_one_instance(slide.path, len(slide.reader.levels))
         return DICOM, ()
+    if is_zarr(writing):
+        return ZARR, (
+            "a new slide is written: keep the slide that was given, as nothing else undoes this",
+        )
     if not slide.appendable:
         if writing.lossy and slide.about.pixels.dtype.itemsize > 1:
             raise SettingError(f"{slide.path}: has 16 bits, and JPEG holds 8. Leave --lossy away.")
@@ -242,6 +254,23 @@ def _container(slide: Slide, writing: Writing) -> tuple[str, tuple[str, ...]]:
     return COMPACT, (
         "what was replaced is left out of the file: keep the slide, as nothing else undoes this",
     )
+
+
+def is_zarr(writing: Writing) -> bool:
+    """Tell whether a slide is to be written as OME-Zarr.
+
+    Raises
+    ------
+    SettingError
+        With loss, which no reader of it would understand.
+    """
+    if writing.target.suffix.lower() != SUFFIX:
+        return False
+    if writing.lossy:
+        raise SettingError(
+            f"{writing.target}: OME-Zarr is written without loss. Leave --lossy away."
+        )
+    return True
 
 
 def _mask_sha256(mask: Path, classes: Sequence[str] | None) -> str:
@@ -303,7 +332,9 @@ def decide_slide_field(
         about, size = opened.about, opened.size
         if lossy and about.pixels.dtype.itemsize > 1:
             raise SettingError(f"{path}: has 16 bits, and JPEG holds 8. Leave --lossy away.")
-        check_slide_output(target, PYRAMID, path)
+        writing = Writing(target, force, lossy)
+        container = ZARR if is_zarr(writing) else PYRAMID
+        check_slide_output(target, container, path)
         loaded = model_for(info, model, device, 3)
         given = {"method": info.name, "model": loaded, "device": device, **options}
 
@@ -316,8 +347,9 @@ def decide_slide_field(
         task,
         about,
         size,
+        container,
         factor,
-        Writing(target, force, lossy),
+        writing,
         decided,
         info.name,
         seed,

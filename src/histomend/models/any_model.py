@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,16 @@ _LOADERS = {
     "encoder": ("histomend.evaluate.encoder", "load_encoder"),
     "quality model": ("histomend.evaluate.iqa", "load_iqa"),
 }
+_READERS = {
+    "denoiser": ("histomend.models.config", "DENOISER.read"),
+    "upscaler": ("histomend.models.upscaler", "read_upscaler_config"),
+    "restoration module": ("histomend.models.restoration", "RESTORATION.read"),
+    "calibrator": ("histomend.models.calibrator", "CALIBRATOR_PART.read"),
+    "detector": ("histomend.models.detector", "DETECTOR_PART.read"),
+    "autoencoder": ("histomend.models.vae", "vae_facts"),
+    "encoder": ("histomend.evaluate.encoder", "ENCODER.read"),
+    "quality model": ("histomend.evaluate.iqa", "QUALITY.read"),
+}
 # What each of those kinds has in its config that no other kind has, where the method is not named.
 _FIELDS = {
     "_class_name": "autoencoder",
@@ -41,6 +52,19 @@ def kind_of(folder: Path) -> str:
         if field in told:
             return kind
     return "upscaler" if told.get("method") == UPSCALER_METHOD else "denoiser"
+
+
+def config_in(folder: Path) -> Any:
+    """Return the checked config of a model of any kind, a dataclass.
+
+    Raises
+    ------
+    ModelNotFoundError
+    WeightsError
+        The file is damaged or of another schema.
+    """
+    module, function = _READERS[kind_of(folder)]
+    return attrgetter(function)(import_module(module))(folder)
 
 
 def load_model(name_or_folder: str | Path, device: str = "auto") -> Any:

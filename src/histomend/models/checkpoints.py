@@ -64,7 +64,11 @@ def tensors_in(path: Path) -> dict[str, Tensor]:
             raise _damaged(path, error) from error
     if not isinstance(tensors, dict) or not tensors:
         raise WeightsError(f"{path} holds no tensors by name. {_EXPORT}")
-    found = {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
+    named = {name: value for name, value in tensors.items() if isinstance(name, str)}
+    if len(named) < len(tensors):
+        other = next(name for name in tensors if name not in named)
+        raise WeightsError(f"{path} holds something under {other!r}, which is no name. {_EXPORT}")
+    found = {name: value for name, value in named.items() if isinstance(value, Tensor)}
     if len(found) < len(tensors):
         other = next(name for name in tensors if name not in found)
         raise WeightsError(f"{path} holds {other!r}, which is no tensor. {_EXPORT}")

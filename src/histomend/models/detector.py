@@ -62,7 +62,8 @@ class DetectorConfig:
         possible = {
             "arch": self.arch in SEGMENTER_ARCHS,
             "classes": tuple(self.classes[:2]) == SOUND and len(self.classes) > len(SOUND),
-            "thresholds": set(self.thresholds) <= set(self.classes[2:]),
+            "thresholds": set(self.thresholds) <= set(self.classes[2:])
+            and all(0 <= threshold <= 1 for threshold in self.thresholds.values()),
         }
         possible |= {key: getattr(self, key) > 0 for key in ("mpp", "temperature", "peak")}
         return [key for key, fine in possible.items() if not fine]

@@ -190,12 +190,20 @@ def told_in(folder: Path) -> dict[str, Any]:
 def _of_wrong_type(config: Any) -> Iterable[str]:
     hints = hints_of(type(config))
     for field in fields(config):
-        value, hint = getattr(config, field.name), hints[field.name]
-        if get_origin(hint) is Literal:
-            good = value in get_args(hint)
-        else:
-            kind = get_origin(hint) or hint
-            # JSON writes a float that is whole as an integer; a bool is none.
-            good = type(value) is kind or (kind is float and type(value) is int)
-        if not good:
+        if not _is_a(getattr(config, field.name), hints[field.name]):
             yield field.name
+
+
+def _is_a(value: Any, hint: Any) -> bool:
+    """Tell whether a value of JSON is of a type; what it holds, too."""
+    kind, inner = get_origin(hint) or hint, get_args(hint)
+    if kind is Any:
+        return True
+    if kind is Literal:
+        return type(value) is str and value in inner
+    if kind is float:  # JSON writes one that is whole as an integer; a bool or NaN is none
+        return type(value) in (float, int) and abs(value) < 1e300
+    if type(value) is not kind:
+        return False
+    held = value.values() if kind is dict else value if inner else ()
+    return all(_is_a(each, inner[-1]) for each in held)

@@ -155,7 +155,7 @@ def read_restoration_config(folder: Path) -> RestorationConfig:
         It is another kind of model.
     """
     method = told_in(folder).get("method", STAGE_1)
-    if method not in NETWORKS:
+    if method not in list(NETWORKS):
         raise ModelMismatchError(
             f"{folder} holds a model of {method}, which is no restoration module. Name a folder "
             f"(RUN/model) that one of these wrote: {WRITERS}."

@@ -25,18 +25,13 @@ from histomend.diffusion.device import torch_device
 from histomend.diffusion.samplers import SAMPLERS
 from histomend.diffusion.space import LatentSpace
 from histomend.errors import ModelMismatchError, WeightsError
-from histomend.models.config import ModelConfig, read_config
-from histomend.models.detector import DetectorConfig, is_detector, read_detector_config
 from histomend.models.loading import UPSCALER_METHOD, is_upscaler
 from histomend.models.names import WEIGHTS, locate
-from histomend.models.part import read_settings, told_in, write_config
+from histomend.models.part import read_settings, write_config
 from histomend.models.priors import Prior, load_prior
 from histomend.models.restoration import (
-    NETWORKS,
-    RestorationConfig,
     RestorationModule,
     load_restoration,
-    read_restoration_config,
 )
 from histomend.models.stable_diffusion import StableDiffusion
 
@@ -206,24 +201,6 @@ def read_upscaler_config(folder: Path) -> UpscalerConfig:
             "(RUN/model)."
         )
     return read_settings(folder, UpscalerConfig, "an upscaler", "`histomend train control`")
-
-
-def read_any_config(
-    folder: Path,
-) -> UpscalerConfig | RestorationConfig | DetectorConfig | ModelConfig:
-    """Return the config of a model that restores, of any kind, or of a detector.
-
-    Raises
-    ------
-    ModelNotFoundError
-    WeightsError
-        The file is damaged or of another schema.
-    """
-    if is_detector(folder):
-        return read_detector_config(folder)
-    if told_in(folder).get("method") in NETWORKS:
-        return read_restoration_config(folder)
-    return read_upscaler_config(folder) if is_upscaler(folder) else read_config(folder)
 
 
 def save_upscaler(

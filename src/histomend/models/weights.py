@@ -159,7 +159,7 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     Raises
     ------
     WeightsError
-        If tensors are missing, unknown, or of another shape; the first is named.
+        If tensors are missing, unknown, of another shape, or no numbers; the first is named.
     """
     own = network.state_dict()
     for name, tensor in own.items():
@@ -173,6 +173,12 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     extra = sorted(set(tensors) - set(own))
     if extra:
         raise WeightsError(f"{source} has a tensor {extra[0]} that its arch does not know.")
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise WeightsError(
+                f"In {source} the tensor {name} holds NaN or infinity: the training diverged, or "
+                "the file is damaged. Take an earlier state, or copy it again."
+            )
     network.load_state_dict({k: v.to(own[k].dtype) for k, v in tensors.items()})
 
 

@@ -5,14 +5,13 @@ the first one. Here the same directories stand in both.
 
 >>> write_pyramid(target, (width, height), rows, mpp=0.25)      # rows(start, stop) -> pixels
 
-Rows are asked for from the top down, a row of tiles at a time, and all levels are made on the way,
-so that memory holds two rows of tiles of each level. A level is half the one before; what does not
-divide is dropped, as Aperio does.
+Rows are asked for from the top down, a row of tiles at a time, and all levels are made on the way
+(`histomend.slides.halving`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -33,17 +32,13 @@ from histomend.image.pixels import Pixels, check_mpp
 from histomend.image.replacing import write_atomically
 from histomend.image.writing import check_target
 from histomend.slides.description import check_fields, restored_description
+from histomend.slides.halving import Halving, Rows, halved_sizes
 from histomend.slides.tiff_structure import SUB_DIRECTORIES, Directory, Entry
 from histomend.slides.tiff_writing import DirectoryWriter, header, write_chain
 from histomend.slides.tile_edit import DEFLATE, JPEG, TileCodec
 
 TILE = 256
-_COARSEST = 512  # px; no level is made of one that has no longer side
 _SOFTWARE = b"Histomend\0"
-_CHUNK = 4096  # px that are averaged at once
-_FIXED = 8  # bits behind the point while levels are averaged from levels
-
-Rows = Callable[[int, int], Pixels]
 
 
 @dataclass
@@ -52,7 +47,6 @@ class _Level:
     height: int
     offsets: list[int] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
-    waiting: list[Pixels] = field(default_factory=list)  # fixed point
 
 
 def write_pyramid(
@@ -140,10 +134,7 @@ class _PyramidWriter:
         self, size: tuple[int, int], samples: int, dtype: np.dtype[np.generic], quality: int | None
     ) -> None:
         self._samples, self._dtype, self._quality = samples, dtype, quality
-        self.levels = [_Level(*size)]
-        while max(self.levels[-1].width, self.levels[-1].height) > _COARSEST:
-            last = self.levels[-1]
-            self.levels.append(_Level(max(1, last.width // 2), max(1, last.height // 2)))
+        self.levels = [_Level(*each) for each in halved_sizes(size)]
         colours = 1 if samples == 1 else 2 if quality is None else 6
         kind = DEFLATE if quality is None else JPEG
         predictor = 2 if quality is None else 1
@@ -160,21 +151,13 @@ class _PyramidWriter:
         beside: Mapping[str, Pixels],
     ) -> None:
         writer = DirectoryWriter(file, 16, "<", big=True)
-        width, height = self.levels[0].width, self.levels[0].height
-        for start in range(0, height, TILE):
-            stop = min(start + TILE, height)
-            part = np.asarray(rows(start, stop))
-            if self._samples == 1 and part.ndim == 2:
-                part = part[..., None]
-            if part.shape != (stop - start, width, self._samples) or part.dtype != self._dtype:
-                raise UnsupportedImageError(
-                    f"{where}: rows {start} to {stop} are {part.shape} {part.dtype}, and must be "
-                    f"{(stop - start, width, self._samples)} {self._dtype}."
-                )
-            self._add(0, part, writer)
-        for number, level in enumerate(self.levels):
-            if level.waiting:
-                self._add(number, np.concatenate(level.waiting), writer)
+        finest = self.levels[0]
+
+        def put(number: int, _: int, pixels: Pixels) -> None:
+            self._add(number, pixels, writer)
+
+        size = finest.width, finest.height
+        Halving(size, self._samples, self._dtype, TILE, put).run(rows, where)
         directories = [Directory(number, {}) for number in range(len(self.levels))]
         if len(directories) > 1:
             directories[0].children[SUB_DIRECTORIES] = directories[1:]
@@ -191,43 +174,15 @@ class _PyramidWriter:
         file.seek(0)
         file.write(header("<", True, first))
 
-    def _add(self, number: int, part: Pixels, writer: DirectoryWriter) -> None:
-        """Write a row of tiles of a level, and hand its average on to the next level."""
+    def _add(self, number: int, pixels: Pixels, writer: DirectoryWriter) -> None:
+        """Write a row of tiles of a level."""
         level = self.levels[number]
-        level.waiting = []
-        pixels = self._rounded(part) if number else part
         for left in range(0, level.width, TILE):
             tile = pixels[:, left : left + TILE]
             beyond = (0, TILE - tile.shape[0]), (0, TILE - tile.shape[1]), (0, 0)
             data = self._encode(np.pad(tile, beyond, mode="edge"))
             level.offsets.append(writer.put(data, 2))
             level.counts.append(len(data))
-        if number + 1 == len(self.levels):
-            return
-        coarser = self.levels[number + 1]
-        half = self._averaged(level, coarser, part, 0 if number else _FIXED)
-        if len(half):
-            coarser.waiting.append(half)
-        if sum(len(rows) for rows in coarser.waiting) >= TILE:
-            self._add(number + 1, np.concatenate(coarser.waiting), writer)
-
-    def _rounded(self, part: Pixels) -> Pixels:
-        return ((part.astype(np.uint32) + (1 << _FIXED >> 1)) >> _FIXED).astype(self._dtype)
-
-    def _averaged(self, level: _Level, coarser: _Level, part: Pixels, shift: int) -> Pixels:
-        """Average cells of 2 x 2 px, `shift` bits more precisely than they are."""
-        # A side of one pixel stays one pixel.
-        down, across = min(2, level.height), min(2, level.width)
-        height, area = part.shape[0] // down, np.uint32(down * across)
-        kind = np.uint16 if self._dtype.itemsize == 1 else np.uint32
-        out = np.zeros((height, coarser.width, self._samples), kind)
-        for left in range(0, coarser.width, _CHUNK):
-            width = min(_CHUNK, coarser.width - left)
-            cells = part[: height * down, left * across : (left + width) * across]
-            cells = cells.reshape(height, down, width, across, self._samples)
-            total = cells.sum((1, 3), dtype=np.uint32) << np.uint32(shift)
-            out[:, left : left + width] = (total + area // 2) // area
-        return out
 
     def _encode(self, tile: Pixels) -> bytes:
         if self._quality is None:

@@ -1,4 +1,4 @@
-"""Where restored parts of a slide go: into the appended file, or into a new pyramid."""
+"""Where restored parts of a slide go: into the appended file, or into a new slide."""
 
 from __future__ import annotations
 
@@ -12,14 +12,35 @@ import numpy.typing as npt
 
 from histomend.image.pixels import Pixels, Region
 from histomend.image.reading import file_sha256
+from histomend.image.writing import check_target
 from histomend.slides.appended import AppendedSlide
 from histomend.slides.compact import compact
 from histomend.slides.jpeg_edit import Mask
+from histomend.slides.ome_zarr import SUFFIX, check_zarr_target, write_ome_zarr
 from histomend.slides.patches import Patches
 from histomend.slides.pyramid import write_pyramid
+from histomend.slides.tile_folders import slide_sha256
 
-APPENDED, COMPACT, PYRAMID, DICOM = "appended", "compact", "pyramid", "dicom"
+APPENDED, COMPACT, PYRAMID, DICOM, ZARR = "appended", "compact", "pyramid", "dicom", "ome-zarr"
 """Kinds of output."""
+
+
+def check_place(target: Path, *, force: bool, new_folder: bool = False) -> None:
+    """Fail early if nothing can be written here, or something is there and may not be replaced.
+
+    Parameters
+    ----------
+    new_folder : bool
+        The folder will be made if it is not there.
+
+    Raises
+    ------
+    OutputError, MissingDependencyError
+    """
+    if target.suffix.lower() == SUFFIX:
+        check_zarr_target(target, force=force, new_folder=new_folder)
+    else:
+        check_target(target, force=force, new_folder=new_folder)
 
 
 @dataclass(frozen=True)
@@ -29,9 +50,9 @@ class Written:
     Parameters
     ----------
     kind : str
-        `APPENDED`, `COMPACT`, `PYRAMID` or `DICOM`.
+        `APPENDED`, `COMPACT`, `PYRAMID`, `DICOM` or `ZARR`.
     sha256 : str
-        Of what was appended to a TIFF, else of the whole file.
+        Of what was appended to a TIFF, else of the whole file, or of all files of a folder.
     tiles : int
         Tiles of all levels that have new pixels; 0 where all were written anew.
     never_scanned : tuple of (x, y, w, h)
@@ -111,7 +132,7 @@ class AppendedSink:
 
 
 class PyramidSink:
-    """A new tiled pyramid, where nothing can be appended to the source.
+    """A new slide, where nothing can be appended to the source, or an OME-Zarr is wanted.
 
     Parameters
     ----------
@@ -119,8 +140,10 @@ class PyramidSink:
     target : Path
     size : (width, height)
     dtype : numpy dtype
+    kind : str
+        `PYRAMID` or `ZARR`.
     options : dict
-        Of `histomend.slides.pyramid.write_pyramid`.
+        Of `write_pyramid` or `write_ome_zarr`.
     """
 
     def __init__(
@@ -129,9 +152,10 @@ class PyramidSink:
         target: Path,
         size: tuple[int, int],
         dtype: npt.DTypeLike,
+        kind: str,
         **options: Any,
     ) -> None:
-        self._read, self._target, self._size = read, target, size
+        self._read, self._target, self._size, self._kind = read, target, size, kind
         self._dtype, self._options = np.dtype(dtype), options
         self._patches = Patches(target.parent, 3, self._dtype)
         self.close = self._patches.close
@@ -149,7 +173,8 @@ class PyramidSink:
 
     def finish(self, fields: dict[str, str], through: Path) -> Written:
         """Write the slide."""
-        write_pyramid(
+        write = write_ome_zarr if self._kind == ZARR else write_pyramid
+        write(
             self._target,
             self._size,
             self._rows,
@@ -158,7 +183,7 @@ class PyramidSink:
             through=through,
             **self._options,
         )
-        return Written(PYRAMID, file_sha256(self._target))
+        return Written(self._kind, slide_sha256(self._target))
 
     def _rows(self, start: int, stop: int) -> Pixels:
         region = 0, start, self._size[0], stop - start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import re
@@ -20,6 +21,7 @@ from histomend.errors import (
     UnsupportedImageError,
 )
 from histomend.image.pixels import MIN_SIDE, Frame, Image, Pixels, Region, plausible_mpp
+from histomend.image.reading import file_sha256
 from histomend.image.regular_files import check_regular_file
 
 SUFFIXES = (".dzi", ".zarr")
@@ -38,6 +40,7 @@ class FolderReader(Protocol):
     factors: list[float]
     mpp: float | None
     lossy: bool
+    icc: bytes | None
 
     def read(self, region: Region, level: int = 0) -> Pixels:
         """Return (h, w, 3) of a region (x, y, w, h), in pixels of its level."""
@@ -78,6 +81,16 @@ def folder_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def slide_sha256(path: Path) -> str:
+    """Return the hash of a slide: of its bytes, or of all files of a folder of tiles.
+
+    Raises
+    ------
+    UnreadableImageError
+    """
+    return folder_sha256(path) if is_tile_folder(path) else file_sha256(path)
+
+
 def open_tile_folder(path: Path) -> tuple[Image, FolderReader]:
     """Open such a slide.
 
@@ -98,7 +111,8 @@ def open_tile_folder(path: Path) -> tuple[Image, FolderReader]:
     corner = 0, 0, min(width, MIN_SIDE), min(height, MIN_SIDE)
     frame = Frame(width, height)
     mpp = plausible_mpp(reader.mpp)
-    return Image(reader.read(corner), mpp, lossy=reader.lossy, frame=frame), reader
+    about = Image(reader.read(corner), mpp, icc=reader.icc, lossy=reader.lossy, frame=frame)
+    return about, reader
 
 
 def _deep_zoom(path: Path) -> _DeepZoomReader:
@@ -144,6 +158,7 @@ class _DeepZoomReader:
     overlap: int
     suffix: str
     mpp: float | None = None
+    icc: bytes | None = None
 
     def __post_init__(self) -> None:
         self.lossy = self.suffix != "png"
@@ -215,6 +230,7 @@ def _ome_zarr(path: Path) -> _ZarrReader:
             arrays = [group[each["path"]] for each in image["datasets"]]
             scale = _scale(image["datasets"][0])
             unit = image["axes"][axes.index("x")].get("unit", "")
+            icc = _profile(image)
     except Exception as error:  # the library has many, and metadata can be anything
         raise UnreadableImageError(
             f"{path}: is no image of OME-Zarr ({type(error).__name__}: {error}). Name the folder "
@@ -237,7 +253,7 @@ def _ome_zarr(path: Path) -> _ZarrReader:
     mpp = None
     if unit in _PLAIN and scale is not None:
         mpp = float(scale[axes.index("x")]) * _PLAIN[unit]
-    return _ZarrReader(path, axes, arrays, mpp)
+    return _ZarrReader(path, axes, arrays, mpp, icc)
 
 
 def _scale(dataset: dict[str, Any]) -> list[float] | None:
@@ -247,11 +263,24 @@ def _scale(dataset: dict[str, Any]) -> list[float] | None:
     return None
 
 
+def _profile(image: dict[str, Any]) -> bytes | None:
+    """Return the colour profile, where `histomend.slides.ome_zarr` leaves it."""
+    text = dict(image.get("metadata") or {}).get("icc_profile")
+    return base64.b64decode(text, validate=True) if text else None
+
+
 class _ZarrReader:
     lossy = False
 
-    def __init__(self, path: Path, axes: list[str], arrays: list[Any], mpp: float | None) -> None:
-        self._path, self._axes, self._arrays, self.mpp = path, axes, arrays, mpp
+    def __init__(
+        self,
+        path: Path,
+        axes: list[str],
+        arrays: list[Any],
+        mpp: float | None,
+        icc: bytes | None,
+    ) -> None:
+        self._path, self._axes, self._arrays, self.mpp, self.icc = path, axes, arrays, mpp, icc
         self.levels = [
             (int(array.shape[axes.index("x")]), int(array.shape[axes.index("y")]))
             for array in arrays

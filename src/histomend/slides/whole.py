@@ -246,16 +246,6 @@ def _about(about: Image, path: Path, mpp: float | None, sha256: str) -> Image:
     return replace(about, source=path, sha256=sha256, region=None, notices=notices)
 
 
-def slide_sha256(path: Path) -> str:
-    """Return the hash of a slide: of its bytes, or of all files of a folder of tiles.
-
-    Raises
-    ------
-    UnreadableImageError
-    """
-    return folder_sha256(path) if is_tile_folder(path) else file_sha256(path)
-
-
 def _stored(path: Path, file: Any, about: Image) -> tuple[_StoredReader | None, str]:
     """Return what reads a TIFF as it is stored; None and why, if it cannot be edited in place."""
     try:

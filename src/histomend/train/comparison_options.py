@@ -46,7 +46,7 @@ class ConditionalOptions(DenoiserOptions):
     and so needs many steps; T is 1000.
     """
 
-    verb: ClassVar = Verb(
+    verb: ClassVar[Verb] = Verb(
         "conditional",
         "Baselines",
         "conditional",
@@ -71,7 +71,7 @@ class Noise2NoiseOptions(DenoiserOptions):
     from noisy images alone (Neighbor2Neighbor): where there are no clean ones.
     """
 
-    verb: ClassVar = Verb(
+    verb: ClassVar[Verb] = Verb(
         "noise2noise",
         "Baselines",
         "noise2noise",
@@ -102,7 +102,7 @@ class CycleGanOptions(TrainingOptions):
     that restores; the other three networks begin anew.
     """
 
-    verb: ClassVar = Verb(
+    verb: ClassVar[Verb] = Verb(
         "cyclegan",
         "Baselines",
         "cyclegan",
@@ -156,7 +156,7 @@ class RestoringGanOptions(MixedOptions):
 class RrdbGanOptions(RestoringGanOptions):
     """Train RRDBNet with a critic: what stands for BSRGAN and Real-ESRGAN in comparisons."""
 
-    verb: ClassVar = Verb(
+    verb: ClassVar[Verb] = Verb(
         "rrdb-gan",
         "Baselines",
         "gan",
@@ -169,7 +169,7 @@ class RrdbGanOptions(RestoringGanOptions):
 class SwinirGanOptions(RestoringGanOptions):
     """Train SwinIR with a critic: what stands for SwinIR-GAN in comparisons."""
 
-    verb: ClassVar = Verb(
+    verb: ClassVar[Verb] = Verb(
         "swinir-gan",
         "Baselines",
         "gan",
@@ -187,7 +187,7 @@ class EncoderOptions(TrainingOptions):
     wide as a tile.
     """
 
-    verb: ClassVar = Verb(
+    verb: ClassVar[Verb] = Verb(
         "encoder",
         "Judges",
         "encoder",
@@ -212,7 +212,7 @@ class IqaOptions(MixedOptions):
     and nothing is resized.
     """
 
-    verb: ClassVar = Verb(
+    verb: ClassVar[Verb] = Verb(
         "iqa",
         "Judges",
         "iqa",

@@ -102,7 +102,8 @@ class Declared:
 
 def declared(options: type) -> Iterator[Declared]:
     """Return the options that a dataclass declares, those of its bases first."""
-    hints = get_type_hints(options, include_extras=True)
+    # The mark after which fields are named is no type to Python 3.10.
+    hints = get_type_hints(options, localns={"KW_ONLY": type}, include_extras=True)
     for field in fields(options):
         yield _declared(field, hints[field.name])
 

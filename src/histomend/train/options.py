@@ -46,7 +46,7 @@ class ArtifusionOptions(DenoiserOptions):
     Several processes or GPUs: `accelerate launch -m histomend train artifusion ...`.
     """
 
-    verb: ClassVar = Verb(
+    verb: ClassVar[Verb] = Verb(
         "artifusion",
         "Systems",
         "artifusion",
@@ -74,7 +74,7 @@ class LatentArtifusionOptions(DenoiserOptions):
     another autoencoder of the same channels.
     """
 
-    verb: ClassVar = Verb(
+    verb: ClassVar[Verb] = Verb(
         "latent-artifusion",
         "Systems",
         "latent_artifusion",
@@ -109,7 +109,7 @@ class RscdOptions(DenoiserOptions):
     automatically, by sharpness and signal.
     """
 
-    verb: ClassVar = Verb(
+    verb: ClassVar[Verb] = Verb(
         "rscd",
         "Systems",
         "rscd",
@@ -148,7 +148,7 @@ class VaeOptions(MixedOptions):
     at the pixels rather than at the last layer).
     """
 
-    verb: ClassVar = Verb(
+    verb: ClassVar[Verb] = Verb(
         "vae",
         "Parts",
         "autoencoder",
@@ -174,7 +174,7 @@ class VaeOptions(MixedOptions):
 class CalibratorOptions(MixedOptions):
     """Train RSCD's step calibrator, which predicts how noisy an image is, in steps of diffusion."""
 
-    verb: ClassVar = Verb(
+    verb: ClassVar[Verb] = Verb(
         "calibrator",
         "Parts",
         "calibrator",
@@ -205,7 +205,7 @@ class DetectorOptions(MixedOptions):
     scanner from tissue and glass, at every second pixel of a square of --working-mpp.
     """
 
-    verb: ClassVar = Verb(
+    verb: ClassVar[Verb] = Verb(
         "detector",
         "Parts",
         "detector",
@@ -243,7 +243,7 @@ class SwinirOptions(MixedOptions):
     with sharpening.
     """
 
-    verb: ClassVar = Verb(
+    verb: ClassVar[Verb] = Verb(
         "swinir",
         "Parts",
         "swinir",
@@ -272,7 +272,7 @@ class ControlOptions(MixedOptions):
     multiple of 64 px. OUT/model is an upscaler.
     """
 
-    verb: ClassVar = Verb(
+    verb: ClassVar[Verb] = Verb(
         "control",
         "Systems",
         "control",

@@ -9,21 +9,27 @@ from pathlib import Path
 
 import numpy as np
 
-from histomend.image.places import make_folder, output_error
+from histomend.image.places import kept_if_filled, output_error
 
 
 @contextmanager
 def packing(packed: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> Iterator[np.ndarray]:
     """Give an array to fill, which then is the file `packed` (.npy): whole, or not there."""
-    make_folder(packed.parent)
     # Two trainings may pack the same folder at once.
     partial = packed.with_suffix(f".{os.getpid()}.partial")
-    try:
+    with kept_if_filled(packed.parent), _whole(partial, packed):
         out = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
         _claim(partial)
         yield out
         out.flush()
         partial.replace(packed)
+
+
+@contextmanager
+def _whole(partial: Path, packed: Path) -> Iterator[None]:
+    """Name what the machine refuses, and leave nothing that is only begun."""
+    try:
+        yield
     except OSError as error:
         raise output_error(packed, error) from error
     finally:

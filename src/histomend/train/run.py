@@ -182,6 +182,8 @@ class Run:
         try:
             self._save()
         except (OSError, SafetensorError) as error:
+            for name in ("last", "model"):  # what was begun takes the room that is wanted
+                shutil.rmtree(self.out / f"{name}.partial", ignore_errors=True)
             raise OutputError(
                 f"{self.out}: the state after step {self.step} cannot be written ({error}). What "
                 "was saved before is there still: free some space, and go on with --resume."

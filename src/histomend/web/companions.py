@@ -16,7 +16,7 @@ from histomend.image import Image, read_image
 from histomend.image.pixels import Region
 from histomend.image.reading import file_sha256
 from histomend.image.stack_files import read_stack
-from histomend.jobs.companions import record_of
+from histomend.jobs.companions import map_beside, record_of
 from histomend.jobs.inputs import MAPS
 from histomend.ledger import Record, undo
 from histomend.ledger.proof import change_mask
@@ -164,8 +164,10 @@ def _overlays(path: Path, record: Record) -> Iterable[Overlay]:
             "provenance", "Where copies came from", "picture", lambda: _copies(path, record)
         )
     for name, title in (("uncertainty", "Uncertainty"), ("t_map", "How degraded (t)")):
-        beside = path.with_name(f"{path.stem}.{MAPS[name]}")
-        if beside.is_file():
+        beside = map_beside(path, MAPS[name])
+        # A map of another call beside it would be taken for one of this.
+        known = None if record.maps is None else record.maps.get(name, "")
+        if beside.is_file() and (known is None or known == file_sha256(beside)):
             yield Overlay(name, title, "map", _map_reader(beside))
 
 

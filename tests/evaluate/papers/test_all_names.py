@@ -34,7 +34,8 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
         yield Setting(SCALE, Data(Path(MADE_UP)), folder / "cache")
 
 
-@pytest.mark.parametrize("name", NAMES)
+# Those that train most are left to `make reproduce`, which CI runs for all names.
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {f"histo-diffusion-table{k}" for k in (4, 6)}))
 def test_a_name_runs_and_says_what_it_made(name: str, setting: Setting) -> None:
     found = reproduce(name, setting)
     assert found.name == name
