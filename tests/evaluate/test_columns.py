@@ -19,6 +19,7 @@ from histomend.evaluate import metrics
 from histomend.evaluate.columns import MEASURES, open_measures
 from histomend.evaluate.encoder import EncoderConfig, save_encoder
 from histomend.evaluate.iqa import IqaConfig, save_iqa
+from histomend.evaluate.listing import HEADER, listed, markdown
 from histomend.evaluate.pyiqa_scores import pyiqa_scores
 from histomend.evaluate.tables import Interval
 
@@ -42,13 +43,39 @@ def test_all_columns_of_the_papers_tables_are_listed() -> None:
         "PSNR ↑", "SSIM ↑", "LPIPS ↓", "ST-LPIPS ↓", "CLIP-IQA ↑", "MUSIQ ↑", "NIQE ↓", "BRISQUE ↓",
         "NRQM ↑", "L1-texture ↓", "L1-intensity ↓", "blur IQA (box) ↑", "blur IQA (Gaussian) ↑",
         "UNI similarity ↑", "PLIP similarity ↑", "similarity (own encoder) ↑",
-        "L2 ×10⁴ ↓", "MSE ↓", "FSIM ↑", "SRE ↑", "PSNR, 4095 ↑", "SSIM, 4095 ↑", "SRE, root ↑",
-        "Laplacian → 1", "spectrum → 1", "border step → 1", "colour, ΔE00 ↓",
+        "PSNR inside ↑", "L2 ×10⁴ ↓", "MSE ↓", "FSIM ↑", "SRE ↑", "PSNR, 4095 ↑", "SSIM, 4095 ↑",
+        "SRE, root ↑", "Laplacian → 1", "spectrum → 1", "border step → 1", "colour, ΔE00 ↓",
         "nuclei, number → 1", "nuclei, area → 1",
         "FID ↓", "KID ↓", "CMMD ↓", "FID (lite0) ↓", "KID (lite0) ↓",
         "FID (own) ↓", "KID (own) ↓", "CMMD (own) ↓",
     ]  # fmt: skip
     assert len({column.key for column in columns}) == len(columns)
+
+
+def test_the_docs_list_every_measure_with_its_range_library_and_needs() -> None:
+    rows = [dict(zip(HEADER, row, strict=True)) for row in listed()]
+    assert {row["name"].removesuffix(" *") for row in rows} == set(MEASURES)
+    assert all(row["range"] and row["library"] for row in rows)
+    needy = {name for name, measure in MEASURES.items() if measure.asks}
+    assert all(row["needs"] for row in rows if row["name"] in needy)
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "measures.md"
+    assert markdown() in guide.read_text(encoding="utf-8"), (
+        "run python -m histomend.evaluate.listing docs/guides/measures.md"
+    )
+
+
+def test_what_takes_16_bits_measures_them_in_their_own_range(tissue: np.ndarray) -> None:
+    truth, images = pairs(tissue)
+    masks = np.zeros(truth.shape[:3], np.bool_)
+    masks[:, 20:70, 20:70] = True
+    opened, _ = open_measures({}, keys=[name for name, m in MEASURES.items() if m.deep])
+    assert {"psnr", "ssim", "sre", "laplacian"} <= set(opened)
+    for name, (measure, compares) in opened.items():
+        inside = (masks,) if measure.of == "masks" else ()
+        eight = compares(truth, images, *inside)[name]
+        deep = [(257 * pixels.astype(np.uint16)) for pixels in (truth, images)]
+        factor = {"l2": 257, "mse": 257**2}.get(name, 1)
+        np.testing.assert_allclose(compares(*deep, *inside)[name], factor * eight, rtol=1e-5)
 
 
 def test_what_is_not_at_hand_is_a_note_and_no_figure(tissue: np.ndarray) -> None:

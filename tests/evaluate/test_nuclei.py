@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
+from skimage.morphology import h_maxima
 
 from histomend.errors import MaskError, PixelSizeError, UnsupportedImageError
+from histomend.evaluate import nuclei
 from histomend.evaluate.nuclei import nuclei_in, segment_nuclei
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "nuclei"
@@ -109,3 +111,15 @@ def test_agrees_with_hand_drawn_nuclei() -> None:
         overlap = 2 * np.count_nonzero(found & (truth > 0))
         scores.append(overlap / (np.count_nonzero(found) + np.count_nonzero(truth)))
     assert np.mean(scores) > 0.74
+
+
+@pytest.mark.parametrize("steps", [1, 200])
+def test_high_maxima_are_those_of_scikit_image(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nuclei, "FLOODING_STEPS", steps)
+    rng = np.random.default_rng(0)
+    for smooth, height in ((1.5, 0.05), (3, 0.02), (0, 0.3)):
+        values = ndimage.gaussian_filter(rng.random((60, 80)), smooth)
+        values[10:30, 10:30] = values.max()  # a plateau
+        expected = h_maxima(values, height).astype(bool)
+        assert expected.any()
+        np.testing.assert_array_equal(nuclei.high_maxima(values, height), expected)

@@ -18,6 +18,8 @@ from typer.testing import CliRunner, Result
 
 from histomend.cli.app import app
 from histomend.errors import ImageSizeError, InputError, SettingError
+from histomend.evaluate.encoder import EncoderConfig, save_encoder
+from histomend.evaluate.nuclei import nuclei_in, segment_nuclei
 from histomend.evaluate.own_pairs import evaluate_pairs, find_pairs
 from histomend.evaluate.report import page
 from histomend.image import read_image, write_image
@@ -77,7 +79,7 @@ def test_figures_are_those_of_scikit_image_and_of_the_mask(folders: tuple[Path, 
     interval = found.summary["psnr"]
     assert interval.value == pytest.approx(np.mean(values))
     assert min(values) <= interval.low < interval.value < interval.high <= max(values)
-    assert found.summary["nuclei"].value == pytest.approx(1, abs=0.5)
+    assert found.summary["nuclei_number"].value == pytest.approx(1, abs=0.5)
 
 
 def test_the_command_prints_and_writes_all_of_it(
@@ -100,6 +102,81 @@ def test_the_command_prints_and_writes_all_of_it(
     assert text.index("c: PSNR") < text.index("a: PSNR"), "the worst comes first"
     assert run(*words).exit_code == 2, "nothing is replaced"
     assert "PSNR ↑" in run(*folders, "--measure", "psnr").stdout
+
+
+def test_measures_of_sets_of_weights_and_of_what_is_not_at_hand(tmp_path: Path) -> None:
+    config = EncoderConfig(features=8)
+    save_encoder(tmp_path / "encoder", config.network().state_dict(), config)
+    restored, truth = tmp_path / "restored", tmp_path / "truth"
+    restored.mkdir()
+    truth.mkdir()
+    for number in range(8):
+        write_image(truth / f"{number}.png", tissue(number))
+        write_image(restored / f"{number}.png", off(tissue(number), 20, number))
+    named = ["--weights", f"encoder={tmp_path / 'encoder'}", "--weights"]
+    named += [f"own_encoder={tmp_path / 'encoder'}", "--measure", "encoder", "--measure"]
+    result = run(restored, truth, *named, "own_encoder", "--html", tmp_path / "a.html", "--json")
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert set(told["summary"]) == {
+        "encoder",
+        *(f"{k}_own_encoder" for k in ("fid", "kid", "cmmd")),
+    }
+    assert told["summary"]["cmmd_own_encoder"]["value"] > 0
+    assert set(told["pairs"][0]) == {"name", "restored", "truth", "encoder"}
+    lpips = ["--measure", "lpips"]
+    with_psnr = run(restored / "0.png", truth / "0.png", *lpips, "--measure", "psnr", "--json")
+    assert "LPIPS: not available: needs AlexNet" in json.loads(with_psnr.stdout)["notes"][0]
+    # Sets of one image have no distance.
+    alone = run(restored / "0.png", truth / "0.png", *named, "own_encoder", "--json")
+    assert "of 8 pairs or more" in alone.stdout
+    for words, said in (
+        ([restored, truth, *lpips], "Nothing can be measured. LPIPS"),
+        ([restored, truth, "--weights", "lpips"], "give MEASURE=PATH"),
+        ([restored], "list the measures: --list"),
+    ):
+        found = run(*words)
+        assert found.exit_code == 2
+        assert said in " ".join(found.stderr.split())
+
+
+def test_what_is_found_does_not_depend_on_how_many_are_measured_at_once(
+    folders: tuple[Path, Path],
+) -> None:
+    pairs = find_pairs(*folders)
+    told: list[tuple[int, int]] = []
+    one = evaluate_pairs(pairs)
+    many = evaluate_pairs(pairs, workers=3, tick=lambda done, of: told.append((done, of)))
+    assert one.figures == many.figures
+    assert one.summary == many.summary
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    write_image(folders[1] / "b.png", tissue(1)[:80], force=True)
+    with pytest.raises(ImageSizeError, match=r"b\.png"):
+        evaluate_pairs(pairs, workers=3)
+
+
+def test_the_command_lists_what_it_measures() -> None:
+    told = json.loads(run("--list", "--json").stdout)
+    lpips = next(row for row in told if row["name"] == "lpips")
+    assert lpips["column"] == "LPIPS ↓"
+    assert lpips["needs"] == "AlexNet and LPIPS's own weights"
+    assert "ST-LPIPS" in run("--list").stdout
+
+
+def test_nuclei_are_counted_at_the_size_of_the_pixels(tmp_path: Path) -> None:
+    for name, seed in (("new", 1), ("true", 2)):
+        write_image(tmp_path / f"{name}.png", tissue(seed))
+    pairs = find_pairs(tmp_path / "new.png", tmp_path / "true.png")
+    ratios = {
+        mpp: evaluate_pairs(pairs, measures=["nuclei_inside"], mpp=mpp).figures[0]["nuclei_number"]
+        for mpp in (0.5, 4.0)
+    }
+    truth, new = (
+        nuclei_in(segment_nuclei(tissue(s), 0.5), np.ones((SIDE, SIDE), bool), 0.5)[0]
+        for s in (2, 1)
+    )
+    assert ratios[0.5] == pytest.approx(new / truth)
+    assert ratios[4.0] != pytest.approx(ratios[0.5], nan_ok=True)
 
 
 def test_equal_images_are_equal(folders: tuple[Path, Path], tmp_path: Path) -> None:

@@ -138,7 +138,18 @@ def test_models_says_what_kind_a_folder_holds(folders: dict[str, tuple[Path, typ
 def test_a_config_with_values_of_other_types_is_a_named_error(
     folders: dict[str, tuple[Path, type]], tmp_path: Path
 ) -> None:
-    strange: tuple[Any, ...] = ([], {}, [[]], {"fold": []}, None, "x", 10**400, 1e400, float("nan"), True)
+    strange: tuple[Any, ...] = (
+        [],
+        {},
+        [[]],
+        {"fold": []},
+        None,
+        "x",
+        10**400,
+        1e400,
+        float("nan"),
+        True,
+    )
     for kind in sorted(folders.keys() - {"vae"}):
         sound = json.loads((folders[kind][0] / "config.json").read_text())
         sound |= {"thresholds": {"fold": 0.5}} if kind == "detector" else {}

@@ -165,7 +165,7 @@ def test_weights_of_ncnn_that_are_cut_too_long_or_no_numbers_are_refused(tmp_pat
     whole = weights.read_bytes()
     changed = {
         "does not fit": (whole[:-4], whole + bytes(8), b"", b"\x01\x02\x03\x04" + whole[4:]),
-        "no numbers": (whole[:4] + b"\x00\x00\xc0\x7f" + whole[8:],),
+        "NaN or infinity": (whole[:4] + b"\x00\x00\xc0\x7f" + whole[8:],),
     }
     for said, contents in changed.items():
         for content in contents:

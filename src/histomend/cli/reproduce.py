@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from histomend.cli.evaluate import weights_named
 from histomend.cli.options import FILES, MACHINE, METHOD, AsJson, Device, option
 from histomend.cli.screen import answer, say, table
 from histomend.errors import HistomendError, SettingError
@@ -124,20 +125,12 @@ def _setting(
     published: list[str],
 ) -> Setting:
     from histomend.diffusion.device import torch_device
-    from histomend.evaluate.columns import MEASURES
     from histomend.evaluate.harness.datasets import Data
     from histomend.evaluate.papers.setting import SCALES, Setting
 
     if scale not in SCALES:
         raise SettingError(f"No scale is called {scale!r}. There are {', '.join(SCALES)}.")
-    places = {}
-    for text in weights:
-        name, equals, place = text.partition("=")
-        if name not in MEASURES or not (equals and place):
-            raise SettingError(
-                f"--weights {text!r}: give MEASURE=PATH, with one of {', '.join(MEASURES)}."
-            )
-        places[name] = place
+    places = weights_named(weights)
     rows = {}
     for text in published:
         title, equals, file = text.partition("=")

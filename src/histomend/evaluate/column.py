@@ -39,6 +39,8 @@ class Column:
         After the point.
     over : function
         From figures of single images to that of all.
+    within : str
+        Which values it takes, and their unit.
     """
 
     key: str
@@ -46,6 +48,7 @@ class Column:
     better: Literal["lower", "higher", "one"]
     digits: int
     over: Statistic = mean
+    within: str = ""
 
     @property
     def header(self) -> str:
@@ -101,6 +104,14 @@ class Measure:
     of : "images", "masks" or "sets"
         Of images one by one (`Compares`), of what is inside their masks (`ComparesInside`), or of
         sets of images (`histomend.evaluate.encoder.Describes`: distances between its features).
+    library : str
+        Which package computes it; "own" if this one does, with the source of the definition.
+    deep : bool
+        Whether it takes 16 bits; otherwise such images are given to it in 8.
+    colours : bool
+        Whether it means something of colours alone.
+    by_mpp : bool
+        Whether it depends on the size of the pixels.
     version : int
         Counted up when its figures change, so that kept ones are not mixed with new ones.
     """
@@ -110,7 +121,16 @@ class Measure:
     needs: str = ""
     asks: bool = False
     of: Literal["images", "masks", "sets"] = "images"
+    library: str = ""
+    deep: bool = False
+    colours: bool = False
+    by_mpp: bool = False
     version: int = 1
+
+
+def top(pixels: npt.NDArray[Any]) -> float:
+    """Return the largest value of an image's type."""
+    return float(np.iinfo(pixels.dtype).max)
 
 
 def unavailable(columns: str, needs: str, error: Exception | None = None) -> str:

@@ -21,7 +21,15 @@ from histomend.errors import (
     SettingError,
 )
 from histomend.evaluate import metrics
-from histomend.evaluate.column import Column, Compares, Measure, Pixels, Place, unavailable
+from histomend.evaluate.column import (
+    Column,
+    Compares,
+    Measure,
+    Pixels,
+    Place,
+    top,
+    unavailable,
+)
 from histomend.evaluate.hover import nuclei_segmenter
 from histomend.evaluate.inside import INSIDE
 from histomend.evaluate.iqa import load_iqa
@@ -135,11 +143,14 @@ def _similar(key: str, network: str) -> Callable[[Place], Compares]:
     return _pairs(key, load)
 
 
-def _pyiqa(key: str, name: str, better: Literal["lower", "higher"], digits: int) -> Measure:
+def _pyiqa(
+    key: str, name: str, better: Literal["lower", "higher"], digits: int, within: str
+) -> Measure:
     return Measure(
-        (Column(key, name, better, digits),),
+        (Column(key, name, better, digits, within=within),),
         _alone(key, lambda _: pyiqa_scores(key, lower_is_better=better == "lower")),
         "the package pyiqa, whose licence forbids commercial use, and weights that it downloads",
+        library="pyiqa",
     )
 
 
@@ -156,59 +167,84 @@ def _blur(blur: str, name: str) -> Measure:
         return model.score
 
     return Measure(
-        (Column(key, name, "higher", 4),),
+        (Column(key, name, "higher", 4, within="0 (blurred) to 1"),),
         _alone(key, load),
         f"a model that `histomend train iqa --blur {blur}` wrote",
         asks=True,
+        library="own (Histo-Diffusion, section 3.3)",
+    )
+
+
+def _similarity(key: str, name: str, network: str, needs: str, library: str) -> Measure:
+    return Measure(
+        (Column(key, name, "higher", 4, within="-1 to 1"),),
+        _similar(key, network),
+        needs,
+        asks=True,
+        library=library,
     )
 
 
 MEASURES: dict[str, Measure] = {
-    "psnr": Measure((Column("psnr", "PSNR", "higher", 2),), _each("psnr", metrics.psnr)),
-    "ssim": Measure((Column("ssim", "SSIM", "higher", 3),), _each("ssim", metrics.ssim)),
+    "psnr": Measure(
+        (Column("psnr", "PSNR", "higher", 2, within="dB, 0 to infinity"),),
+        _each("psnr", lambda a, b: metrics.psnr(a, b, data_range=top(a))),
+        library="own (definition)",
+        deep=True,
+    ),
+    "ssim": Measure(
+        (Column("ssim", "SSIM", "higher", 3, within="-1 to 1"),),
+        _each("ssim", lambda a, b: metrics.ssim(a, b, data_range=top(a))),
+        library="scikit-image, uniform 7x7 window",
+        deep=True,
+    ),
     "lpips": Measure(
-        (Column("lpips", "LPIPS", "lower", 3),),
+        (Column("lpips", "LPIPS", "lower", 3, within="0 to about 1"),),
         _pairs("lpips", lambda place: Lpips(place.path)),
         "AlexNet and LPIPS's own weights",
         asks=True,
+        library="own (Zhang et al. 2018), as lpips 0.1.4",
     ),
     "st_lpips": Measure(
-        (Column("st_lpips", "ST-LPIPS", "lower", 3),),
+        (Column("st_lpips", "ST-LPIPS", "lower", 3, within="0 to about 1"),),
         _pairs("st_lpips", lambda p: ShiftTolerantLpips(None if p.given is None else p.path)),
-        "ST-LPIPS's weights",
+        "ST-LPIPS's weights, in the package stlpips-pytorch",
+        library="own (Ghildyal and Liu 2022), as stlpips-pytorch 0.0.2",
     ),
-    "clipiqa": _pyiqa("clipiqa", "CLIP-IQA", "higher", 4),
-    "musiq": _pyiqa("musiq", "MUSIQ", "higher", 2),
-    "niqe": _pyiqa("niqe", "NIQE", "lower", 2),
-    "brisque": _pyiqa("brisque", "BRISQUE", "lower", 2),
-    "nrqm": _pyiqa("nrqm", "NRQM", "higher", 2),
+    "clipiqa": _pyiqa("clipiqa", "CLIP-IQA", "higher", 4, "0 to 1"),
+    "musiq": _pyiqa("musiq", "MUSIQ", "higher", 2, "0 to 100"),
+    "niqe": _pyiqa("niqe", "NIQE", "lower", 2, "0 to about 100"),
+    "brisque": _pyiqa("brisque", "BRISQUE", "lower", 2, "0 to about 150"),
+    "nrqm": _pyiqa("nrqm", "NRQM", "higher", 2, "0 to 10"),
     "nuclei": Measure(
         (
-            Column("l1_texture", "L1-texture", "lower", 2),
-            Column("l1_intensity", "L1-intensity", "lower", 2),
+            Column("l1_texture", "L1-texture", "lower", 2, within="0 to infinity"),
+            Column("l1_intensity", "L1-intensity", "lower", 2, within="0 to infinity"),
         ),
         _nuclei,
         "outlines of nuclei",
+        library="own (Histo-Diffusion, section 4.2), nuclei by stain or HoVer-Net",
+        colours=True,
+        by_mpp=True,
     ),
     "iqa_box": _blur("box", "blur IQA (box)"),
     "iqa_gaussian": _blur("gaussian", "blur IQA (Gaussian)"),
-    "uni": Measure(
-        (Column("uni", "UNI similarity", "higher", 4),),
-        _similar("uni", "timm"),
+    "uni": _similarity(
+        "uni",
+        "UNI similarity",
+        "timm",
         "UNI, given to those who agree to its licence (timm's format)",
-        asks=True,
+        "timm",
     ),
-    "plip": Measure(
-        (Column("plip", "PLIP similarity", "higher", 4),),
-        _similar("plip", "clip"),
-        "PLIP (transformers' format)",
-        asks=True,
+    "plip": _similarity(
+        "plip", "PLIP similarity", "clip", "PLIP (transformers' format)", "transformers"
     ),
-    "encoder": Measure(
-        (Column("encoder", "similarity (own encoder)", "higher", 4),),
-        _similar("encoder", "histology"),
+    "encoder": _similarity(
+        "encoder",
+        "similarity (own encoder)",
+        "histology",
         "an encoder that `histomend train encoder` wrote",
-        asks=True,
+        "own",
     ),
     **INSIDE,
     **SETS,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 from scipy import ndimage
 
@@ -32,6 +33,8 @@ LARGEST_UM2 = 400.0
 DEPTH_SMOOTHING_UM = 0.5
 # Two peaks of the distance map belong to one nucleus if the saddle is less than this below.
 SPLIT_DEPTH_UM = 0.12
+# Most steps of flooding before it is left to a library that sorts.
+FLOODING_STEPS = 200
 # Cell membranes and fibres are stained too, but thinner than nuclei.
 LEAST_HALF_WIDTH_UM = 1.4
 # Red blood cells absorb less red for the green they absorb than nuclei do. How much haematoxylin
@@ -191,14 +194,43 @@ def _foreground(stained: np.ndarray, mpp: float) -> np.ndarray:
 def _split(found: np.ndarray, mpp: float) -> np.ndarray:
     """Cut touching nuclei apart where the distance to the background has a saddle."""
     from skimage.measure import label
-    from skimage.morphology import h_maxima
     from skimage.segmentation import watershed
 
     depth = ndimage.distance_transform_edt(np.pad(found, 1))[1:-1, 1:-1]
     depth = ndimage.gaussian_filter(depth, DEPTH_SMOOTHING_UM / mpp)
-    markers = label(h_maxima(depth, SPLIT_DEPTH_UM / mpp))
+    markers = label(high_maxima(depth, SPLIT_DEPTH_UM / mpp))
     labels: np.ndarray = watershed(-depth, markers, mask=found)
     return labels
+
+
+def high_maxima(values: np.ndarray, height: float) -> np.ndarray:
+    """Find maxima that rise by a height above the saddles around them.
+
+    It is `skimage.morphology.h_maxima`, value for value, and several times faster where flooding
+    ends after some steps, as it does among nuclei: that sorts all pixels of an image.
+
+    Parameters
+    ----------
+    values : (H, W) float64
+    height : float
+
+    Returns
+    -------
+    (H, W) bool
+    """
+    lowered = values - height - 2 * np.finfo(values.dtype).resolution * np.abs(values)
+    flooded = lowered
+    for _ in range(FLOODING_STEPS):
+        risen = np.minimum(cv2.dilate(flooded, np.ones((3, 3), np.uint8)), values)
+        if np.array_equal(risen, flooded):
+            break
+        flooded = risen
+    else:
+        from skimage.morphology import reconstruction
+
+        flooded = reconstruction(flooded, values, method="dilation")
+    raised: np.ndarray = values - flooded >= height
+    return raised
 
 
 def _nuclei_of(labels: np.ndarray, density: np.ndarray, mpp: float) -> np.ndarray:
@@ -210,7 +242,9 @@ def _nuclei_of(labels: np.ndarray, density: np.ndarray, mpp: float) -> np.ndarra
     numbers = np.arange(1, labels.max() + 1)
     area = ndimage.sum_labels(np.ones(labels.shape), labels, numbers) * mpp**2
     depth = ndimage.distance_transform_edt(labels > 0)
-    half_width = ndimage.maximum(depth, labels, numbers) * mpp
+    deepest = np.zeros(len(numbers) + 1)
+    np.maximum.at(deepest, labels.ravel(), depth.ravel())
+    half_width = deepest[1:] * mpp
     red, green = (ndimage.mean(density[..., band], labels, numbers) for band in (0, 1))
     wrong = (area < SMALLEST_UM2) | (area > LARGEST_UM2) | (half_width < LEAST_HALF_WIDTH_UM)
     red_share = red / np.maximum(green, 1e-3)

@@ -1,156 +1,32 @@
-"""Measures of one's own pairs: restored images against true ones, by file or by folder."""
+"""Measures of one's own pairs: restored images against true ones, by file or by folder.
+
+What is measured is listed in `histomend.evaluate.columns.MEASURES`, as for the papers' tables.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from histomend.errors import ImageSizeError, InputError, MaskError, SettingError
-from histomend.evaluate import metrics, nuclei, texture
-from histomend.evaluate.tables import Interval, bootstrap, geometric_mean
-from histomend.image.depth import eight_bit
-from histomend.image.pixels import Pixels
-from histomend.image.stack_input import stack_of
+from histomend.errors import InputError, SettingError
+from histomend.evaluate.column import Column
+from histomend.evaluate.columns import MEASURES
+from histomend.evaluate.harness.opening import LEAST_IMAGES, distances, merged
+from histomend.evaluate.own_measures import Found, Measures, Pair
+from histomend.evaluate.tables import Interval, bootstrap
 from histomend.jobs.inputs import list_images, with_masks
-from histomend.masks import load_mask
 
-Mask = np.ndarray
-# Ratios are averaged as such, and one blank image must not make the whole mean 0 or infinite.
-RATIO_LIMITS = (1e-3, 1e3)
-_USUAL_MPP = 0.5
-
-
-@dataclass(frozen=True)
-class PairMeasure:
-    """A measure of a pair.
-
-    Parameters
-    ----------
-    name : str
-    better : "higher", "lower" or "one"
-        "one": a ratio to the truth, which is 1 for another field of the same tissue.
-    about : str
-        Range, unit, and whose definition it is.
-    of : function of (truth, image, mask, mpp) -> float
-    inside : bool
-        It looks inside the mask only.
-    colours : bool
-        It needs red, green and blue.
-    digits : int
-        After the point.
-    """
-
-    name: str
-    better: Literal["higher", "lower", "one"]
-    about: str
-    of: Callable[[Pixels, Pixels, Mask, float], float]
-    inside: bool = False
-    colours: bool = False
-    digits: int = 2
-
-
-def _top(pixels: Pixels) -> float:
-    return float(np.iinfo(pixels.dtype).max)
-
-
-def _count_ratio(truth: Pixels, image: Pixels, mask: Mask, mpp: float) -> float:
-    """Return the number of nuclei over the truth's."""
-    before, after = (
-        nuclei.nuclei_in(nuclei.segment_nuclei(eight_bit(p), mpp), mask, mpp)[0]
-        for p in (truth, image)
-    )
-    return after / before if before else float("nan")
-
-
-MEASURES: dict[str, PairMeasure] = {
-    "psnr": PairMeasure(
-        "PSNR",
-        "higher",
-        "dB, of the whole image",
-        lambda truth, image, _m, _u: metrics.psnr(truth, image, data_range=_top(truth)),
-    ),
-    "ssim": PairMeasure(
-        "SSIM",
-        "higher",
-        "0 to 1, uniform 7x7 window (scikit-image)",
-        lambda truth, image, _m, _u: metrics.ssim(truth, image, data_range=_top(truth)),
-        digits=4,
-    ),
-    "fsim": PairMeasure(
-        "FSIM",
-        "higher",
-        "0 to 1, phase congruency and gradient (Zhang et al. 2011)",
-        lambda truth, image, _m, _u: metrics.fsim(eight_bit(truth), eight_bit(image)),
-        digits=4,
-    ),
-    "psnr_inside": PairMeasure(
-        "PSNR inside",
-        "higher",
-        "dB, inside the mask",
-        lambda truth, image, mask, _u: _psnr_inside(truth, image, mask),
-        inside=True,
-    ),
-    "laplacian": PairMeasure(
-        "Laplacian",
-        "one",
-        "variance of the Laplacian inside the mask over the truth's: sharpness and noise",
-        lambda truth, image, mask, _u: texture.laplacian_ratio(truth, image, mask),
-        inside=True,
-    ),
-    "spectrum": PairMeasure(
-        "spectrum",
-        "one",
-        "power inside the mask over the truth's, geometric mean of four octaves",
-        lambda truth, image, mask, _u: texture.spectrum_ratio(truth, image, mask).summary,
-        inside=True,
-    ),
-    "border": PairMeasure(
-        "border",
-        "one",
-        "colour step across the mask's border over the truth's",
-        lambda truth, image, mask, _u: texture.border_step(truth, image, mask),
-        inside=True,
-        colours=True,
-    ),
-    "colour": PairMeasure(
-        "colour",
-        "lower",
-        "CIEDE2000 between the mean colours inside the mask",
-        lambda truth, image, mask, _u: texture.mean_ciede2000(truth, image, mask),
-        inside=True,
-        colours=True,
-    ),
-    "nuclei": PairMeasure(
-        "nuclei",
-        "one",
-        "number of nuclei inside the mask over the truth's, both segmented by stain",
-        _count_ratio,
-        inside=True,
-        colours=True,
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two files to compare.
-
-    Attributes
-    ----------
-    name : str
-    restored, truth : Path
-    mask : Path or None
-    """
-
-    name: str
-    restored: Path
-    truth: Path
-    mask: Path | None = None
+USUAL = (
+    "psnr", "ssim", "fsim", "psnr_inside", "laplacian", "spectrum", "border", "colour",
+    "nuclei_inside",
+)  # fmt: skip
+"""What is measured unless measures are named: all that needs nothing and has no second variant."""
 
 
 @dataclass(frozen=True)
@@ -161,16 +37,29 @@ class Evaluation:
     ----------
     pairs : tuple of Pair
     figures : tuple of dict
-        By measure, for each pair; NaN where the mask is too thin for one.
+        By column, for each pair; NaN where the mask is too thin for one. Distances between sets
+        have none.
     summary : dict of str to Interval
-        Mean (of ratios the geometric one) with a 95 % interval from drawing pairs.
+        By column, over all pairs, with a 95 % interval from drawing pairs.
+    columns : dict of str to Column
+        Those of the summary.
     notes : tuple of str
     """
 
     pairs: tuple[Pair, ...]
     figures: tuple[Mapping[str, float], ...]
     summary: Mapping[str, Interval]
+    columns: Mapping[str, Column]
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def of_pairs(self) -> list[str]:
+        """The columns that have a figure for each pair: not distances between sets."""
+        return [key for key in self.summary if any(key in found for found in self.figures)]
+
+    def about(self, key: str) -> str:
+        """Return the range of a column, and what computes it."""
+        return f"{self.columns[key].within}; {_library_of(key)}"
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it for JSON, without infinity and NaN, which JSON does not know."""
@@ -186,13 +75,20 @@ class Evaluation:
                     "low": finite(found.low),
                     "high": finite(found.high),
                     "pairs": found.count,
-                    "better": MEASURES[key].better,
-                    "about": MEASURES[key].about,
+                    "better": self.columns[key].better,
+                    "range": self.columns[key].within,
+                    "library": _library_of(key),
                 }
                 for key, found in self.summary.items()
             },
             "notes": list(self.notes),
         }
+
+
+def _library_of(key: str) -> str:
+    """Return which package computes a column."""
+    measures = MEASURES.values()
+    return next(m.library for m in measures if any(c.key == key for c in m.columns))
 
 
 def finite(value: float) -> float | str | None:
@@ -246,44 +142,74 @@ def evaluate_pairs(
     pairs: Sequence[Pair],
     *,
     measures: Iterable[str] | None = None,
+    places: Mapping[str, str | Path] | None = None,
     mpp: float | None = None,
+    workers: int = 1,
     tick: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Measure pairs, and summarise them.
 
     Parameters
     ----------
-    measures : names in `MEASURES`, by default all that the images allow.
+    measures : names in `MEASURES`, by default `USUAL` and those that have a place.
+    places : by name, the file, folder or hub name of what a measure needs
     mpp : float, optional
         Pixel size in um for the nuclei, where the file does not say; else 0.5.
+    workers : int
+        Pairs that are measured at once. What is found does not depend on it.
     tick : function of (pairs done, pairs in all), optional
 
     Raises
     ------
     SettingError
-        There is no such measure.
+        There is no such measure, or none of them is at hand.
     InputError
         A file that cannot be read; unequal sizes or types; a mask that does not fit or is empty.
     """
-    chosen = list(MEASURES) if measures is None else list(dict.fromkeys(measures))
-    unknown = [name for name in chosen if name not in MEASURES]
-    if unknown:
-        raise SettingError(f"No measure is called {unknown[0]!r}. There are {', '.join(MEASURES)}.")
+    places = places or {}
+    chosen = list(dict.fromkeys([*USUAL, *places] if measures is None else measures))
     if not pairs:
         raise InputError("There are no pairs to measure.")
-    figures: list[dict[str, float]] = []
-    for done, pair in enumerate(pairs, 1):
-        figures.append(_measured(pair, chosen, mpp))
-        if tick is not None:
-            tick(done, len(pairs))
-    there = [key for key in chosen if any(key in found for found in figures)]
-    summary = {key: _summarised(key, pairs, figures) for key in there}
-    notes = []
-    if all(pair.mask is None for pair in pairs) and any(MEASURES[key].inside for key in there):
+    opened = Measures(chosen, places, mpp)
+    if not opened.names:
+        raise SettingError(f"Nothing can be measured. {' '.join(merged(opened.missing))}")
+    found: list[Found] = []
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for done, one in enumerate(pool.map(opened.of, pairs), 1):
+                found.append(one)
+                if tick is not None:
+                    tick(done, len(pairs))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    notes = merged(opened.missing)
+    masked = any(pair.mask is not None for pair in pairs)
+    columns: dict[str, Column] = {}
+    summary: dict[str, Interval] = {}
+    for name in opened.names:
+        measure = MEASURES[name]
+        if measure.of == "sets":
+            if len(pairs) < LEAST_IMAGES:
+                told = " and ".join(column.name for column in measure.columns)
+                notes.append(f"{told}: of {LEAST_IMAGES} pairs or more, and there are fewer.")
+                continue
+            told_of = _distances(name, pairs, found)
+        else:
+            told_of = {c.key: _summarised(c, pairs, found) for c in measure.columns}
+        for column in measure.columns:
+            # Without a mask what looks at its border has nothing to say, and no row.
+            if masked or told_of[column.key].count:
+                columns[column.key], summary[column.key] = column, told_of[column.key]
+    if not masked and any(MEASURES[name].of == "masks" for name in opened.names):
         notes.append("No mask was given: what is measured inside one is of the whole image.")
     if len(pairs) == 1:
         notes.append("One pair has no interval.")
-    return Evaluation(tuple(pairs), tuple(figures), summary, tuple(notes))
+    figures = tuple(
+        {key: _figure(value) for key, value in one.figures.items() if key in columns}
+        for one in found
+    )
+    return Evaluation(tuple(pairs), figures, summary, columns, tuple(notes))
 
 
 def _by_stem(files: Iterable[Path], folder: Path) -> dict[str, Path]:
@@ -299,65 +225,31 @@ def _by_stem(files: Iterable[Path], folder: Path) -> dict[str, Path]:
     return found
 
 
-def _measured(pair: Pair, chosen: Sequence[str], mpp: float | None) -> dict[str, float]:
-    restored, truth = (stack_of(path, per_channel=None) for path in (pair.restored, pair.truth))
-    if restored.values.shape != truth.values.shape or restored.values.dtype != truth.values.dtype:
-        raise ImageSizeError(
-            f"{pair.restored} is {_kind(restored.values)}, and {pair.truth} {_kind(truth.values)}: "
-            "both have to be of one size, type and number of channels."
-        )
-    shape = truth.values.shape[1:3]
-    mask = np.ones(shape, np.bool_)
-    if pair.mask is not None:
-        mask = load_mask(pair.mask, shape).mask
-        if not mask.any():
-            raise MaskError(f"{pair.mask}: nothing is masked, so there is nothing to measure.")
-    size = mpp or truth.mpp or restored.mpp or _USUAL_MPP
-    colours = truth.channels == 3
-    found: dict[str, float] = {}
-    for key in chosen:
-        measure = MEASURES[key]
-        if (measure.colours and not colours) or (key == "border" and pair.mask is None):
-            continue
-        values = [
-            _one(measure, _rgb(one), _rgb(other), mask, size)
-            for one, other in zip(truth.values, restored.values, strict=True)
-        ]
-        found[key] = float(np.mean(values))
-    return found
+def _distances(name: str, pairs: Sequence[Pair], found: Sequence[Found]) -> dict[str, Interval]:
+    """Return distances between all restored and all true images."""
+    restored, truth = (
+        np.concatenate([one.features[name][turn] for one in found]) for turn in (0, 1)
+    )
+    groups = [
+        pair.name
+        for pair, one in zip(pairs, found, strict=True)
+        for _ in range(len(one.features[name][0]))
+    ]
+    return distances(MEASURES[name].columns, restored, truth, groups)
 
 
-def _one(measure: PairMeasure, truth: Pixels, image: Pixels, mask: Mask, mpp: float) -> float:
-    try:
-        return float(measure.of(truth, image, mask, mpp))
-    except MaskError:  # too thin for it
-        return float("nan")
+def _figure(value: np.ndarray) -> float:
+    """Return the figure of one pair: of a ratio of sums that of its own sums."""
+    if value.ndim == 0:
+        return float(value)
+    return float(value[0] / value[1]) if value[1] else float("nan")
 
 
-def _rgb(plane: Pixels) -> Pixels:
-    """Return a plane as measures take it: grey as three equal channels, floats in 16 bits."""
-    if plane.dtype.kind == "f":
-        plane = np.rint(plane * 65535).astype(np.uint16)
-    return np.repeat(plane, 3, axis=2) if plane.shape[2] == 1 else plane
-
-
-def _kind(values: Pixels) -> str:
-    planes, height, width, channels = values.shape
-    return f"{width} x {height} px, {planes} x {channels} channels of {values.dtype}"
-
-
-def _psnr_inside(truth: Pixels, image: Pixels, mask: Mask) -> float:
-    error = np.square(truth[mask].astype(np.float64) - image[mask]).mean()
-    return float("inf") if error == 0 else float(10 * np.log10(_top(truth) ** 2 / error))
-
-
-def _summarised(
-    key: str, pairs: Sequence[Pair], figures: Sequence[Mapping[str, float]]
-) -> Interval:
+def _summarised(column: Column, pairs: Sequence[Pair], found: Sequence[Found]) -> Interval:
     known = [
-        (found[key], pair.name)
-        for found, pair in zip(figures, pairs, strict=True)
-        if key in found and not math.isnan(found[key])
+        (one.figures[column.key], pair.name)
+        for one, pair in zip(found, pairs, strict=True)
+        if column.key in one.figures and not np.isnan(one.figures[column.key]).any()
     ]
     if not known:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
@@ -365,6 +257,4 @@ def _summarised(
     if np.isinf(values).any():
         best = float("inf") if np.isinf(values).all() else float("nan")
         return Interval(best, best, best, len(values))
-    if MEASURES[key].better == "one":
-        return bootstrap(np.clip(values, *RATIO_LIMITS), groups=names, statistic=geometric_mean)
-    return bootstrap(np.asarray(values), groups=names)
+    return bootstrap(np.asarray(values), groups=names, statistic=column.over)

@@ -17,21 +17,22 @@ import numpy as np
 from PIL import Image as PilImage
 
 import histomend
-from histomend.evaluate.own_pairs import MEASURES, Evaluation, Pair, finite
+from histomend.evaluate.column import Column
+from histomend.evaluate.own_measures import Pair
+from histomend.evaluate.own_pairs import Evaluation, finite
 from histomend.image.pixels import Pixels
 from histomend.image.stack_input import stack_of
 from histomend.jobs.preview import coloured
 
 # Pairs that are shown as pictures, of either end, and the longest side of a picture in px.
 SHOWN, SIDE = 4, 640
-_ARROWS = {"higher": "↑", "lower": "↓", "one": "→ 1"}
 
 
 def rows_as_csv(found: Evaluation) -> str:
     """Return a line for each pair, with a column for each measure."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    keys = list(found.summary)
+    keys = found.of_pairs
     writer.writerow(["name", "restored", "truth", "mask", *keys])
     for pair, figures in zip(found.pairs, found.figures, strict=True):
         values = [finite(figures[key]) if key in figures else None for key in keys]
@@ -45,22 +46,21 @@ def page(found: Evaluation) -> str:
 
     It shows the pairs at both ends of the first measure.
     """
-    first = next(iter(found.summary))
-    order = _worst_first(found, first)
+    each = found.of_pairs
+    first = found.columns[each[0]] if each else None
+    order = list(range(len(found.pairs))) if first is None else _worst_first(found, first)
     shown = order if len(order) <= 2 * SHOWN else [*order[:SHOWN], *order[-SHOWN:]]
     summary = "".join(
-        f"<tr><th scope=row>{MEASURES[key].name} {_ARROWS[MEASURES[key].better]}</th>"
-        f"<td>{figure.text(MEASURES[key].digits)}</td><td>{figure.count}</td>"
-        f"<td class=about>{html.escape(MEASURES[key].about)}</td></tr>"
+        f"<tr><th scope=row>{html.escape(found.columns[key].header)}</th>"
+        f"<td>{figure.text(found.columns[key].digits)}</td><td>{figure.count}</td>"
+        f"<td class=about>{html.escape(found.about(key))}</td></tr>"
         for key, figure in found.summary.items()
     )
     table = {
-        "columns": [
-            f"{MEASURES[key].name} {_ARROWS[MEASURES[key].better]}" for key in found.summary
-        ],
-        "digits": [MEASURES[key].digits for key in found.summary],
+        "columns": [found.columns[key].header for key in each],
+        "digits": [found.columns[key].digits for key in each],
         "rows": [
-            [pair.name, *(finite(figures.get(key, float("nan"))) for key in found.summary)]
+            [pair.name, *(finite(figures.get(key, float("nan"))) for key in each)]
             for pair, figures in zip(found.pairs, found.figures, strict=True)
         ],
     }
@@ -70,29 +70,28 @@ def page(found: Evaluation) -> str:
         version=histomend.__version__,
         notes="".join(f"<p class=note>{html.escape(note)}</p>" for note in found.notes),
         summary=summary,
-        first=MEASURES[first].name,
+        first="" if first is None else html.escape(first.name),
         pictures="".join(_figure(found.pairs[k], found.figures[k], first) for k in shown),
         # No text of a file name may end the script.
         data=json.dumps(table).replace("<", "\\u003c"),
     )
 
 
-def _worst_first(found: Evaluation, key: str) -> list[int]:
+def _worst_first(found: Evaluation, column: Column) -> list[int]:
     def badness(number: int) -> float:
-        value = found.figures[number].get(key, float("nan"))
-        if math.isnan(value):
-            return -math.inf
-        if MEASURES[key].better == "one":
-            return abs(math.log(max(value, 1e-9)))
-        return value if MEASURES[key].better == "lower" else -value
+        value = found.figures[number].get(column.key, float("nan"))
+        return -math.inf if math.isnan(value) else column.badness(value)
 
     return sorted(range(len(found.pairs)), key=badness, reverse=True)
 
 
-def _figure(pair: Pair, figures: Mapping[str, float], first: str) -> str:
+def _figure(pair: Pair, figures: Mapping[str, float], first: Column | None) -> str:
     name = html.escape(pair.name)
-    value = figures.get(first, float("nan"))
-    shown = "∞" if math.isinf(value) else f"{value:.{MEASURES[first].digits}f}"
+    told = ""
+    if first is not None:
+        value = figures.get(first.key, float("nan"))
+        shown = "∞" if math.isinf(value) else f"{value:.{first.digits}f}"
+        told = f": {html.escape(first.name)} {shown}"
     # Both over the range of the truth: a restored image that is too dim has to look dim.
     planes = [_middle(path) for path in (pair.restored, pair.truth)]
     restored, truth = (_address(coloured(plane, planes[1])) for plane in planes)
@@ -100,7 +99,7 @@ def _figure(pair: Pair, figures: Mapping[str, float], first: str) -> str:
         f'<figure><div class=pair><img src="{truth}" alt="true: {name}">'
         f'<img class=over src="{restored}" alt="restored: {name}">'
         f'<input type=range min=0 max=100 value=50 aria-label="restored, up to here: {name}"></div>'
-        f"<figcaption>{name}: {MEASURES[first].name} {shown}. "
+        f"<figcaption>{name}{told}. "
         "Left of the line restored, right of it true.</figcaption></figure>"
     )
 

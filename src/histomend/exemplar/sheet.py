@@ -90,7 +90,7 @@ class Sheet:
 
     def pixels(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the pixels as they lie; the last ones go on, so that the padding has no edge."""
-        out = self.laid(image)
+        out = np.empty((*self.shape, image.shape[2]), image.dtype)
         laid = [(0, image[self.window])]
         laid += zip(self.lefts, (each.pixels for each in self.fields), strict=True)
         for (left, values), end in zip(laid, (*self.lefts, self.shape[1]), strict=True):

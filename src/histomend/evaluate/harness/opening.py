@@ -123,15 +123,22 @@ def set_judge(describes: Describes, columns: Sequence[Column], part_px: int | No
             return {}
         judged, groups = parts(fields.restored, fields.groups, part_px)
         good, _ = parts(fields.truth, fields.groups, part_px)
-        sets = Sets(described(judged), described(good), groups, groups)
-        draws = FEW_DRAWS if sets.judged.shape[1] > MANY_FEATURES else DRAWS
-        return {c.key: DISTANCES[_kind(c)](sets, draws=draws) for c in columns}
+        return distances(columns, described(judged), described(good), groups)
 
     return Judge(tuple(columns), measure)
 
 
-def _kind(column: Column) -> str:
-    return next(kind for kind in DISTANCES if column.key.startswith(kind))
+def distances(
+    columns: Sequence[Column],
+    judged: npt.NDArray[np.float64],
+    good: npt.NDArray[np.float64],
+    groups: Sequence[str],
+) -> dict[str, Interval]:
+    """Return the distances of columns between features (N, D) of restored and of true images."""
+    sets = Sets(judged, good, groups, groups)
+    draws = FEW_DRAWS if judged.shape[1] > MANY_FEATURES else DRAWS
+    kinds = [next(kind for kind in DISTANCES if c.key.startswith(kind)) for c in columns]
+    return {c.key: DISTANCES[k](sets, draws=draws) for c, k in zip(columns, kinds, strict=True)}
 
 
 def parts(
