@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
-from histomend import denoise
+from histomend import denoise, read_image
 from histomend.cli.app import app
 from histomend.errors import JobError, SettingError
 from histomend.jobs import slide_fields
@@ -110,3 +110,14 @@ def test_a_dry_run_and_what_does_not_fit(slide: Path, tmp_path: Path) -> None:
             decide_slide_field("upscale", slide, tmp_path / "o.tif", method="bicubic", scale=scale)
     with pytest.raises(SettingError, match="is written as"):
         decide_slide_field("denoise", slide, tmp_path / "o.svs", method="median")
+
+
+def test_a_region_of_a_slide_is_an_image(slide: Path, tmp_path: Path) -> None:
+    """Its whole was read first, which is refused: take a part, it said to who took one."""
+    out = tmp_path / "part.tif"
+    result = run("denoise", slide, "-o", out, "--method", "median", "--region", "100,50,96,80")
+    assert result.exit_code == 0, result.stderr
+    part = read_image(slide, region=(100, 50, 96, 80))
+    np.testing.assert_array_equal(
+        read_image(out).pixels, denoise(part.pixels, method="median").pixels
+    )

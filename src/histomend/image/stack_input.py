@@ -15,6 +15,7 @@ from histomend.image.pixels import Pixels, Region, check_mpp
 from histomend.image.rasters import unsupported_mode
 from histomend.image.signals import MOST_CHANNELS
 from histomend.image.stack_files import read_stack
+from histomend.image.stack_reading import is_of_a_scanner
 from histomend.image.stacks import Stack, as_stack
 
 
@@ -49,7 +50,11 @@ def stack_of(
         Of the kind that says what is wrong: see `as_stack` and `read_stack`.
     """
     if isinstance(image, str | Path):
-        whole = read_stack(image, channels=channels, axes=axes, mpp=mpp, per_channel=per_channel)
+        settings: dict[str, Any] = {"axes": axes, "mpp": mpp, "per_channel": per_channel}
+        if region is not None and is_of_a_scanner(Path(image)):
+            return read_stack(image, channels=channels, region=region, **settings)
+        # What an image is, whether it is grey say, its whole tells and not a part.
+        whole = read_stack(image, channels=channels, **settings)
     elif isinstance(image, Stack):
         whole = image
     else:

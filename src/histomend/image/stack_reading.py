@@ -44,6 +44,8 @@ _ORIENTATION = 274
 _TRACE = 4  # of 255
 _MOST_SAMPLES = 64  # that are decoded before they are counted once more
 
+_PICTURES = ("PNG", "JPEG", "AVIF", "WebP")
+
 
 @dataclass(frozen=True)
 class _Found:
@@ -135,12 +137,17 @@ def read_stack(
     )
 
 
+def is_of_a_scanner(path: Path) -> bool:
+    """Tell whether a file is a slide, of which a region has to be named."""
+    kind = content_kind(path)
+    return kind not in _PICTURES and (kind != "TIFF" or slide_scanner(path) is not None)
+
+
 def _found(path: Path, region: Region | None, channels: int | None) -> _Found:
     kind = content_kind(path)
     if kind == "TIFF" and slide_scanner(path) is None:
         return _read_tiff(path, region)
-    pictures = ("PNG", "JPEG", "AVIF", "WebP")
-    grey = read_grey(path, kind, region) if kind in pictures else None
+    grey = read_grey(path, kind, region) if kind in _PICTURES else None
     image = read_image(path, region=region) if grey is None else grey
     # What holds for a stained image only would contradict, and files of one channel have no place
     # for transparency.
