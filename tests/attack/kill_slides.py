@@ -1,17 +1,17 @@
 """Kill a process that restores a slide at random moments, and see whether all ends well.
 
-    python tests/attack/kill_slides.py --kills 50 --slide SLIDE --mask MASK [--assembly]
+    python tests/attack/kill_slides.py --kills 50 --slide SLIDE --mask MASK [--assembly] [--zarr]
 
 A job is begun, killed with SIGKILL, begun again, and so on until it is done; that is a trial. Every
 trial has to end in the bytes of a job that nobody killed, with nothing else left behind, and no
 file may ever be seen under the final name that is not these bytes. Most of a job's time goes into
-its parts: with --assembly it is killed at random moments of the rest, when all are finished.
+its parts: with --assembly it is killed at random moments of the rest, when all are finished. With
+--zarr an OME-Zarr is written.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import shutil
@@ -28,6 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from histomend.slides.tile_folders import slide_sha256
 
 # The first job runs here, so that all is imported; each of the others in a fork, which is killed.
 # One thread, as a fork has no threads but its own.
@@ -176,6 +178,7 @@ def trials(
     seed: int = 0,
     block_px: int = 1024,
     assembly: bool = False,
+    suffix: str | None = None,
 ) -> Iterator[tuple[Counter[str], int]]:
     """Kill a job until it was killed often enough; give the phases and the kills of each trial.
 
@@ -183,13 +186,15 @@ def trials(
     ----------
     assembly : bool
         Kill it once all parts are finished.
+    suffix : str or None
+        Of the output; by default that of the slide.
 
     Raises
     ------
     AssertionError
         A trial ended in other bytes, or left something behind.
     """
-    suffix = Path(wish["slide"]).suffix
+    suffix = suffix or Path(wish["slide"]).suffix
     (folder / "whole").mkdir()
     whole = folder / "whole" / f"out{suffix}"
     rng = np.random.default_rng(seed)
@@ -197,7 +202,7 @@ def trials(
         again = folder / "whole" / f"again{suffix}"
         since = journal_of(again) / "writing" if assembly else None
         takes = _timed(server, {**wish, "output": str(again)}, since)
-        expected = hashlib.sha256(whole.read_bytes()).hexdigest()
+        expected = slide_sha256(whole)
         left, number = kills, 0
         while left > 0:
             number += 1
@@ -219,10 +224,10 @@ def trials(
                 phases[phase(here, output)] += 1
                 left, done = left - 1, done + 1
                 if output.exists():
-                    assert hashlib.sha256(output.read_bytes()).hexdigest() == expected
+                    assert slide_sha256(output) == expected
             if not (output.exists() and not (here / f"{output.name}.journal").exists()):
                 assert server.run({**wish, "output": str(output)}) == 0
-            assert hashlib.sha256(output.read_bytes()).hexdigest() == expected
+            assert slide_sha256(output) == expected
             assert sorted(path.name for path in here.iterdir()) == ["out.ledger.json", output.name]
             shutil.rmtree(here)  # of large slides there would be many
             yield phases, done
@@ -237,6 +242,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--block", type=int, default=256)
     parser.add_argument("--assembly", action="store_true")
+    parser.add_argument("--zarr", action="store_true")
     parser.add_argument("--steps", type=int, help="draw what is masked, in so many steps")
     chosen = parser.parse_args()
     total: Counter[str] = Counter()
@@ -245,6 +251,7 @@ def main() -> None:
         wish |= {"preset": "generate", "steps": chosen.steps}
     with tempfile.TemporaryDirectory() as name:
         options = {"seed": chosen.seed, "block_px": chosen.block, "assembly": chosen.assembly}
+        options["suffix"] = ".zarr" if chosen.zarr else None
         found = trials(chosen.kills, wish, Path(name), **options)
         count = 0
         for phases, _ in found:

@@ -15,6 +15,7 @@ from histomend.errors import InputError
 from histomend.image import read_image, write_image
 from histomend.jobs.outputs import write_t_map
 from histomend.ledger import Record, ledger_mask
+from histomend.web import pyramid as pyramids
 from histomend.web.companions import MaskPyramid
 from histomend.web.contrast import Contrast, first_contrast
 from histomend.web.desk import Desk, Shelf
@@ -102,10 +103,9 @@ def test_a_stack_of_16_bit_is_looked_at_plane_by_plane(tmp_path: Path) -> None:
     assert (pyramid.tile(7, 0, 0, 2)[..., 0] == values[2]).all()
 
 
-def test_a_slide_is_read_where_it_is_looked_at(tmp_path: Path) -> None:
-    pytest.importorskip("openslide")
-    import openslide
-
+def test_a_slide_is_read_where_it_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pixels = np.repeat(np.repeat(RNG.integers(0, 255, (20, 25, 3), dtype=np.uint8), 64, 0), 64, 1)
     path = tmp_path / "scan.tif"
     with tifffile.TiffWriter(path) as file:
@@ -113,13 +113,26 @@ def test_a_slide_is_read_where_it_is_looked_at(tmp_path: Path) -> None:
             file.write(
                 np.ascontiguousarray(pixels[::step, ::step]), tile=(256, 256), photometric="rgb"
             )
-    slide = SlidePyramid(openslide.OpenSlide(str(path)), str(path))
+    slide = SlidePyramid(path)
     assert (slide.width, slide.height) == (1600, 1280)
     last = last_level(1600, 1280)
     assert (slide.tile(last, 1, 1, 0) == pixels[TILE_PX:1024, TILE_PX:1024]).all()
     assert slide.overview(0).shape == (320, 400, 3)
     with pytest.raises(InputError, match="no tile"):
         slide.tile(last, 4, 0, 0)
+    monkeypatch.setattr(pyramids, "_MOST_READ", 1 << 10)
+    assert (slide.tile(last, 1, 1, 0) == pixels[TILE_PX:1024, TILE_PX:1024]).all()
+    assert slide.tile(0, 0, 0, 0)[0, 0] == pytest.approx(pixels.mean((0, 1)), abs=10)
+
+
+def test_a_slide_of_one_level_of_16_bits_is_averaged(tmp_path: Path) -> None:
+    pixels = np.kron(RNG.integers(0, 65535, (101, 150, 3)), np.ones((4, 4, 1))).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "deep.tif", pixels[:-3], tile=(64, 64), photometric="rgb")
+    slide = SlidePyramid(tmp_path / "deep.tif")
+    assert (slide.width, slide.height, slide.dtype) == (600, 401, np.uint16)
+    fourth = slide.tile(last_level(600, 401) - 2, 0, 0, 0)
+    assert (fourth == pixels[::4, ::4]).all()  # the last row is a part of a pixel
+    assert slide.tile(last_level(600, 401), 1, 0, 0).shape == (401, 88, 3)
 
 
 def test_what_was_restored_is_shown_with_what_it_was_made_of(client: TestClient) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from histomend.errors import HistomendError, UnreadableImageError, UnsupportedImageError
 from histomend.image.pixels import MAX_PIXELS, MIN_SIDE, Frame, Image, Pixels, Region, check_mpp
-from histomend.image.reading import SAME_MPP, SLIDE_SUFFIXES, content_kind, file_sha256
+from histomend.image.reading import SAME_MPP, SLIDE_SUFFIXES, content_kind
 from histomend.image.slides import (
     background_colour,
     openers,
@@ -32,7 +32,7 @@ from histomend.image.tiff_open import open_tiff
 from histomend.slides.copying import open_slide_file
 from histomend.slides.tiff_levels import LevelPixels, check_places, pyramid_levels
 from histomend.slides.tiff_structure import TiffStructure
-from histomend.slides.tile_folders import folder_sha256, is_tile_folder, open_tile_folder
+from histomend.slides.tile_folders import is_tile_folder, open_tile_folder, slide_sha256
 
 _APERIO = "Aperio SVS"
 BESIDE = ("label", "macro")
@@ -189,7 +189,7 @@ def _is_pyramid(path: Path) -> bool:
 
 @contextmanager
 def open_slide(
-    path: Path, *, mpp: float | None = None, sha256: str | None = None
+    path: Path, *, mpp: float | None = None, sha256: str | None = None, hashed: bool = True
 ) -> Iterator[Slide]:
     """Open a slide.
 
@@ -200,6 +200,8 @@ def open_slide(
         Micrometres per pixel of level 0, in place of what the file says.
     sha256 : str or None
         Of the file, if it is known already.
+    hashed : bool
+        Find it out, for which all of the file is read.
 
     Raises
     ------
@@ -208,7 +210,7 @@ def open_slide(
     """
     if is_tile_folder(path):
         about, tiles = open_tile_folder(path)
-        about = _about(about, path, mpp, sha256 or folder_sha256(path))
+        about = _about(about, path, mpp, sha256 or (slide_sha256(path) if hashed else None))
         yield Slide(about, False, "it is a folder of tiles", tiles)
         return
     kind = content_kind(path)
@@ -216,7 +218,7 @@ def open_slide(
     corner = (0, 0, MIN_SIDE, MIN_SIDE)
     size = found[1:] if found is not None and found[1] else None
     about = read_tiff(path, corner) if found is None else read_slide(path, found[0], corner, size)
-    about = _about(about, path, mpp, sha256 or file_sha256(path))
+    about = _about(about, path, mpp, sha256 or (slide_sha256(path) if hashed else None))
     if about.alpha is not None:
         raise UnsupportedImageError(f"{path}: the slide has transparency. Save it as RGB first.")
     why = "" if found is None or found[0] == _APERIO else f"{found[0]} files are not appended to"
@@ -235,7 +237,7 @@ def open_slide(
         yield Slide(about, False, why, reader)
 
 
-def _about(about: Image, path: Path, mpp: float | None, sha256: str) -> Image:
+def _about(about: Image, path: Path, mpp: float | None, sha256: str | None) -> Image:
     """Return what is known of a slide, with the pixel size that was given in its place."""
     notices = about.notices
     if mpp is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import threading
-import warnings
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,20 +16,19 @@ from histomend.errors import (
     HistomendError,
     ImageSizeError,
     InputError,
-    UnreadableImageError,
     UnsupportedImageError,
 )
 from histomend.image import Image, read_image
-from histomend.image.reading import SLIDE_SUFFIXES, content_kind
-from histomend.image.slides import openers, slide_frame, stated_mpp
+from histomend.image.pixels import Region
 from histomend.image.stack_files import read_stack
 from histomend.image.stacks import Stack
-from histomend.image.tiff import slide_scanner
+from histomend.slides.whole import is_of_scanner, open_slide
 
 Pixels = npt.NDArray[Any]
 TILE_PX = 512
 # Planes of which smaller copies are kept; each takes a third of its plane.
 _KEPT_PLANES = 4
+_MOST_READ = 1 << 24  # px of a slide that are read at once for a tile
 
 
 class Pyramid(Protocol):
@@ -154,46 +153,80 @@ def _halved(plane: Pixels) -> Pixels:
 
 
 class SlidePyramid:
-    """A whole slide, of which only the tiles that are looked at are read.
+    """A whole slide, of which only the tiles that are looked at are read; it stays open.
 
     Parameters
     ----------
-    slide : OpenSlide or TiffSlide, open
-    where : what messages call it
+    path : Path
+
+    Raises
+    ------
+    InputError, MissingDependencyError
     """
 
     planes, channels, bytes = 1, 3, 1 << 26
-    dtype = np.dtype(np.uint8)
 
-    def __init__(self, slide: Any, where: str) -> None:
-        from openslide.deepzoom import DeepZoomGenerator
-
-        frame = slide_frame(slide)
-        self.width, self.height, self.mpp = frame.width, frame.height, stated_mpp(slide.properties)
-        self.notices: tuple[str, ...] = ()
-        self._where = where
+    def __init__(self, path: Path) -> None:
+        self._opened = open_slide(path, hashed=False)  # closed when it is collected
+        self._slide = self._opened.__enter__()
+        self._lock = threading.Lock()
         # Counted from the corner of what was scanned, as all regions are.
-        self._zoom = DeepZoomGenerator(slide, TILE_PX, overlap=0, limit_bounds=True)
+        self.width, self.height = self._slide.size
+        self.mpp, self.notices = self._slide.about.mpp, self._slide.about.notices
+        self.dtype: np.dtype[Any] = self._slide.about.pixels.dtype
 
     def tile(self, level: int, column: int, row: int, plane: int) -> Pixels:
         """Return the values (h, w, 3) of a tile."""
-        if plane or not 0 <= level < self._zoom.level_count:
+        halvings = last_level(self.width, self.height) - level
+        if plane or level < 0 or halvings < 0:
             raise no_tile(level, column, row, plane)
-        columns, rows = self._zoom.level_tiles[level]
-        if not (0 <= column < columns and 0 <= row < rows):
+        width, height = (-(-side // (1 << halvings)) for side in (self.width, self.height))
+        left, top = column * TILE_PX, row * TILE_PX
+        if not (0 <= left < width and 0 <= top < height):
             raise no_tile(level, column, row, plane)
-        try:
-            return np.asarray(self._zoom.get_tile(level, (column, row)).convert("RGB"))
-        except Exception as error:  # each library has its own tree of errors
-            raise UnreadableImageError(
-                f"{self._where}: level {level} cannot be decoded at column {column}, row {row} "
-                f"({error}). Copy or export the file again."
-            ) from error
+        size = min(TILE_PX, width - left), min(TILE_PX, height - top)
+        with self._lock:  # a reader is no matter for several threads
+            return self._read(halvings, (left, top, *size))
+
+    def _read(self, halvings: int, region: Region) -> Pixels:
+        """Return a region in pixels of a level that is 2 ** halvings smaller than the slide."""
+        x, y, w, h = region
+        reader = self._slide.reader
+        side = 1 << halvings
+        number = max(n for n, factor in enumerate(reader.factors) if n == 0 or factor <= side)
+        step = side / reader.factors[number]  # pixels of that level along one of these
+        if w * h * step * step > _MOST_READ:  # of a slide without small levels: piece by piece
+            return self._joined(halvings, region)
+        wide, high = reader.levels[number]
+        x0, y0 = min(int(x * step), wide - 1), min(int(y * step), high - 1)
+        x1, y1 = math.ceil((x + w) * step), math.ceil((y + h) * step)
+        read = reader.read((x0, y0, min(x1, wide) - x0, min(y1, high) - y0), number)
+        if step == 1 and read.shape[:2] == (h, w):
+            return read
+        # Levels may end within a pixel; its edge is repeated there.
+        beyond = (0, max(0, y1 - high)), (0, max(0, x1 - wide)), (0, 0)
+        return np.asarray(
+            cv2.resize(np.pad(read, beyond, mode="edge"), (w, h), interpolation=cv2.INTER_AREA)
+        )
+
+    def _joined(self, halvings: int, region: Region) -> Pixels:
+        x, y, w, h = region
+        if w == h == 1:
+            wide, high = (-(-side // (1 << halvings - 1)) for side in (self.width, self.height))
+            finer = 2 * x, 2 * y, min(2, wide - 2 * x), min(2, high - 2 * y)
+            four = self._read(halvings - 1, finer)
+            return four.mean((0, 1), keepdims=True).round().astype(self.dtype)
+        at = max(w, h) // 2
+        if w >= h:
+            halves = (x, y, at, h), (x + at, y, w - at, h)
+        else:
+            halves = (x, y, w, at), (x, y + at, w, h - at)
+        return np.concatenate([self._read(halvings, half) for half in halves], int(w >= h))
 
     def overview(self, plane: int) -> Pixels:
         """Return the slide (h, w, 3) at the largest level that is one tile."""
-        level = max(n for n, size in enumerate(self._zoom.level_tiles) if tuple(size) == (1, 1))
-        return self.tile(level, 0, 0, plane)
+        largest = (TILE_PX - 1).bit_length()
+        return self.tile(min(largest, last_level(self.width, self.height)), 0, 0, plane)
 
 
 def no_tile(level: int, column: int, row: int, plane: int) -> InputError:
@@ -208,40 +241,16 @@ def open_pyramid(path: Path) -> Pyramid:
     ------
     InputError, MissingDependencyError
     """
-    scanner = _scanner(path)
-    if scanner is not None:
-        return _open_slide(path, scanner)
+    if is_of_scanner(path):
+        return SlidePyramid(path)
     try:
         return ArrayPyramid.of(read_image(path, least=1))
     except ImageSizeError:
         # A picture too large for memory may be tiled, and readable part by part.
         try:
-            return _open_slide(path, "tiled TIFF")
+            return SlidePyramid(path)
         except HistomendError:
             pass
         raise
     except UnsupportedImageError:
         return ArrayPyramid.of(read_stack(path, flat=True, per_channel=None))  # grey, or pages
-
-
-def _scanner(path: Path) -> str | None:
-    kind = content_kind(path)
-    if kind in SLIDE_SUFFIXES.values():
-        return kind
-    found = slide_scanner(path) if kind == "TIFF" else None
-    return None if found is None else found[0]
-
-
-def _open_slide(path: Path, scanner: str) -> SlidePyramid:
-    problems: list[str] = []
-    for opener in openers(path, scanner):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of odd metadata; the pixels decide
-                return SlidePyramid(opener(str(path)), str(path))
-        except Exception as error:  # each library has its own tree of errors
-            problems.append(str(error) or type(error).__name__)
-    raise UnreadableImageError(
-        f"{path}: the {scanner} file cannot be opened ({'; '.join(problems)}). It may be damaged, "
-        "or lack the files that belong beside it. Copy or export it again."
-    )
