@@ -77,6 +77,28 @@ def test_an_interruption_while_the_program_is_loaded() -> None:
     assert done.stderr == b""
 
 
+def test_an_interruption_that_an_import_swallows_ends_the_program() -> None:
+    """Extensions that are initialised pass over what is raised there."""
+    deaf = (
+        "import sys, os, signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from importlib.abc import MetaPathFinder\n"
+        "class Deaf(MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'histomend.methods.catalogue':\n"
+        "            try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "            except KeyboardInterrupt: pass\n"
+        "sys.meta_path.insert(0, Deaf())\n"
+        "sys.argv = ['histomend', 'presets']\n"
+        "from histomend.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", deaf], capture_output=True, check=False, timeout=60,
+        env=os.environ | {"PYTHONPATH": SOURCE},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
 def test_names_that_are_not_utf8_are_worked_on(tmp_path: Path) -> None:
     name = os.fsdecode(b"gef\xe4\xdf \x1b[2J.png")

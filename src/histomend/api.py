@@ -235,7 +235,7 @@ def upscale(
         Instead of `scale`: the pixel size to come out with, in um.
     method : "histo-diffusion", "bicubic", "lanczos", "rrdb-gan", "swinir-gan" or "published"
         Other than the default they do not sample; "published" is the network in a weight file of
-        BSRGAN, Real-ESRGAN or SwinIR.
+        BSRGAN, Real-ESRGAN, ESRGAN or SwinIR.
     model : str, Path or a loaded model, optional
         A bundled name, a folder of weights, the published file, or a model loaded once.
     preset : "fast" (by default) or "paper"

@@ -129,7 +129,7 @@ def test_tiles_with_an_artifact_are_left_out(
 def test_an_image_without_tissue_teaches_nothing(tmp_path: Path, base: Path) -> None:
     blank = tmp_path / "blank.png"
     Image.fromarray(np.full((512, 512, 3), 244, np.uint8)).save(blank)
-    done = run("adapt", blank, "-o", tmp_path / "out", "--model", base, "--steps", 1)
+    done = run("adapt", blank, "-o", tmp_path / "new" / "out", "--model", base, "--steps", 1)
     assert done.exit_code == 2
     assert "no tissue was found" in flat(done.stderr)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["base", "blank.png"]

@@ -189,11 +189,6 @@ def test_what_was_restored_is_not_restored_again(load, tmp_path: Path) -> None:
     assert json.loads(lines[-1])["row"] == "median"
 
 
-def test_a_start_stays_within_what_the_denoiser_knows(load) -> None:
-    start_at = load("rscd_start").start_at
-    assert [start_at(150, share, 200) for share in (0, 0.5, 2)] == [0, 75, 200]
-
-
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a folder with a denoiser for one channel that has learned nothing."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from contextlib import suppress
+from types import FrameType
 
 __all__ = ["main"]
 
@@ -13,6 +15,8 @@ EXIT_REFUSED, EXIT_INTERRUPTED = 2, 130
 
 def main() -> None:
     """Run the program on the arguments of the process."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupted)
     try:
         from histomend.cli.app import run
 
@@ -30,6 +34,15 @@ def main() -> None:
             sys.stdout.flush()
         except (OSError, ValueError):  # nobody reads on, or the disk behind it is full
             _end(EXIT_REFUSED)
+
+
+def _interrupted(_: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; within an import end at once, as extensions swallow it there."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            _end(EXIT_INTERRUPTED)
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def _end(code: int) -> None:

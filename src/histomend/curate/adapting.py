@@ -19,8 +19,9 @@ from histomend.curate.collection import Collection
 from histomend.curate.cutting import Advance
 from histomend.curate.settings import TileSettings
 from histomend.errors import HistomendError, InputError, ModelMismatchError, OutputError
-from histomend.image import make_folder, read_image
+from histomend.image import read_image
 from histomend.image.pixels import Frame
+from histomend.image.places import kept_if_filled
 from histomend.image.reading import SLIDE_FILES
 from histomend.jobs.inputs import IMAGE_SUFFIXES, list_images, with_masks
 from histomend.masks.slide_masks import SlideMask, load_slide_mask
@@ -142,8 +143,10 @@ def adapt(
     for path, its_mask in masks.items():
         if its_mask is not None:
             _mask_of(path, its_mask, source_mpp or config.mpp)
-    make_folder(out.parent)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
+    with (
+        kept_if_filled(out.parent),
+        tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch,
+    ):
         tiles = Path(scratch) / "tiles"
         count, used, failed = _cut(masks, tiles, config, source_mpp, seed, looking)
         trained, before, after = _train(

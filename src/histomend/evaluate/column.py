@@ -110,6 +110,8 @@ class Measure:
         Whether it takes 16 bits; otherwise such images are given to it in 8.
     colours : bool
         Whether it means something of colours alone.
+    alone : bool
+        Whether it does not look at the truth.
     by_mpp : bool
         Whether it depends on the size of the pixels.
     version : int
@@ -124,6 +126,7 @@ class Measure:
     library: str = ""
     deep: bool = False
     colours: bool = False
+    alone: bool = False
     by_mpp: bool = False
     version: int = 1
 

@@ -151,6 +151,7 @@ def _pyiqa(
         _alone(key, lambda _: pyiqa_scores(key, lower_is_better=better == "lower")),
         "the package pyiqa, whose licence forbids commercial use, and weights that it downloads",
         library="pyiqa",
+        alone=True,
     )
 
 
@@ -172,6 +173,7 @@ def _blur(blur: str, name: str) -> Measure:
         f"a model that `histomend train iqa --blur {blur}` wrote",
         asks=True,
         library="own (Histo-Diffusion, section 3.3)",
+        alone=True,
     )
 
 
@@ -223,7 +225,7 @@ MEASURES: dict[str, Measure] = {
         ),
         _nuclei,
         "outlines of nuclei",
-        library="own (Histo-Diffusion, section 4.2), nuclei by stain or HoVer-Net",
+        library="own (Histo-Diffusion, section 3.3), nuclei by stain or HoVer-Net",
         colours=True,
         by_mpp=True,
     ),

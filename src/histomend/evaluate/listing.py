@@ -15,8 +15,6 @@ from histomend.evaluate.tables import write_section
 HEADER = ("name", "column", "of", "range", "library", "needs")
 SECTION = "measures"
 _OF = {"images": "pairs", "masks": "pairs, with masks", "sets": "sets"}
-_ALONE = ("clipiqa", "musiq", "niqe", "brisque", "nrqm", "iqa_box", "iqa_gaussian")
-"""These do not look at the truth."""
 
 
 def listed() -> list[tuple[str, ...]]:
@@ -29,7 +27,7 @@ def listed() -> list[tuple[str, ...]]:
         (
             f"{name} *" if name in USUAL else name,
             column.header,
-            "single images" if name in _ALONE else _OF[measure.of],
+            "images without a truth" if measure.alone else _OF[measure.of],
             column.within,
             measure.library,
             measure.needs,

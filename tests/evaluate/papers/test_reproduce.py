@@ -41,8 +41,10 @@ from histomend.evaluate.papers.reproduction import (
     command,
     losses,
 )
+from histomend.evaluate.papers.rscd_figures import start_at
 from histomend.evaluate.papers.setting import MADE_UP, SCALES, Setting, first_tiles
 from histomend.evaluate.tables import Table
+from histomend.models import ModelConfig, load_denoiser, save_model
 from histomend.models.weights import save_tensors
 from histomend.networks.rrdn import RRDN
 from histomend.train import Noise2NoiseOptions
@@ -275,6 +277,15 @@ def test_the_verb_lists_runs_and_refuses(tmp_path: Path, monkeypatch: pytest.Mon
     rows = {row[0]: row for row in told["tables"][0]["rows"]}
     assert rows["CycleGAN"][1] == "28.29"
     assert rows["paper, Table 2: ArtiFusion (full)"][1] == "29.67"
+
+
+def test_a_start_stays_within_what_the_denoiser_knows(tmp_path: Path) -> None:
+    config = ModelConfig("rscd", "small", "epsilon", channels=1, context=False, highest_t=200)
+    save_model(tmp_path, config.network().state_dict(), config)
+    model = load_denoiser(tmp_path, "cpu")
+    assert [start_at(150, share, model) for share in (0, 0.5, 2)] == [
+        0, 75, model.config.trained_t,
+    ]  # fmt: skip
 
 
 def test_published_weights_are_a_row(tiny: Setting, tmp_path: Path) -> None:

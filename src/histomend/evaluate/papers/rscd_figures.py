@@ -64,10 +64,15 @@ class StartRow:
         x = as_x(case.given)
         restorer = by_calibration(self.model, sampling)
         told = float(restorer.calibrate(x)) if restorer.calibrate else 0.0
-        t = min(max(round(self.share * told), 0), self.model.config.trained_t)
+        t = start_at(told, self.share, self.model)
         noise = NoiseStream([NoiseField(case.seed)], [(0, 0)])
         found, calls = restorer(x, torch.tensor([float(t)]), noise)
         return Restored(as_pixels(found), 0.0, float(calls.float().mean()), float(t))
+
+
+def start_at(t: float, share: float, model: Model) -> int:
+    """Return the step at a share of t, within those that the denoiser knows."""
+    return min(max(round(share * t), 0), model.config.trained_t)
 
 
 def as_x(pixels: Pixels) -> Tensor:
