@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from histomend.evaluate.harness.standings import met
 from histomend.evaluate.own_measures import Measures, Pair
 from histomend.evaluate.own_pairs import USUAL, evaluate_pairs, find_pairs
 from histomend.evaluate.tables import Table, write_section
@@ -59,7 +60,7 @@ def main() -> None:
         evaluate_pairs(pairs, workers=chosen.workers)
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     print(f"{len(pairs)} pairs: {wall:.1f} s, {cpu:.1f} s of processor time", flush=True)
-    busy = os.getloadavg()[0]
+    busy, due = os.getloadavg()[0], 1000 * cpu / len(pairs) / 2
     table = Table(
         f"**How long it takes**: {len(pairs)} pairs of {SIZE}×{SIZE} px with masks, all measures "
         "that are taken unless some are named, reading the files included.",
@@ -69,8 +70,9 @@ def main() -> None:
             str(chosen.workers), f"{wall:.0f}", f"{cpu:.0f}", f"{1000 * cpu / len(pairs):.0f}",
         ),),
         (
-            f"Goal: 1,000 pairs within {GOAL_S} s on two cores that are free. While this ran, "
-            f"{busy:.1f} processes wanted the machine's {os.cpu_count()} cores.",
+            f"Goal: 1,000 pairs within {GOAL_S} s on two cores. By the processor time they take "
+            f"{due:.0f} s on two free ones: {met(due <= GOAL_S)}. While this ran, {busy:.0f} "
+            f"processes wanted the machine's {os.cpu_count()} cores, which makes each slower.",
         ),
     )  # fmt: skip
     write_section(OUT, "measures-speed", table.markdown())
