@@ -1,6 +1,7 @@
 """What is seen: tiles, contrast, versions, overlays, changed regions."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ from PIL import Image as PilImage
 from histomend.api import denoise, restore
 from histomend.errors import InputError
 from histomend.image import read_image, write_image
+from histomend.image.reading import file_sha256
 from histomend.jobs.outputs import write_t_map
 from histomend.ledger import Record, ledger_mask
 from histomend.web import pyramid as pyramids
@@ -269,9 +271,15 @@ def test_results_of_one_image_are_versions_of_it_and_t_is_laid_over(
     write_image(tmp_path / "a.png", tissue[:96, :128])
     for name in ("b.png", "c.png"):
         denoise(tmp_path / "a.png", method="median").save(tmp_path / name)
-    write_t_map(tmp_path / "c.t-map.tif", np.arange(96 * 128, dtype=np.float32).reshape(96, 128))
+    for name in ("b.t-map.tif", "c.t-map.tif"):
+        write_t_map(tmp_path / name, np.arange(96 * 128, dtype=np.float32).reshape(96, 128))
+    record = Record.read(tmp_path / "c.ledger.json")
+    own = replace(record, maps={"t_map": file_sha256(tmp_path / "c.t-map.tif")})
+    own.write(tmp_path / "c.ledger.json", force=True)
     desk = Desk([tmp_path / name for name in ("a.png", "b.png", "c.png")])
     (item,) = desk.items
+    with pytest.raises(InputError, match="t_map"):  # of another call, says the record
+        desk.tile(item, 1, "t_map", (7, 0, 0, 0), Contrast((0,), (255,)))
     assert [version.name for version in item.versions] == ["a.png", "b.png", "c.png"]
     shown = pixels_of(desk.tile(item, 2, "t_map", (7, 0, 0, 0), Contrast((0,), (255,)))[0])
     assert shown[0, 0, 3] == 0, "nothing is laid over what is clean"
