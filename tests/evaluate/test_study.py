@@ -85,6 +85,22 @@ def test_what_is_said_of_real_or_restored(tmp_path: Path) -> None:
     assert said["catches_right"] == 1
 
 
+def test_what_a_rater_saw_first_of_a_pair_counts_by_itself(tmp_path: Path) -> None:
+    asked = study(tmp_path, count=6, question="real", catches=0)
+    rater = asked.enter("ann")
+    first: dict[int, int] = {}
+    for number, trial in enumerate(asked.trials(rater)):
+        first.setdefault(trial.pair, trial.shown[0])
+        # Who has seen one of a pair knows the other.
+        known = first[trial.pair] != trial.shown[0]
+        asked.add(rater, number, "restored" if known and trial.shown[0] else "real", 1)
+    said = report(asked)["raters"][0]
+    restored_first = sum(first.values())
+    assert 0 < restored_first < 6
+    assert said["right"] == 12 - restored_first
+    assert (said["first_sight"]["right"], said["first_sight"]["answers"]) == (6 - restored_first, 6)
+
+
 def test_a_rater_goes_on_where_they_stopped(tmp_path: Path) -> None:
     asked = study(tmp_path, count=3)
     rater = asked.enter(" ann  b ")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from histomend.cli import EXIT_INTERRUPTED
 from histomend.cli.options import FILES, AsJson, Force, one_of, option
 from histomend.cli.screen import answer, say, table
 from histomend.cli.view import Browser, Port, opened, require_web
@@ -88,7 +89,12 @@ def rate(
     study.write()
     count = len(study.trials(0))
     say(f"{len(study.pairs)} pairs, {count} trials a rater; answers go to {out}")
-    serve(rate_app(study), port, lambda address: opened(address, browser=browser))
+    try:
+        serve(rate_app(study), port, lambda address: opened(address, browser=browser))
+    except KeyboardInterrupt as error:
+        said = f"{len(study.answers)} answers are in {out}. The same command goes on."
+        say(said, title="Interrupted", style="bold")
+        raise typer.Exit(EXIT_INTERRUPTED) from error
 
 
 def _study(
@@ -126,7 +132,7 @@ def _report(path: Path, csv: Path | None, *, force: bool, as_json: bool) -> None
     if study.question == PREFERENCE:
         table(
             ("rater", first, second, "equal", f"for {second}", "95 %", "catches", "same again",
-             "s"),
+             "s each"),
             [
                 (
                     row["rater"], row["first"], row["second"], row["equal"],
@@ -138,12 +144,13 @@ def _report(path: Path, csv: Path | None, *, force: bool, as_json: bool) -> None
         )  # fmt: skip
     else:
         table(
-            ("rater", "answers", "right", "share", "95 %", "Matthews", f"{second} taken for real",
-             "catches", "same again", "s"),
+            ("rater", "answers", "right", "95 %", "at first sight", "95 %", "Matthews",
+             f"{second} taken for real", "catches", "same again", "s each"),
             [
                 (
-                    row["rater"], row["answers"], row["right"], _percent(row["share_right"]),
-                    _interval(row), "-" if row["matthews"] is None else f"{row['matthews']:.2f}",
+                    row["rater"], row["answers"], _percent(row["share_right"]), _interval(row),
+                    _percent(row["first_sight"]["share_right"]), _interval(row["first_sight"]),
+                    "-" if row["matthews"] is None else f"{row['matthews']:.2f}",
                     row["taken_for_real"], _caught(row), _again(row), _seconds(row),
                 )
                 for row in rows

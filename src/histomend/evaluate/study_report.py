@@ -29,6 +29,8 @@ def report(study: Study) -> dict[str, Any]:
     Shares come with Wilson intervals of 95 %. Pooled answers are taken as if they were
     independent, which those of one rater, or to one pair, are not wholly. What was shown a second
     time counts for how far a rater agrees with themselves, and for nothing else.
+    Of the question whether an image is real, `first_sight` counts what a rater saw first of each
+    pair: of the other one they may remember it.
 
     Returns
     -------
@@ -93,12 +95,17 @@ def _said(study: Study, rows: Sequence[tuple[int, Trial, Answer, str]]) -> dict[
             "low": low,
             "high": high,
         }
+    return found | _told_apart(real) | {"first_sight": _told_apart(_at_first_sight(rows))}
+
+
+def _told_apart(real: Sequence[tuple[Trial, Answer]]) -> dict[str, Any]:
     truth = [trial.shown[0] == 0 for trial, _ in real]
     said = [answer.answer == IS_REAL for _, answer in real]
     right = sum(a == b for a, b in zip(truth, said, strict=True))
     low, high = wilson(right, len(real))
     correlation = matthews(truth, said)
-    return found | {
+    return {
+        "answers": len(real),
         "right": right,
         "share_right": right / len(real) if real else None,
         "low": low,
@@ -106,6 +113,22 @@ def _said(study: Study, rows: Sequence[tuple[int, Trial, Answer, str]]) -> dict[
         "taken_for_real": sum(s for s, t in zip(said, truth, strict=True) if not t),
         "matthews": None if correlation != correlation else correlation,
     }
+
+
+def _at_first_sight(
+    rows: Sequence[tuple[int, Trial, Answer, str]],
+) -> list[tuple[Trial, Answer]]:
+    """Return the answers to the first that a rater saw of each pair.
+
+    Who has seen the other one remembers it, and compares.
+    """
+    seen: set[tuple[int, int]] = set()
+    found = []
+    for rater, trial, answer, _ in sorted(rows, key=lambda row: (row[2].rater, row[2].trial)):
+        if (rater, trial.pair) not in seen and trial.blurred is None:
+            found.append((trial, answer))
+        seen.add((rater, trial.pair))
+    return found
 
 
 def _again(rows: Sequence[tuple[int, Trial, Answer, str]]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ async function show(found, again = false) {
   back = again;
   ready = false;
   $("back").hidden = state.trial === 0;
-  $("back").replaceChildren(el("kbd", {}, back ? "Esc" : "⌫"), back ? " Leave it as it was" : " Back");
+  $("back").replaceChildren(el("kbd", {}, back ? "Esc" : "Backspace"), back ? " Leave it as it was" : " Back");
   $("enter").hidden = true;
   $("question").textContent = state.question;
   const finished = trial() >= state.of;

@@ -11,7 +11,7 @@ export async function ask(path, body, method = body === undefined ? "GET" : "POS
       body: body === undefined ? undefined : raw ? body : JSON.stringify(body),
     });
   } catch {
-    throw new Error("The server does not answer. Was it ended? Start it again: histomend view");
+    throw new Error("The server does not answer. Was it ended? Start it again by the same command, and open the address that it prints.");
   }
   const found = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Error(found.error || `The server answered ${answer.status}.`);
