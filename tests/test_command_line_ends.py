@@ -118,6 +118,7 @@ def test_what_the_system_refuses_is_never_a_fault_of_ours() -> None:
         known = named(OSError(code, os.strerror(code), "a.png"))
         assert known is not None
         assert str(known).startswith(f"a.png: {os.strerror(code)}. ")
+    assert "has ended" in str(named(BrokenPipeError(errno.EPIPE, "Broken pipe")))  # ... | head
     assert "--region" in str(named(MemoryError()))
     assert named(ValueError("ours")) is None
     refused = OutputError("a.png: no")

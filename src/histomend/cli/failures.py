@@ -19,6 +19,8 @@ def named(error: Exception) -> HistomendError | None:
             "there is not enough memory. Work on a part of the image with --region, or close other "
             "programs."
         )
+    if isinstance(error, BrokenPipeError) and error.filename is None:
+        return ResourceError("Whoever read what is printed here has ended before it was all told.")
     if isinstance(error, OSError) and error.errno is not None:
         where = error.filename if error.filename is not None else "standard output or a file"
         where = where.decode(errors="replace") if isinstance(where, bytes) else where
