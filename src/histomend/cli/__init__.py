@@ -22,12 +22,14 @@ def main() -> None:
 
         for stream in (sys.stdout, sys.stderr):
             # A terminal that cannot show a letter shows its escape; nothing ends for that.
-            with suppress(AttributeError, ValueError):
+            with suppress(AttributeError, ValueError, OSError):
                 stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         run()
     except KeyboardInterrupt:  # while the program is still being loaded, too
         _end(EXIT_INTERRUPTED)
-    except OSError:  # what was wrong was to be told, and could not be
+    except OSError as error:  # as what was wrong was told, or before anything was begun
+        with suppress(OSError, ValueError):
+            sys.stderr.write(f"Error: {error}\n")
         _end(EXIT_REFUSED)
     finally:
         try:
